@@ -1,0 +1,21 @@
+"""The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
+
+from fastapi_asyncdb.default import DB, ReadDB, db_lifespan, default_database, get_db, get_read_db
+from fastapi_asyncdb.handle import Database
+from fastapi_asyncdb.lifespan import create_lifespan
+from fastapi_asyncdb.models import Base
+from fastapi_asyncdb.settings import DatabaseSettings
+
+__all__ = [
+    "DB",
+    "Base",
+    "Database",
+    "DatabaseSettings",
+    "ReadDB",
+    "create_lifespan",
+    "db_lifespan",
+    "default_database",
+    "get_db",
+    "get_read_db",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,19 @@
+"""The handle that ``DATABASE_*`` configures, and the names made from it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.handle import Database
+
+default_database = Database()
+
+db_lifespan = default_database.lifespan
+get_db = default_database.get_db
+get_read_db = default_database.get_read_db
+
+DB = Annotated[AsyncSession, Depends(get_db)]
+ReadDB = Annotated[AsyncSession, Depends(get_read_db)]

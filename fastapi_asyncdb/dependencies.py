@@ -1,0 +1,48 @@
+"""The three dependencies that make one session per request, and their factory.
+
+FastAPI leaves a request-scoped dependency after the response, its stream and its background tasks; a
+function-scoped one before the response starts. So the first opens and ends the session, the second
+ends the handler's transaction, and the third, which users declare and override, is a plain function
+that may be declared with any scope.
+https://fastapi.tiangolo.com/tutorial/dependencies/dependencies-with-yield/
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import Depends
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.session import expect_streamers, transaction
+
+SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
+
+
+def session_dependency(
+    open_session: Callable[[], AbstractAsyncContextManager[AsyncSession]],
+) -> SessionDependency:
+    """Make a dependency that yields the request's session.
+
+    Args:
+        open_session: Opens a session that commits or rolls back when it is left.
+    """
+
+    async def request_session() -> AsyncIterator[AsyncSession]:
+        async with open_session() as session:
+            yield session
+
+    async def handler_transaction(
+        session: AsyncSession = Depends(request_session),
+    ) -> AsyncIterator[AsyncSession]:
+        async with transaction(session):
+            yield session
+        expect_streamers(session)
+
+    async def get_session(
+        session: AsyncSession = Depends(handler_transaction, scope="function"),
+    ) -> AsyncSession:
+        return session
+
+    return get_session

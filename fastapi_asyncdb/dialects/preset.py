@@ -1,0 +1,74 @@
+"""The interface between the engine and what one database needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.url import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a connection could not be made."""
+
+    advice: str
+    """The likely cause and the next step."""
+    permanent: bool = False
+    """Whether trying again is pointless."""
+
+
+class Preset(Protocol):
+    """What one database needs. Stateless: everything comes in by argument."""
+
+    @property
+    def needs_ping(self) -> bool:
+        """Whether an idle connection can die without anyone noticing."""
+        ...
+
+    @property
+    def separate_readers(self) -> bool:
+        """Whether reading connections differ, and so live in a pool of their own."""
+        ...
+
+    def install_hint(self, target: Target) -> str:
+        """Return the words behind ``pip install`` that bring the driver."""
+        ...
+
+    def resolve(self, target: Target) -> Target:
+        """Settle what the URL leaves open, once for all engines of one start."""
+        ...
+
+    def engine_options(
+        self, target: Target, settings: DatabaseSettings, *, read_only: bool
+    ) -> dict[str, Any]:
+        """Return arguments for ``create_async_engine``; they override the pool's from the settings."""
+        ...
+
+    def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
+        """Attach the events that make new connections and transactions behave."""
+        ...
+
+    async def lock_schema(self, connection: AsyncConnection) -> None:
+        """Let one process at a time create tables, until the transaction ends."""
+        ...
+
+    def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
+        """Tell why connecting failed."""
+        ...
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and what lies behind it: SQLAlchemy's ``orig`` and Python's own chain."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        current = waiting.pop(0)
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            waiting += [getattr(current, "orig", None), current.__cause__, current.__context__]

@@ -1,0 +1,126 @@
+"""SQLite: WAL, foreign keys, writers that take the lock when they begin, readers beside them."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.url import Target
+
+# Python's own default: https://docs.python.org/3/library/sqlite3.html#sqlite3.connect
+_BUSY_TIMEOUT = 5.0
+
+# WAL lets readers go on beside the writer; NORMAL is its recommended partner, which survives a crash
+# of the process, and of the machine except for the last commits: https://sqlite.org/wal.html
+_FILE_PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_MEMORY_PRAGMAS: tuple[str, ...] = ("foreign_keys=ON",)
+_READER_PRAGMAS = ("query_only=ON",)
+# In a shared cache a reader would wait for the writer's table locks, without the busy timeout:
+# https://sqlite.org/sharedcache.html#read_uncommitted_isolation_mode
+_MEMORY_READER_PRAGMAS = ("query_only=ON", "read_uncommitted=ON")
+
+
+class SQLite:
+    """The preset for aiosqlite."""
+
+    needs_ping = False
+    separate_readers = True
+
+    def install_hint(self, target: Target) -> str:
+        """Return the package; it is one of the library's own dependencies."""
+        return "aiosqlite"
+
+    def resolve(self, target: Target) -> Target:
+        """Give an in-memory database a name, under which several connections find it."""
+        if target.url.database != ":memory:":
+            return target
+        query = {"mode": "memory", "cache": "shared", "uri": "true"}
+        name = f"file:fastapi_asyncdb_{uuid4().hex}"
+        return replace(target, url=target.url.set(database=name, query=query))
+
+    def engine_options(
+        self, target: Target, settings: DatabaseSettings, *, read_only: bool
+    ) -> dict[str, Any]:
+        """Let SQLite wait for locks itself, and leave BEGIN to us instead of the driver."""
+        busy = _BUSY_TIMEOUT if settings.lock_timeout is None else settings.lock_timeout
+        options: dict[str, Any] = {
+            "connect_args": {"timeout": busy, "isolation_level": None, **target.connect_args}
+        }
+        if _in_memory(target):
+            # Writers take turns on one connection: in a shared cache a lock is refused, not awaited.
+            turns = {} if read_only else {"pool_size": 1, "max_overflow": 0}
+            options |= {"pool_recycle": -1, **turns}
+        return options
+
+    def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
+        """Set the pragmas of each new connection, and begin writers with ``BEGIN IMMEDIATE``."""
+        memory = _in_memory(target)
+        pragmas = _MEMORY_PRAGMAS if memory else _FILE_PRAGMAS
+        if read_only:
+            pragmas += _MEMORY_READER_PRAGMAS if memory else _READER_PRAGMAS
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def set_pragmas(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+            cursor = connection.cursor()
+            for pragma in pragmas:
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        if not read_only:
+            event.listen(engine.sync_engine, "begin", _begin_immediate)
+            if memory:
+                _keep_alive(engine, target)
+
+    async def lock_schema(self, connection: AsyncConnection) -> None:
+        """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
+
+    def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
+        """Tell a missing folder from a locked file."""
+        text = " ".join(str(cause) for cause in causes(error)).lower()
+        for words, diagnosis in _DIAGNOSES.items():
+            if words in text:
+                return diagnosis
+        return Diagnosis("Check the path in DATABASE_URL", permanent=True)
+
+
+_DIAGNOSES = {
+    "locked": Diagnosis("Another process holds the file's write lock: wait for it, or end it"),
+    "unable to open": Diagnosis(
+        "The folder of the file does not exist or may not be written: create it, or correct the "
+        "path in DATABASE_URL (three slashes for a relative path, four for an absolute one)",
+        permanent=True,
+    ),
+    "readonly": Diagnosis(
+        "The file or its folder may not be written: WAL keeps two more files beside it",
+        permanent=True,
+    ),
+    "not a database": Diagnosis(
+        "The file exists and is something else: correct the path in DATABASE_URL", permanent=True
+    ),
+}
+
+
+def _in_memory(target: Target) -> bool:
+    return target.url.query.get("mode") == "memory" or target.url.database == "file::memory:"
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # The event fires for autocommit connections too, which must not have a transaction.
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _keep_alive(engine: AsyncEngine, target: Target) -> None:
+    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
+    (filename, *_), _ = engine.dialect.create_connect_args(target.url)
+    anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())

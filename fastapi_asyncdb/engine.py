@@ -1,0 +1,106 @@
+"""Settings in, engines out: one that writes, one that reads. Never opens a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from fastapi_asyncdb.dialects import Preset, preset_for
+from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.pool import ping_after_idling
+from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.url import Target, parse_url
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The two engines of one database, and what they were made from."""
+
+    target: Target
+    preset: Preset
+    write: AsyncEngine
+    read: AsyncEngine
+    """Runs in autocommit and refuses writes. May share the writing engine's pool."""
+
+    async def dispose(self) -> None:
+        """Close every connection that is not in use."""
+        await self.write.dispose()
+        await self.read.dispose()
+
+
+def create_engines(settings: DatabaseSettings) -> Engines:
+    """Build the engines that the settings describe.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, its driver is not installed, or production asks
+            for a connection to another host that nobody verifies.
+    """
+    target = parse_url(settings.url)
+    preset = preset_for(target)
+    _refuse_unverified(target, settings)
+    target = preset.resolve(target)
+    write = _create(target, preset, settings, read_only=False)
+    if preset.separate_readers:
+        read = _create(target, preset, settings, read_only=True)
+    else:
+        read = write.execution_options(isolation_level="AUTOCOMMIT")
+    event.listen(read.sync_engine, "before_cursor_execute", _refuse_write)
+    return Engines(target, preset, write, read)
+
+
+def _create(
+    target: Target, preset: Preset, settings: DatabaseSettings, *, read_only: bool
+) -> AsyncEngine:
+    options: dict[str, Any] = {
+        "poolclass": AsyncAdaptedQueuePool,
+        "pool_size": settings.pool_size,
+        "max_overflow": settings.max_overflow,
+        "pool_timeout": settings.pool_timeout,
+        "pool_recycle": settings.pool_recycle,
+        # The connection used last is taken first: hot ones need no ping, cold ones can age out.
+        "pool_use_lifo": True,
+        "echo": settings.echo,
+        "hide_parameters": settings.environment == "production",
+    }
+    options |= preset.engine_options(target, settings, read_only=read_only)
+    try:
+        engine = create_async_engine(target.url, **options)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"The driver {error.name} is not installed, and DATABASE_URL asks for "
+            f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
+        ) from error
+    preset.configure(engine, target, read_only=read_only)
+    if settings.pool_pre_ping and preset.needs_ping:
+        ping_after_idling(engine, settings.pool_ping_idle)
+    return engine
+
+
+def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
+    if settings.environment == "production" and not (target.is_local or target.tls.verified):
+        raise InsecureConnectionError(
+            f"DATABASE_URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
+            "which does not check whom it talks to, and DATABASE_ENVIRONMENT is production. Add "
+            "sslmode=verify-full to the URL, and sslrootcert=FILE if its authority is private."
+        )
+
+
+def _refuse_write(
+    connection: Connection,
+    cursor: object,
+    statement: str,
+    parameters: object,
+    context: object,
+    executemany: bool,  # noqa: FBT001 - SQLAlchemy calls it by position
+) -> None:
+    if not only_reads(statement):
+        words = " ".join(statement.split()[:3])
+        raise ReadOnlySession(
+            f"A reading session was asked to write: {words} ... Use DB instead of ReadDB, or "
+            "database.session() instead of read_session()."
+        )

@@ -1,0 +1,68 @@
+"""Makes the lifespan of an application: databases around, the application's own inside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from sqlalchemy import MetaData
+
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.default import default_database
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.settings import DatabaseSettings
+
+State = Mapping[str, Any] | None
+Lifespan = Callable[[Any], AbstractAsyncContextManager[State]]
+
+
+def create_lifespan(
+    settings: DatabaseSettings | None = None,
+    *,
+    databases: Sequence[BaseDatabase] | None = None,
+    metadata: MetaData | None = None,
+    auto_create_tables: bool = False,
+    lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
+) -> Lifespan:
+    """Make a lifespan for ``FastAPI(lifespan=...)`` or ``APIRouter(lifespan=...)``.
+
+    Args:
+        settings: For the default handle; ``None`` reads ``DATABASE_*`` at start.
+        databases: Several handles instead of the default one. Started in this order, stopped in the
+            other; if one fails to start, those before it are stopped.
+        metadata: The tables to create; by default those of each handle.
+        auto_create_tables: Create missing tables at start. For development only.
+        lifespan: Your own lifespan. It runs inside: it may use the databases from its first line to
+            its last, and what it yields is the application's state.
+
+    Raises:
+        ConfigurationError: ``settings`` together with ``databases``, or tables to create and none
+            named.
+    """
+    handles = [default_database] if databases is None else list(databases)
+    if settings is not None and databases is not None:
+        raise ConfigurationError(
+            "create_lifespan takes settings or databases, not both: settings are for the default "
+            "handle. Give each handle its own: Database(settings)."
+        )
+    if auto_create_tables and not any(_tables(handle, metadata) is not None for handle in handles):
+        raise ConfigurationError(
+            "auto_create_tables needs to know the tables: create_lifespan(auto_create_tables=True, "
+            "metadata=Base.metadata), or Database(metadata=Base.metadata)."
+        )
+
+    @asynccontextmanager
+    async def run(app: Any) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            for handle in handles:
+                tables = _tables(handle, metadata) if auto_create_tables else None
+                await handle.start(settings, create_tables=tables)
+                stack.push_async_callback(handle.stop)
+            yield await stack.enter_async_context(lifespan(app)) if lifespan else None
+
+    return run
+
+
+def _tables(handle: BaseDatabase, metadata: MetaData | None) -> MetaData | None:
+    return handle.metadata if metadata is None else metadata

@@ -1,0 +1,108 @@
+"""DATABASE_* from the environment, validated. Opens nothing and parses no URL."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL
+
+from fastapi_asyncdb.errors import ConfigurationError
+
+PREFIX = "DATABASE_"
+
+Environment = Literal["development", "test", "staging", "production"]
+
+
+class DatabaseSettings(BaseSettings):
+    """Describe one database: where it is, how many connections, how long anything may take.
+
+    Values come from the arguments, then from ``DATABASE_*`` variables, then from ``.env``, then from
+    the defaults. Times are seconds. The URL is secret in every repr, log and error.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    url: SecretStr = SecretStr("sqlite+aiosqlite:///./app.db")
+    """Where the database is; any URL that a host hands out."""
+    pool_size: int = Field(default=5, ge=1)
+    """Connections kept open."""
+    max_overflow: int = Field(default=10, ge=0)
+    """Connections beyond ``pool_size`` while there is demand."""
+    pool_timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
+    """Wait for a free connection."""
+    pool_recycle: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
+    """Replace a connection older than this."""
+    pool_pre_ping: bool = True
+    """Check a connection before use, if it has been idle for longer than ``pool_ping_idle``."""
+    pool_ping_idle: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """A connection used more recently than this is not asked again."""
+    connect_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    """One attempt to connect."""
+    startup_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    """How long start keeps trying; 0 tries once."""
+    statement_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Cancel a statement that runs longer (PostgreSQL); 0 is no limit."""
+    lock_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Give up waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
+    idle_in_transaction_timeout: float | None = Field(default=60.0, ge=0, allow_inf_nan=False)
+    """End a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
+    echo: bool = False
+    """Log every statement."""
+    environment: Environment = "development"
+    """``production`` refuses ``auto_create_tables`` and unverified TLS to another host."""
+
+    def __init__(self, **values: Any) -> None:
+        # Written out so that type checkers accept url="...": they would ask for a SecretStr.
+        unknown = values.keys() - type(self).model_fields.keys() - _SOURCE_OPTIONS
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise TypeError(
+                f"DatabaseSettings has no field {names}; it has {', '.join(type(self).model_fields)}"
+            )
+        super().__init__(**values)
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigurationError: a value is wrong; names the variable, never repeats the value.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = "; ".join(_describe(detail) for detail in error.errors(include_input=False))
+        # Outside the except block: the chained original would carry the values into tracebacks.
+        raise ConfigurationError(f"The database settings are wrong: {problems}.")
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _accept_sqlalchemy_url(cls, value: object) -> object:
+        if isinstance(value, URL):
+            return value.render_as_string(hide_password=False)
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _refuse_empty_url(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().strip():
+            raise ValueError("is empty; unset it for the SQLite default, or give a database URL")
+        return value
+
+
+# BaseSettings' own arguments, such as _env_file, pass through.
+_SOURCE_OPTIONS = frozenset({"_env_file", "_env_file_encoding", "_env_prefix", "_secrets_dir"})
+
+
+def _describe(detail: ErrorDetails) -> str:
+    name = PREFIX + str(detail["loc"][0]).upper()
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"

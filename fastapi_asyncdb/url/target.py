@@ -1,0 +1,58 @@
+"""Where to connect, and with what: the result of reading a URL."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sqlalchemy import URL
+
+TLSMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """How the connection is to be encrypted, in libpq's words.
+
+    https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
+    """
+
+    mode: TLSMode = "prefer"
+    root_cert: str | None = None
+    """Path of the trusted authorities, or ``system``."""
+    cert: str | None = None
+    key: str | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the server has to prove who it is."""
+        return self.mode in ("verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect, and with what. The repr masks the password."""
+
+    url: URL
+    """The URL for ``create_async_engine``, with nothing in it that the driver would refuse."""
+    connect_args: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments for the driver that a URL cannot carry."""
+    hosts: tuple[str, ...] = ()
+    """Host names, addresses or socket directories; empty for the driver's own default."""
+    tls: TLS = TLS()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether nothing leaves this machine."""
+        return all(_is_local(host) for host in self.hosts)
+
+
+def _is_local(host: str) -> bool:
+    if host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
