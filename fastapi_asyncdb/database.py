@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from anyio import CancelScope
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -21,6 +20,7 @@ from fastapi_asyncdb.errors import (
 )
 from fastapi_asyncdb.session import guarded, session_scope
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
 
 
@@ -56,8 +56,7 @@ class BaseDatabase:
     ) -> None:
         self.settings = settings
         self.metadata = metadata
-        self._session_class = session_class
-        self._sync_session_class = guarded(session_class.sync_session_class)
+        self._session_class = guarded(session_class)
         self._runs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Run] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
@@ -116,15 +115,15 @@ class BaseDatabase:
         until they end.
         """
         run = self._runs.get(asyncio.get_running_loop())
-        if run is None:
-            return
-        with CancelScope(shield=True):
-            async with run.lock:
-                if run.users > 0:
-                    run.users -= 1
-                if run.users == 0 and run.engines is not None:
-                    engines, run.engines = run.engines, None
-                    await engines.dispose()
+        if run is not None:
+            await finish(asyncio.create_task(self._stop(run)))
+
+    async def _stop(self, run: _Run) -> None:
+        async with run.lock:
+            run.users = max(0, run.users - 1)
+            if run.users == 0 and run.engines is not None:
+                engines, run.engines = run.engines, None
+                await engines.dispose()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -185,9 +184,7 @@ class BaseDatabase:
     def _make_session(self, engine: AsyncEngine) -> AsyncSession:
         # Objects stay readable after the commit: responses and streams still want them, and a
         # refresh would be I/O in the middle of an attribute access.
-        return self._session_class(
-            engine, sync_session_class=self._sync_session_class, expire_on_commit=False
-        )
+        return self._session_class(engine, expire_on_commit=False)
 
     def _engines(self) -> Engines:
         try:

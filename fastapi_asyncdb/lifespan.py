@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -13,8 +13,8 @@ from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
 
-State = Mapping[str, Any] | None
-Lifespan = Callable[[Any], AbstractAsyncContextManager[State]]
+# What it yields is state or None; FastAPI's types want to know which, and only the user does.
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 def create_lifespan(
@@ -23,7 +23,7 @@ def create_lifespan(
     databases: Sequence[BaseDatabase] | None = None,
     metadata: MetaData | None = None,
     auto_create_tables: bool = False,
-    lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None,
+    lifespan: Lifespan | None = None,
 ) -> Lifespan:
     """Make a lifespan for ``FastAPI(lifespan=...)`` or ``APIRouter(lifespan=...)``.
 
@@ -53,7 +53,7 @@ def create_lifespan(
         )
 
     @asynccontextmanager
-    async def run(app: Any) -> AsyncIterator[State]:
+    async def run(app: Any) -> AsyncIterator[Any]:
         async with AsyncExitStack() as stack:
             for handle in handles:
                 tables = _tables(handle, metadata) if auto_create_tables else None

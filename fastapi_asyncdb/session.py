@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import wraps
 from typing import Any, cast
 
-from anyio import CancelScope
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
 
 from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
+from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
 
@@ -29,61 +29,116 @@ class SessionGuard(Session):
     task and goes on as if the stream had ended; only the task itself knows better.
     """
 
-    _ended = False
-    _settling: asyncio.Task[Any] | None = None
-    _streamers: set[asyncio.Task[Any]] | None = None
+    ended = False
+    settling: asyncio.Task[None] | None = None
+    """The commit or rollback that is under way."""
+    streamers: set[asyncio.Task[Any]] | None = None
+    """The tasks that used the session since the handler was done; ``None`` until then."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.postponed: list[object] = []
+
+    def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
+        """Add an object; one that comes while a commit is under way belongs to the next."""
+        if self.settling in (None, _current_task()):
+            super().add(instance, *args, **kwargs)
+        else:
+            self.postponed.append(instance)
+            self.expect_streamers()
+            self._remember_user()
+
+    def expect_streamers(self) -> None:
+        """Note from now on who uses the session: the handler is done, a stream may follow."""
+        if self.streamers is None:
+            self.streamers = set()
+
+    def _remember_user(self) -> None:
+        task = _current_task()
+        if self.streamers is not None and task is not None:
+            self.streamers.add(task)
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
-        self._check_usable()
-        # A stream that starts early must not run into the commit of the handler's work.
-        while self._settling is not None and self._settling is not asyncio.current_task():
-            await_only(asyncio.wait([self._settling]))
+        self.check_usable()
         return super().get_bind(*args, **kwargs)
 
-    def _check_usable(self) -> None:
-        if self._ended:
+    def check_usable(self) -> None:
+        """Refuse a session that has ended, or whose stream was cut off; note who uses it."""
+        if self.ended:
             raise SessionClosed(
                 "This session has ended: its request, or its 'async with' block, is over. Open a "
                 "new one with 'async with database.session() as session:' (default_database is the "
                 "handle behind DB)."
             )
-        if self._streamers is not None:
-            if self._cut_off():
-                raise TransactionAborted(
-                    "The response that used this session was cut off, most likely because the "
-                    "client left, and what it did is to be rolled back. Call 'await db.rollback()' "
-                    "first, or use a session of your own: 'async with database.session()'."
-                )
-            task = asyncio.current_task()
-            if task is not None:
-                self._streamers.add(task)
+        if self.cut_off():
+            raise TransactionAborted(
+                "The response that used this session was cut off, most likely because the client "
+                "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
+                "use a session of your own: 'async with database.session()'."
+            )
+        self._remember_user()
 
-    def _cut_off(self) -> bool:
-        """Whether a task that used the session after the handler ended by cancellation."""
-        return any(task.done() and task.cancelled() for task in self._streamers or ())
-
-    def watch_streamers(self) -> None:
-        """Remember from now on which tasks use the session: the handler is done, a stream may follow."""
-        self._streamers = set()
+    def cut_off(self) -> bool:
+        """Tell whether a task that used the session after the handler was cancelled."""
+        return any(task.done() and task.cancelled() for task in self.streamers or ())
 
     def rollback(self) -> None:
         """Roll back, and forget the tasks whose work is undone by it."""
         super().rollback()
-        if self._streamers:
-            self._streamers.clear()
+        if self.streamers:
+            self.streamers.clear()
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
 def _refuse_objects(session: SessionGuard, instance: object) -> None:
-    session._check_usable()
+    session.check_usable()
 
 
-def guarded(sync_class: type[Session]) -> type[Session]:
-    """Return the session class with the guard in front."""
-    if issubclass(sync_class, SessionGuard):
-        return sync_class
-    return type(sync_class.__name__, (SessionGuard, sync_class), {})
+# Every coroutine of AsyncSession that works on the session's state.
+_ENTRY_POINTS = (
+    "commit",
+    "connection",
+    "delete",
+    "execute",
+    "flush",
+    "get",
+    "get_one",
+    "merge",
+    "refresh",
+    "rollback",
+    "run_sync",
+    "scalar",
+    "scalars",
+    "stream",
+    "stream_scalars",
+)
+
+
+def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
+    """Return the session class with the guard built in."""
+    sync_class = session_class.sync_session_class
+    members: dict[str, Any] = {
+        name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
+    }
+    members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
+    return type(session_class.__name__, (session_class,), members)
+
+
+def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Let a commit or rollback that is under way finish first, unless the caller is its task.
+
+    FastAPI starts a stream of server-sent events before the handler's commit.
+    """
+
+    @wraps(method)
+    async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        guard = _guard(self)
+        while guard.settling not in (None, asyncio.current_task()):
+            await asyncio.wait([guard.settling])
+        return await method(self, *args, **kwargs)
+
+    return in_turn
 
 
 @asynccontextmanager
@@ -94,8 +149,8 @@ async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
             yield session
     finally:
         if session.in_transaction():
-            await _to_the_end(session, session.close())
-        _guard(session)._ended = True
+            await _settle(session, session.close())
+        _guard(session).ended = True
 
 
 @asynccontextmanager
@@ -110,39 +165,37 @@ async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
     except BaseException:
         await _rollback(session)
         raise
-    if _guard(session)._cut_off():
+    if _guard(session).cut_off():
         logger.info("A response was cut off before it ended; what it wrote is rolled back.")
         await _rollback(session)
     elif session.in_transaction():
-        await _to_the_end(session, session.commit())
+        await _settle(session, session.commit())
 
 
 async def _rollback(session: AsyncSession) -> None:
     if session.in_transaction():
-        await _to_the_end(session, session.rollback())
+        await _settle(session, session.rollback())
 
 
-async def _to_the_end(session: AsyncSession, work: Coroutine[Any, Any, None]) -> None:
-    """Finish the work even if the caller is cancelled meanwhile, and only then pass that on.
-
-    A COMMIT that is abandoned halfway has an unknown outcome, a ROLLBACK a lost connection. AnyIO's
-    shield holds off its cancel scopes, asyncio's a plain ``task.cancel()``.
-    """
+async def _settle(session: AsyncSession, work: Coroutine[Any, Any, None]) -> None:
+    """Commit, roll back or close to the end, while others wait."""
     guard = _guard(session)
-    task = guard._settling = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
+    guard.settling = asyncio.create_task(work)
     try:
-        with CancelScope(shield=True):
-            while not task.done():
-                try:
-                    await asyncio.wait([task])
-                except asyncio.CancelledError as error:
-                    cancelled = error
+        await finish(guard.settling)
     finally:
-        guard._settling = None
-    task.result()
-    if cancelled is not None:
-        raise cancelled
+        guard.settling = None
+        if guard.postponed:
+            session.add_all(guard.postponed)
+            guard.postponed.clear()
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the running task; there is none in the thread of a ``def`` endpoint."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 def _guard(session: AsyncSession) -> SessionGuard:
@@ -151,4 +204,4 @@ def _guard(session: AsyncSession) -> SessionGuard:
 
 def expect_streamers(session: AsyncSession) -> None:
     """Say that the handler's transaction is over and a stream or background tasks may follow."""
-    _guard(session).watch_streamers()
+    _guard(session).expect_streamers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
@@ -11,8 +12,6 @@ from sqlalchemy import URL
 
 from fastapi_asyncdb.errors import ConfigurationError
 
-PREFIX = "DATABASE_"
-
 Environment = Literal["development", "test", "staging", "production"]
 
 
@@ -20,15 +19,18 @@ class DatabaseSettings(BaseSettings):
     """Describe one database: where it is, how many connections, how long anything may take.
 
     Values come from the arguments, then from ``DATABASE_*`` variables, then from ``.env``, then from
-    the defaults. Times are seconds. The URL is secret in every repr, log and error.
+    the defaults. Times are seconds; a variable that says ``none`` means ``None``. The URL is secret
+    in every repr, log and error.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix="DATABASE_",
         env_file=".env",
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        # A variable cannot hold None: DATABASE_IDLE_IN_TRANSACTION_TIMEOUT=none.
+        env_parse_none_str="none",
     )
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///./app.db")
@@ -61,14 +63,31 @@ class DatabaseSettings(BaseSettings):
     """``production`` refuses ``auto_create_tables`` and unverified TLS to another host."""
 
     def __init__(self, **values: Any) -> None:
+        """Read what the arguments leave open from the environment and ``.env``.
+
+        Raises:
+            ConfigurationError: a value is wrong; names the variable, never repeats the value.
+        """
         # Written out so that type checkers accept url="...": they would ask for a SecretStr.
+        if isinstance(values.get("url"), str):
+            values["url"] = SecretStr(values["url"])
         unknown = values.keys() - type(self).model_fields.keys() - _SOURCE_OPTIONS
         if unknown:
             names = ", ".join(sorted(unknown))
             raise TypeError(
                 f"DatabaseSettings has no field {names}; it has {', '.join(type(self).model_fields)}"
             )
-        super().__init__(**values)
+        prefix = values.get("_env_prefix") or self.model_config.get("env_prefix", "")
+        problems: list[str] = []
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = [_describe(prefix, detail) for detail in error.errors(include_input=False)]
+        except UnicodeDecodeError:
+            problems = ["the file .env is not UTF-8"]
+        # Outside the except block: the chained original would carry the values into tracebacks.
+        if problems:
+            raise ConfigurationError(f"The database settings are wrong: {'; '.join(problems)}.")
 
     @classmethod
     def load(cls) -> Self:
@@ -77,19 +96,12 @@ class DatabaseSettings(BaseSettings):
         Raises:
             ConfigurationError: a value is wrong; names the variable, never repeats the value.
         """
-        try:
-            return cls()
-        except ValidationError as error:
-            problems = "; ".join(_describe(detail) for detail in error.errors(include_input=False))
-        # Outside the except block: the chained original would carry the values into tracebacks.
-        raise ConfigurationError(f"The database settings are wrong: {problems}.")
+        return cls()
 
     @field_validator("url", mode="before")
     @classmethod
     def _accept_sqlalchemy_url(cls, value: object) -> object:
-        if isinstance(value, URL):
-            return value.render_as_string(hide_password=False)
-        return value
+        return SecretStr(_render(value)) if isinstance(value, URL) else value
 
     @field_validator("url")
     @classmethod
@@ -103,6 +115,17 @@ class DatabaseSettings(BaseSettings):
 _SOURCE_OPTIONS = frozenset({"_env_file", "_env_file_encoding", "_env_prefix", "_secrets_dir"})
 
 
-def _describe(detail: ErrorDetails) -> str:
-    name = PREFIX + str(detail["loc"][0]).upper()
-    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"
+def _render(url: URL) -> str:
+    """Return the text of a URL object, with nothing lost.
+
+    SQLAlchemy 2.0 leaves the database name unquoted, so that "?" and "%" in it change their meaning.
+    """
+    server = URL.create(url.drivername, url.username, url.password, url.host, url.port)
+    query = URL.create("query", query=url.query).render_as_string().removeprefix("query://")
+    database = "" if url.database is None else f"/{quote(url.database, safe='')}"
+    return server.render_as_string(hide_password=False) + database + query
+
+
+def _describe(prefix: str, detail: ErrorDetails) -> str:
+    name = prefix + ".".join(str(part) for part in detail["loc"])
+    return f"{name.upper()}: {detail['msg'].removeprefix('Value error, ')}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 
 from fastapi_asyncdb.dialects import Diagnosis, causes
 from fastapi_asyncdb.engine import Engines
-from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable
+from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _FIRST_DELAY = 0.1
@@ -31,10 +32,10 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
         if failure is None:
             return
         waited = time.monotonic() - started
-        delay = backoff(attempts)
-        if failure.diagnosis.permanent or waited + delay > settings.startup_timeout:
+        left = settings.startup_timeout - waited
+        if failure.diagnosis.permanent or left <= 0:
             break
-        await asyncio.sleep(delay)
+        await asyncio.sleep(min(backoff(attempts), left))
     tries = (
         f"after {attempts} attempts in {waited:.1f} s" if attempts > 1 else "at the first attempt"
     )
@@ -58,7 +59,7 @@ class _Failure:
 
     def __init__(self, error: Exception, engines: Engines) -> None:
         cause = _innermost(error)
-        words = " ".join(str(cause).split()).rstrip(".") or "no answer in time"
+        words = " ".join(str(cause).split()).rstrip(".?! ") or "no answer in time"
         password = engines.target.url.password
         if password:
             words = words.replace(str(password), "***")
@@ -68,14 +69,27 @@ class _Failure:
 
 async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | None:
     try:
-        # The driver has its own timeout; this one is for drivers and proxies that ignore it.
-        async with asyncio.timeout(settings.connect_timeout + 1):
+        async with asyncio.timeout(_patience(engines, settings)):
             async with engines.write.connect():
                 return None
-    except ConfigurationError:
-        raise
     except Exception as error:
-        return _Failure(error, engines)
+        failure = _Failure(error, engines)
+        # Drivers leave half-open sockets, and the password, in frames that only the garbage
+        # collector would get at: an exception that a frame holds, holds the frame.
+        for cause in causes(error):
+            traceback.clear_frames(cause.__traceback__)
+        return failure
+
+
+def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
+    """Return the seconds of one attempt: for what ignores the timeout that the driver has itself."""
+    if not engines.preset.needs_ping:
+        # A file answers at once, and SQLite waits for its lock as long as it was told.
+        return None
+    per_host = engines.target.connect_timeout
+    if per_host is None:
+        per_host = settings.connect_timeout
+    return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None
 
 
 def _innermost(error: Exception) -> BaseException:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, free_port
 
 _cleanup = pytest.StashKey[ExitStack]()
 _server_url = pytest.StashKey[str]()
@@ -84,6 +84,12 @@ def postgres_url(worker_database: str) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """An empty SQLite file."""
     return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    return free_port()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

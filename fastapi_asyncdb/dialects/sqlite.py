@@ -55,10 +55,14 @@ class SQLite:
         options: dict[str, Any] = {
             "connect_args": {"timeout": busy, "isolation_level": None, **target.connect_args}
         }
+        if not read_only:
+            # One writer at a time is SQLite's rule. Writers that take turns on one connection are
+            # served sooner, and more fairly, than writers that poll for the lock.
+            options |= {"pool_size": 1, "max_overflow": 0}
+            if settings.lock_timeout is not None:
+                options["pool_timeout"] = settings.lock_timeout
         if _in_memory(target):
-            # Writers take turns on one connection: in a shared cache a lock is refused, not awaited.
-            turns = {} if read_only else {"pool_size": 1, "max_overflow": 0}
-            options |= {"pool_recycle": -1, **turns}
+            options["pool_recycle"] = -1
         return options
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:

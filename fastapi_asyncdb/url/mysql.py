@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from sqlalchemy import URL
 
 from fastapi_asyncdb.errors import InvalidDatabaseURL
-from fastapi_asyncdb.url.parts import number, refuse_unknown, split
+from fastapi_asyncdb.url.parts import Converter, plain, refuse_unknown, split, take, whole
 from fastapi_asyncdb.url.target import TLS, Target, TLSMode
 
 # https://dev.mysql.com/doc/refman/en/connection-options.html#option_general_ssl-mode
-_MYSQL_MODES: dict[str, TLSMode] = {
+_MODES: dict[str, TLSMode] = {
     "disabled": "disable",
     "preferred": "prefer",
     "required": "require",
@@ -28,14 +27,14 @@ _MYSQL_MODES: dict[str, TLSMode] = {
     "false": "disable",
     "0": "disable",
 }
-_MYSQL_ARGUMENTS: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "connect_timeout": ("connect_timeout", int),
-    "charset": ("charset", str),
-    "unix_socket": ("unix_socket", str),
-    "socket": ("unix_socket", str),
-    "init_command": ("init_command", str),
-    "sql_mode": ("sql_mode", str),
+_ARGUMENTS: dict[str, Converter] = {
+    "charset": plain,
+    "unix_socket": plain,
+    "init_command": plain,
+    "sql_mode": plain,
 }
+# ClearDB's URLs have it; the pool replaces lost connections.
+_IGNORED: dict[str, Converter] = {"reconnect": plain}
 
 
 def for_aiomysql(drivername: str, rest: str) -> Target:
@@ -43,32 +42,44 @@ def for_aiomysql(drivername: str, rest: str) -> Target:
     parts = split(rest)
     if len(parts.hosts) > 1:
         raise InvalidDatabaseURL("MySQL drivers connect to one host; the database URL has several.")
-    host, port = parts.hosts[0] if parts.hosts else (None, None)
+    host, port = parts.hosts[0] if parts.hosts else ("", None)
     query = {name.replace("-", "_").lower(): value for name, value in parts.query.items()}
-    tls = _mysql_tls(query)
-    arguments: dict[str, Any] = {}
-    for name in list(query):
-        if name in _MYSQL_ARGUMENTS:
-            argument, convert = _MYSQL_ARGUMENTS[name]
-            arguments[argument] = number(name, query.pop(name), convert)
-    refuse_unknown(query, frozenset(), drivername)
-    url = URL.create(drivername, parts.user, parts.password, host, port, parts.database)
+    if "socket" in query:
+        query["unix_socket"] = query.pop("socket")
+    tls = _tls(query)
+    arguments = take(query, _ARGUMENTS)
+    timeout = take(query, {"connect_timeout": whole}).get("connect_timeout")
+    take(query, _IGNORED)
+    refuse_unknown(query, drivername, "Remove it.")
+    url = URL.create(drivername, parts.user, parts.password, host or None, port, parts.database)
     where = arguments.get("unix_socket", host)
-    return Target(url, arguments, () if where is None else (str(where),), tls)
+    return Target(url, arguments, (where,) if where else (), tls, timeout)
 
 
-def _mysql_tls(query: dict[str, str]) -> TLS:
-    names = ("ssl_mode", "sslmode", "sslaccept", "ssl")
-    asked = [value for name in names if (value := query.pop(name, None)) is not None]
-    word = asked[0].replace(" ", "").lower() if asked else "preferred"
-    if word not in _MYSQL_MODES and word not in get_args(TLSMode):
+def _tls(query: dict[str, str]) -> TLS:
+    asked = [query.pop(name, "") for name in ("ssl_mode", "sslmode", "sslaccept", "ssl")]
+    root_cert = query.pop("ssl_ca", None) or query.pop("sslrootcert", None)
+    word = next(filter(None, asked), "").replace(" ", "").lower() or _mode_of_flags(
+        query, root_cert
+    )
+    if word not in _MODES and word not in get_args(TLSMode):
         raise InvalidDatabaseURL(
             "The database URL asks for an unknown TLS mode. Use ssl-mode=VERIFY_IDENTITY, "
             "VERIFY_CA, REQUIRED, PREFERRED or DISABLED."
         )
     return TLS(
-        mode=_MYSQL_MODES.get(word) or cast(TLSMode, word),
-        root_cert=query.pop("ssl_ca", None) or query.pop("sslrootcert", None),
+        mode=_MODES.get(word) or cast(TLSMode, word),
+        root_cert=root_cert,
         cert=query.pop("ssl_cert", None),
         key=query.pop("ssl_key", None),
     )
+
+
+def _mode_of_flags(query: dict[str, str], root_cert: str | None) -> TLSMode:
+    """Return what PyMySQL's flags ask for, and MySQL's own rule that authorities imply VERIFY_CA."""
+    if query.pop("ssl_verify_identity", "").lower() in ("true", "1"):
+        query.pop("ssl_verify_cert", None)
+        return "verify-full"
+    if query.pop("ssl_verify_cert", "").lower() in ("true", "1") or root_cert is not None:
+        return "verify-ca"
+    return "prefer"

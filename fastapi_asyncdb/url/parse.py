@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pydantic import SecretStr
@@ -33,8 +34,8 @@ def parse_url(url: str | SecretStr) -> Target:
 
     Args:
         url: A URL with or without a driver: ``postgres://``, ``sqlite://``, ``mysql+aiomysql://`` ...
-            User, password and database may be percent-encoded. A raw ``@``, ``:`` or ``%`` in the
-            password is understood; a raw ``/`` or ``?`` is, unless the URL then has another reading.
+            User, password and database may be percent-encoded. A raw ``@``, ``:``, ``#`` or ``%`` in
+            the password is understood; a raw ``/`` or ``?`` is, unless the URL then has two readings.
 
     Returns:
         The URL, the driver's connect arguments, the hosts and the TLS mode.
@@ -43,11 +44,12 @@ def parse_url(url: str | SecretStr) -> Target:
         InvalidDatabaseURL: the text is no URL, or has a parameter that the driver does not have.
         UnsupportedDriver: the driver is synchronous, or the database is not served.
     """
+    # Some loggers print the local variables of a traceback: from here on, none holds the text.
+    url = url if isinstance(url, SecretStr) else SecretStr(url)
     try:
-        return _parse(url.get_secret_value() if isinstance(url, SecretStr) else url)
+        return _parse(url.get_secret_value())
     except ConfigurationError as error:
         problem = error.with_traceback(None)
-    # Raised from here, where no local variable holds the text: some loggers print locals.
     raise problem
 
 
@@ -67,6 +69,11 @@ def _split_scheme(scheme: str) -> tuple[str, str]:
         raise UnsupportedDriver(
             "The database URL is a JDBC URL. Remove 'jdbc:' and put user and password in front of "
             "the host: postgresql://user:password@host:5432/name."
+        )
+    if not re.fullmatch("[a-z][a-z0-9_+.-]*", scheme):
+        raise InvalidDatabaseURL(
+            "The database URL does not begin with a scheme such as postgresql:// or sqlite://. "
+            "Quotes around it, or a name in front of it, are not part of a URL: remove them."
         )
     backend, _, driver = _DEFAULT_DRIVERS.get(scheme, scheme).partition("+")
     backend = "postgresql" if backend == "postgres" else backend

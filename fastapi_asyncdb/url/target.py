@@ -14,7 +14,7 @@ TLSMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How the connection is to be encrypted, in libpq's words.
+    """How the connection is to be encrypted, in libpq's words. The repr leaves the password out.
 
     https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
     """
@@ -24,10 +24,16 @@ class TLS:
     """Path of the trusted authorities, or ``system``."""
     cert: str | None = None
     key: str | None = None
+    key_password: str | None = field(default=None, repr=False)
 
     @property
     def verified(self) -> bool:
-        """Whether the server has to prove who it is."""
+        """Whether the server has to prove who it is.
+
+        As in libpq, ``require`` with authorities at hand means ``verify-ca``.
+        """
+        if self.mode == "require":
+            return self.root_cert is not None
         return self.mode in ("verify-ca", "verify-full")
 
 
@@ -42,6 +48,8 @@ class Target:
     hosts: tuple[str, ...] = ()
     """Host names, addresses or socket directories; empty for the driver's own default."""
     tls: TLS = TLS()
+    connect_timeout: float | None = None
+    """Seconds for one host, if the URL says so; 0 is no limit."""
 
     @property
     def is_local(self) -> bool:
@@ -50,7 +58,7 @@ class Target:
 
 
 def _is_local(host: str) -> bool:
-    if host.startswith(("/", "@")) or host == "localhost":
+    if host.startswith(("/", "@")) or host.lower() == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

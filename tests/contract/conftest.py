@@ -1,0 +1,20 @@
+"""A database with the tables of the contract."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import Base, checked_out
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A started handle; after the test, every connection must be back in its pool."""
+    database = Database(DatabaseSettings(url=database_url))
+    await database.start(create_tables=Base.metadata)
+    try:
+        yield database
+        assert checked_out(database) == 0
+    finally:
+        await database.stop()

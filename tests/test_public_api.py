@@ -1,0 +1,98 @@
+"""What users may import, and what an import may do."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import fastapi_asyncdb
+from fastapi_asyncdb import errors
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_front_door():
+    """Public names change only on purpose, and with a line in the changelog."""
+    assert sorted(fastapi_asyncdb.__all__) == [
+        "Base",
+        "DB",
+        "Database",
+        "DatabaseSettings",
+        "ReadDB",
+        "create_lifespan",
+        "db_lifespan",
+        "default_database",
+        "get_db",
+        "get_read_db",
+    ]
+    assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
+
+
+def test_every_error_is_drawn_in_the_tree():
+    """The docstring of errors.py shows each class under its base."""
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and issubclass(value, errors.AsyncDBError)
+    ]
+    drawn = re.findall(r"[│├└─ ]*(\w+)(?: \([\w., ]+\))?\n", errors.__doc__ or "")
+    assert {cls.__name__ for cls in classes} <= set(drawn)
+    assert all(cls.__doc__ for cls in classes)
+
+
+def test_import_reads_and_opens_nothing(tmp_path: Path):
+    """No environment, no .env, no socket, no database, no driver, no event loop at import."""
+    (tmp_path / ".env").write_text("DATABASE_URL=nonsense\nDATABASE_POOL_SIZE=many\n")
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import fastapi, sqlalchemy.ext.asyncio, pydantic_settings
+seen = []
+def watch(event, arguments):
+    name = str(arguments[0]) if arguments else ""
+    if event in ("socket.connect", "sqlite3.connect", "subprocess.Popen"):
+        seen.append((event, name))
+    if event == "open" and not name.endswith((".py", ".pyc")) and not os.path.isdir(name):
+        seen.append((event, name))
+sys.addaudithook(watch)
+import fastapi_asyncdb
+fastapi_asyncdb.Database()
+drivers = ["asyncpg", "psycopg", "aiomysql", "alembic", "pytest", "httpx", "typer", "rich"]
+print(seen, [name for name in drivers if name in sys.modules])
+"""
+    result = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"DATABASE_URL": "nonsense"},
+        check=False,
+    )
+    assert (result.stdout.strip(), result.stderr) == ("[] []", "")
+
+
+def test_oldest_versions_are_the_lower_bounds():
+    """What the suite runs with at the old end is what pyproject.toml promises."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = project["dependencies"] + project["optional-dependencies"]["postgresql"]
+    bounds = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", "\n".join(promised), re.MULTILINE))
+    pinned = dict(
+        line.split("==")
+        for line in (ROOT / "tests" / "oldest-versions.txt").read_text().splitlines()
+        if "==" in line
+    )
+    assert {name: _padded(version) for name, version in bounds.items()} == {
+        name: _padded(version) for name, version in pinned.items()
+    }
+
+
+def _padded(version: str) -> tuple[int, ...]:
+    parts = [int(part) for part in version.split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
+
+
+def test_import_does_not_need_the_example_or_the_tests():
+    """The package imports from an empty folder with an isolated interpreter."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fastapi_asyncdb"
+    subprocess.run([sys.executable, "-I", "-W", "error", "-c", script], check=True, cwd="/")

@@ -1,0 +1,533 @@
+"""Every field: where its value comes from, its default, that it steers, and how it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+from sqlalchemy import MetaData, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import (
+    AutoCreateTablesProductionError,
+    ConfigurationError,
+    DatabaseUnavailable,
+    InsecureConnectionError,
+)
+from tests.leaks import PASSWORD, leaks
+from tests.servers import free_port
+from tests.tcp_proxy import tcp_proxy
+from tests.tls_proxy import tls_proxy
+
+# Field: default, text in a variable, value.
+FIELDS: dict[str, tuple[Any, str, Any]] = {
+    "url": (
+        SecretStr("sqlite+aiosqlite:///./app.db"),
+        "postgresql://u:p@db/app",
+        SecretStr("postgresql://u:p@db/app"),
+    ),
+    "pool_size": (5, "7", 7),
+    "max_overflow": (10, "0", 0),
+    "pool_timeout": (30.0, "2.5", 2.5),
+    "pool_recycle": (3600.0, "60", 60.0),
+    "pool_pre_ping": (True, "false", False),
+    "pool_ping_idle": (1.0, "0", 0.0),
+    "connect_timeout": (5.0, "0.5", 0.5),
+    "startup_timeout": (30.0, "0", 0.0),
+    "statement_timeout": (None, "3", 3.0),
+    "lock_timeout": (None, "0.25", 0.25),
+    "idle_in_transaction_timeout": (60.0, "none", None),
+    "echo": (False, "1", True),
+    "environment": ("development", "production", "production"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work where no .env lies about."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def driver_url(request: pytest.FixtureRequest, postgres_url: str) -> str:
+    """An empty PostgreSQL database, once with each driver."""
+    return postgres_url.replace("postgresql", f"postgresql+{request.param}", 1)
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+# --- Where values come from -----------------------------------------------------------------------
+
+
+def test_table_covers_every_field() -> None:
+    """A field without a row here is a field without a test."""
+    assert FIELDS.keys() == DatabaseSettings.model_fields.keys()
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_default_is_as_documented(field: str) -> None:
+    """With nothing said, a field has the default of the documentation."""
+    assert getattr(DatabaseSettings(), field) == FIELDS[field][0]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_field_is_read_from_its_variable(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is DATABASE_ and the field's name, in capitals."""
+    _, written, value = FIELDS[field]
+    monkeypatch.setenv(f"DATABASE_{field.upper()}", written)
+    assert getattr(DatabaseSettings(), field) == value
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_field_is_read_from_dotenv(field: str, tmp_path: Path) -> None:
+    """The file .env in the working directory has the same names."""
+    _, written, value = FIELDS[field]
+    (tmp_path / ".env").write_text(f"OTHER=1\nDATABASE_{field.upper()}={written}\n")
+    assert getattr(DatabaseSettings(), field) == value
+
+
+def test_arguments_win_over_variables_and_variables_over_dotenv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearer a value is to the code, the more it counts."""
+    (tmp_path / ".env").write_text("DATABASE_POOL_SIZE=1\nDATABASE_MAX_OVERFLOW=1\n")
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "2")
+    settings = DatabaseSettings(pool_timeout=3)
+    assert (settings.pool_size, settings.max_overflow, settings.pool_timeout) == (2, 1, 3)
+    assert DatabaseSettings(pool_size=4).pool_size == 4
+
+
+def test_environment_is_read_at_start_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handle made at import sees the variables of the moment it starts."""
+    database = Database()
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/late.db")
+
+    async def run() -> None:
+        async with database:
+            assert database.engine.url.database == f"{tmp_path}/late.db"
+
+    asyncio.run(run())
+
+
+def test_subclass_may_have_its_own_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second database has its own variables, and errors name them."""
+
+    class AnalyticsSettings(DatabaseSettings):
+        model_config = SettingsConfigDict(env_prefix="ANALYTICS_")
+
+    monkeypatch.setenv("ANALYTICS_POOL_SIZE", "3")
+    assert AnalyticsSettings().pool_size == 3
+    monkeypatch.setenv("ANALYTICS_POOL_SIZE", "0")
+    with pytest.raises(ConfigurationError, match="ANALYTICS_POOL_SIZE"):
+        AnalyticsSettings()
+
+
+# --- The pool -------------------------------------------------------------------------------------
+
+
+async def test_pool_has_its_size_its_overflow_and_its_timeout(database_url: str) -> None:
+    """The third checkout of one and one waits for pool_timeout and fails."""
+    settings = DatabaseSettings(url=database_url, pool_size=1, max_overflow=1, pool_timeout=0.2)
+    async with Database(settings) as database, AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(database.read_engine.connect())
+        started = time.monotonic()
+        with pytest.raises(PoolTimeoutError, match="size 1 overflow 1"):
+            await stack.enter_async_context(database.read_engine.connect())
+        assert 0.2 <= time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(("pool_recycle", "replaced"), [(0.1, True), (3600, False)])
+async def test_old_connection_is_replaced(
+    postgres_url: str, pool_recycle: float, replaced: bool
+) -> None:
+    """A connection older than pool_recycle is not used again."""
+    settings = DatabaseSettings(url=postgres_url, pool_recycle=pool_recycle)
+    async with Database(settings) as database:
+        before = await _backend(database)
+        await asyncio.sleep(0.15)
+        assert (await _backend(database) != before) is replaced
+
+
+@pytest.mark.parametrize(
+    ("options", "survives"),
+    [
+        ({"pool_ping_idle": 0}, True),
+        ({"pool_ping_idle": 60}, False),
+        ({"pool_ping_idle": 0, "pool_pre_ping": False}, False),
+    ],
+)
+async def test_ping_finds_the_connection_that_died(
+    driver_url: str, options: dict[str, Any], survives: bool
+) -> None:
+    """Past the idle window nobody sees that a connection was killed; inside it, or unasked, one does."""
+    async with Database(DatabaseSettings(url=driver_url, **options)) as database:
+        backend = await _backend(database)
+        async with Database(DatabaseSettings(url=driver_url)) as other, other.session() as session:
+            kill = text("SELECT pg_terminate_backend(:backend, 5000)")
+            assert await session.scalar(kill, {"backend": backend})
+        if survives:
+            assert await _backend(database) != backend
+        else:
+            with pytest.raises(DBAPIError):
+                await _backend(database)
+
+
+async def test_connection_used_a_moment_ago_is_not_asked(postgres_url: str) -> None:
+    """Inside the idle window a read is one round trip on the wire; past it the ping comes on top."""
+    url = urlsplit(postgres_url)
+    assert url.port is not None
+    counts: dict[float, int] = {}
+    for idle in (0, 60):
+        async with tcp_proxy(url.port) as proxy:
+            settings = DatabaseSettings(
+                url=url._replace(netloc=f"postgres@127.0.0.1:{proxy.port}").geturl(),
+                pool_ping_idle=idle,
+            )
+            async with Database(settings) as database:
+                # The first use of a statement prepares it.
+                await _backend(database)
+                before = proxy.round_trips
+                await _backend(database)
+                counts[idle] = proxy.round_trips - before
+    assert counts[60] == 1
+    assert counts[0] > 1
+
+
+async def _backend(database: Database) -> int:
+    async with database.read_session() as session:
+        backend: int = await session.scalar(text("SELECT pg_backend_pid()"))
+        return backend
+
+
+# --- Timeouts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_connect_timeout_ends_an_attempt(driver: str, silent_port: int) -> None:
+    """A server that accepts and says nothing costs one connect_timeout."""
+    settings = DatabaseSettings(
+        url=f"postgresql+{driver}://u@127.0.0.1:{silent_port}/app",
+        connect_timeout=0.2,
+        startup_timeout=0,
+    )
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match="DATABASE_CONNECT_TIMEOUT"):
+        await Database(settings).start()
+    # psycopg's own timeout is two seconds at least: after one more than ours it is interrupted.
+    assert 0.2 <= time.monotonic() - started < 1.9
+
+
+@pytest.mark.parametrize(
+    ("startup_timeout", "words"), [(0, "at the first attempt"), (0.3, r"after [3-5] attempts in 0")]
+)
+async def test_startup_timeout_ends_the_start(startup_timeout: float, words: str) -> None:
+    """Where nothing listens, start tries until the timeout; zero is one attempt."""
+    settings = DatabaseSettings(
+        url=f"postgresql://u@127.0.0.1:{free_port()}/app", startup_timeout=startup_timeout
+    )
+    with pytest.raises(DatabaseUnavailable, match=words):
+        await Database(settings).start()
+
+
+async def test_server_that_comes_up_late_is_waited_for(postgres_url: str) -> None:
+    """Within startup_timeout the server may appear, and the start succeeds."""
+    url = urlsplit(postgres_url)
+    assert url.port is not None
+    port = free_port()
+    late = url._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
+    database = Database(DatabaseSettings(url=late, startup_timeout=20))
+    start = asyncio.create_task(database.start())
+    await asyncio.sleep(0.2)
+    assert not start.done()
+    async with tls_proxy(url.port, port=port):
+        await start
+        assert await _backend(database)
+        await database.stop()
+
+
+@pytest.mark.parametrize(
+    ("setting", "options", "shown"),
+    [
+        ("statement_timeout", {"statement_timeout": 2}, "2s"),
+        ("statement_timeout", {"statement_timeout": 0.0501}, "51ms"),
+        ("statement_timeout", {"statement_timeout": 0}, "0"),
+        ("statement_timeout", {}, "0"),
+        ("lock_timeout", {"lock_timeout": 0.25}, "250ms"),
+        ("lock_timeout", {}, "0"),
+        ("idle_in_transaction_session_timeout", {}, "1min"),
+        ("idle_in_transaction_session_timeout", {"idle_in_transaction_timeout": 5}, "5s"),
+        ("idle_in_transaction_session_timeout", {"idle_in_transaction_timeout": None}, "0"),
+        ("application_name", {}, "fastapi_asyncdb"),
+    ],
+)
+async def test_server_is_told(
+    driver_url: str, setting: str, options: dict[str, Any], shown: str
+) -> None:
+    """The server itself names the value, on either driver."""
+    async with Database(DatabaseSettings(url=driver_url, **options)) as database:
+        assert await _shown(database, setting) == shown
+
+
+@pytest.mark.parametrize("form", ["-c statement_timeout=7s", "--statement-timeout=7s"])
+async def test_url_wins_over_the_settings(driver_url: str, form: str) -> None:
+    """What the URL asks of the server counts more than the settings beside it."""
+    query = f"options={form.replace('=', '%3D')}&application_name=mine"
+    settings = DatabaseSettings(url=f"{driver_url}?{query}", statement_timeout=2, lock_timeout=3)
+    async with Database(settings) as database:
+        assert await _shown(database, "statement_timeout") == "7s"
+        assert await _shown(database, "lock_timeout") == "3s"
+        assert await _shown(database, "application_name") == "mine"
+
+
+async def _shown(database: Database, setting: str) -> str:
+    async with database.read_session() as session:
+        shown: str = await session.scalar(text(f"SHOW {setting}"))
+        return shown
+
+
+async def test_statement_that_takes_too_long_is_cancelled(driver_url: str) -> None:
+    """The server ends a statement after statement_timeout."""
+    async with Database(DatabaseSettings(url=driver_url, statement_timeout=0.1)) as database:
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            async with database.session() as session:
+                await session.execute(text("SELECT pg_sleep(10)"))
+
+
+async def test_waiting_for_a_lock_ends(database_url: str) -> None:
+    """A second process gives up after lock_timeout: on SQLite at BEGIN, on PostgreSQL at the row."""
+    update = text("UPDATE counter SET value = value + 1")
+    one = Database(DatabaseSettings(url=database_url))
+    other = Database(DatabaseSettings(url=database_url, lock_timeout=0.2))
+    async with one, other:
+        async with one.session() as session:
+            await session.execute(text("CREATE TABLE counter (value INTEGER)"))
+            await session.execute(text("INSERT INTO counter VALUES (1)"))
+        async with one.session() as first:
+            await first.execute(update)
+            started = time.monotonic()
+            with pytest.raises(DBAPIError, match="lock"):
+                async with other.session() as second:
+                    await second.execute(update)
+            # The driver's default for SQLite is five seconds, PostgreSQL waits for ever.
+            assert 0.15 <= time.monotonic() - started < 4
+
+
+async def test_transaction_that_idles_is_ended(driver_url: str) -> None:
+    """Whoever forgets an open transaction loses it, and its locks, after the timeout."""
+    settings = DatabaseSettings(url=driver_url, idle_in_transaction_timeout=0.1)
+    async with Database(settings) as database:
+        with pytest.raises(DBAPIError):
+            await _idle_in_transaction(database)
+        assert await _backend(database)
+
+
+async def _idle_in_transaction(database: Database) -> None:
+    async with database.session() as session:
+        await session.execute(text("SELECT 1"))
+        await asyncio.sleep(0.3)
+        await session.execute(text("SELECT 1"))
+
+
+# --- Log and environment --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("echo", [True, False])
+async def test_echo_logs_statements(
+    sqlite_url: str, echo: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With echo, every statement is in the log."""
+    logger = logging.getLogger("sqlalchemy")
+    handlers = list(logger.handlers)
+    try:
+        database = Database(DatabaseSettings(url=sqlite_url, echo=echo))
+        async with database, database.session() as session:
+            await session.execute(text("SELECT 'seen'"))
+    finally:
+        # echo installs a handler that prints.
+        logger.handlers = handlers
+    assert ("SELECT 'seen'" in caplog.text) is echo
+
+
+@pytest.mark.parametrize("query", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require"])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_production_refuses_a_stranger(driver: str, query: str) -> None:
+    """In production nobody sends a password to a host that has not proved who it is."""
+    settings = DatabaseSettings(
+        url=f"postgresql+{driver}://u:{PASSWORD}@db.invalid/app{query}", environment="production"
+    )
+    with pytest.raises(
+        InsecureConnectionError, match=r"db\.invalid.*sslmode=verify-full"
+    ) as caught:
+        await Database(settings).start()
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "query"),
+    [
+        ("development", ""),
+        ("test", "?sslmode=disable"),
+        ("staging", "?sslmode=require"),
+        ("production", "?sslmode=verify-full"),
+    ],
+)
+async def test_others_may_connect_as_they_like(environment: str, query: str) -> None:
+    """A verified host, and any host outside production, is asked: here it is not known."""
+    settings = DatabaseSettings(
+        url=f"postgresql://u@db.invalid/app{query}", environment=environment, startup_timeout=0
+    )
+    with pytest.raises(DatabaseUnavailable):
+        await Database(settings).start()
+
+
+async def test_production_trusts_this_machine(database_url: str) -> None:
+    """Files, sockets and loopback addresses need no TLS."""
+    database = Database(DatabaseSettings(url=database_url, environment="production"))
+    async with database, database.session() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("environment", ["development", "test", "staging", "production"])
+async def test_production_creates_no_tables(sqlite_url: str, environment: str) -> None:
+    """Creating tables from models is for development; production has migrations."""
+    database = Database(DatabaseSettings(url=sqlite_url, environment=environment))
+    if environment == "production":
+        with pytest.raises(AutoCreateTablesProductionError, match="migrations"):
+            await database.start(create_tables=MetaData())
+    else:
+        await database.start(create_tables=MetaData())
+        await database.stop()
+
+
+# --- Bad values -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "written", "words"),
+    [
+        ("DATABASE_POOL_SIZE", "0", "greater than or equal to 1"),
+        ("DATABASE_POOL_SIZE", "many", "integer"),
+        ("DATABASE_POOL_SIZE", "", "integer"),
+        ("DATABASE_POOL_SIZE", "2.5", "integer"),
+        ("DATABASE_MAX_OVERFLOW", "-1", "greater than or equal to 0"),
+        ("DATABASE_POOL_TIMEOUT", "0", "greater than 0"),
+        ("DATABASE_POOL_TIMEOUT", "nan", "finite"),
+        ("DATABASE_POOL_RECYCLE", "-1", "greater than 0"),
+        ("DATABASE_POOL_PRE_PING", "perhaps", "boolean"),
+        ("DATABASE_POOL_PING_IDLE", "-1", "greater than or equal to 0"),
+        ("DATABASE_CONNECT_TIMEOUT", "0", "greater than 0"),
+        ("DATABASE_CONNECT_TIMEOUT", "5s", "number"),
+        ("DATABASE_STARTUP_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("DATABASE_STARTUP_TIMEOUT", "inf", "finite"),
+        ("DATABASE_STATEMENT_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("DATABASE_LOCK_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", "-1", "greater than or equal to 0"),
+        ("DATABASE_ECHO", "loud", "boolean"),
+        ("DATABASE_ENVIRONMENT", "prod", "'production'"),
+        ("DATABASE_URL", "", "is empty; unset it"),
+        ("DATABASE_URL", "  ", "is empty; unset it"),
+    ],
+)
+async def test_bad_value_is_one_message_that_names_the_variable(
+    variable: str, written: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start fails with the variable and the rule, and shows no URL anywhere."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://u:{PASSWORD}@db/app")
+    monkeypatch.setenv(variable, written)
+    with pytest.raises(ConfigurationError, match=f"{variable}: .*{words}") as caught:
+        await Database().start()
+    assert "\n" not in str(caught.value)
+    assert not leaks(caught.value)
+
+
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to mend one variable after the other."""
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")
+    monkeypatch.setenv("DATABASE_ECHO", "loud")
+    with pytest.raises(ConfigurationError, match=r"DATABASE_POOL_SIZE.*DATABASE_ECHO"):
+        DatabaseSettings()
+
+
+def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A .env in another encoding is a mistake in the configuration, not a UnicodeDecodeError."""
+    (tmp_path / ".env").write_bytes(b"DATABASE_URL=\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"\.env is not UTF-8"):
+        DatabaseSettings()
+
+
+def test_unknown_name_is_refused() -> None:
+    """A typo in code is a TypeError that lists the names there are, without the URL."""
+
+    def typo() -> BaseException:
+        try:
+            DatabaseSettings(url=f"postgresql://u:{PASSWORD}@db/app", pool_sise=3)
+        except TypeError as error:
+            return error
+        raise AssertionError
+
+    problem = typo()
+    assert "pool_sise" in str(problem)
+    assert "pool_size" in str(problem)
+    assert not leaks(problem)
+
+
+def test_bad_value_in_code_shows_no_url() -> None:
+    """Given as arguments, bad values are refused in the same words."""
+
+    def refuse() -> BaseException:
+        try:
+            DatabaseSettings(url=f"postgresql://u:{PASSWORD}@db/app", pool_size=0)
+        except ConfigurationError as error:
+            return error
+        raise AssertionError
+
+    problem = refuse()
+    assert "DATABASE_POOL_SIZE" in str(problem)
+    assert not leaks(problem)
+
+
+async def test_url_that_cannot_be_read_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL is parsed at start, and its errors show no password either."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql+psycopg2://u:{PASSWORD}@db/app")
+    with pytest.raises(ConfigurationError, match="psycopg2") as caught:
+        await Database().start()
+    assert not leaks(caught.value)
+
+
+def test_settings_show_no_password() -> None:
+    """Neither repr nor str nor a dump has it; only the secret itself gives it out."""
+    settings = DatabaseSettings(url=f"postgresql://u:{PASSWORD}@db/app")
+    shown = [repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()]
+    shown += [repr(Database(settings)), repr(vars(settings))]
+    assert not [text for text in shown if PASSWORD in text]
+    assert PASSWORD in settings.url.get_secret_value()
+
+
+def test_settings_do_not_change() -> None:
+    """What was validated stays as it is."""
+    settings = DatabaseSettings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.pool_size = 3
+    assert settings.pool_size == 5
