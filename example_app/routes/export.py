@@ -1,0 +1,40 @@
+"""Export of all posts, streamed: memory stays the same however many there are."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from example_app.models import Post
+from example_app.routes.posts import with_author
+from example_app.schemas import PostOut
+from fastapi_asyncdb import ReadDB
+
+router = APIRouter(prefix="/export", tags=["export"])
+
+BATCH = 200
+
+
+class NDJSONResponse(StreamingResponse):
+    """One JSON object a line."""
+
+    media_type = "application/x-ndjson"
+
+
+@router.get("/posts", response_class=NDJSONResponse)
+async def export_posts(db: ReadDB) -> NDJSONResponse:
+    """Send every post, the oldest first."""
+    return NDJSONResponse(lines(db))
+
+
+async def lines(db: AsyncSession) -> AsyncIterator[str]:
+    """Read batch after batch, each from where the last one ended: no cursor, no long transaction."""
+    posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
+    last = 0
+    while batch := (await db.scalars(posts.where(Post.id > last))).all():
+        # A slow client takes its time; meanwhile others may have the connection.
+        await db.commit()
+        yield "".join(PostOut.model_validate(post).model_dump_json() + "\n" for post in batch)
+        last = batch[-1].id

@@ -1,0 +1,90 @@
+"""The example application as its users run it: migrated, and served by a process of its own."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.example_app.conftest import ROOT
+from tests.servers import free_port
+
+Serve = Callable[[], AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture
+def serve(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
+    """Migrate the database; what is returned starts a server on it, and stops it in the end."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    migrate = [sys.executable, "-m", "alembic", "-c", "example_app/alembic.ini", "upgrade", "head"]
+    subprocess.run(migrate, cwd=ROOT, check=True, capture_output=True)
+
+    @contextmanager
+    def serve() -> Iterator[httpx.Client]:
+        port, log = free_port(), tmp_path / "log"
+        arguments = ["example_app.main:app", "--port", str(port), "--timeout-graceful-shutdown=5"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "uvicorn", *arguments],
+                cwd=ROOT,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                while not _answers(client):
+                    assert process.poll() is None, log.read_text()
+                    time.sleep(0.05)
+                yield client
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+        assert "Traceback" not in log.read_text()
+
+    return serve
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/").is_redirect
+    except httpx.ConnectError:
+        return False
+
+
+def test_what_was_answered_is_there_after_a_restart(serve: Serve) -> None:
+    """Users, posts and balances outlive the process; what was refused left nothing."""
+    with serve() as client:
+        ada = _create(client, "/users", name="Ada", email="ada@example.org")
+        post = _create(client, "/posts", author_id=ada["id"], title="Notes", body="☃")
+        rich = _create(client, "/accounts", owner_id=ada["id"], balance=100)
+        poor = _create(client, "/accounts", owner_id=ada["id"], balance=0)
+        transfer = {"from_account": rich["id"], "to_account": poor["id"], "amount": 60}
+        assert client.post("/transfers", json=transfer).status_code == 200
+        assert client.post("/transfers", json=transfer).status_code == 409
+        _refuses(client)
+    with serve() as client:
+        assert client.get("/users").json() == [ada]
+        assert [json.loads(line) for line in client.get("/export/posts").iter_lines()] == [post]
+        assert client.get(f"/accounts/{rich['id']}").json()["balance"] == 40
+        assert client.get(f"/accounts/{poor['id']}").json()["balance"] == 60
+
+
+def _create(client: httpx.Client, path: str, **body: object) -> dict[str, object]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == 201
+    created: dict[str, object] = answer.json()
+    return created
+
+
+def _refuses(client: httpx.Client) -> None:
+    eve = {"name": "Eve", "email": "ada@example.org"}
+    assert client.post("/users", json=eve).status_code == 409
+    assert client.post("/users", json=eve | {"name": "E\x00ve"}).status_code == 422
+    assert client.get("/users/999").status_code == 404
+    assert client.get(f"/users/{2**63}").status_code == 422
+    assert client.get(f"/users?offset={2**63}").status_code == 422
