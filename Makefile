@@ -7,7 +7,7 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help run migrate test check format lint types layers test-oldest build clean
+.PHONY: help run migrate test check format lint types layers test-oldest test-wheel build clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -39,11 +39,16 @@ layers: $(READY) ## Check that imports go one way
 test-oldest: ## Run the tests with the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=tests/oldest-versions.txt
 
+test-wheel: build ## Run the README's application with nothing but the wheel
+	$(PYTHON) -m venv --clear .venv-wheel
+	.venv-wheel/bin/pip install --quiet dist/*.whl
+	.venv-wheel/bin/python -P tests/wheel_check.py
+
 build: $(READY) ## Build the wheel and the source distribution
-	$(BIN)/pip install --quiet build && $(BIN)/python -m build
+	rm -rf dist && $(BIN)/pip install --quiet build && $(BIN)/python -m build
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-oldest .venv-wheel dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -1,0 +1,138 @@
+"""What one request costs: CPU of the process, beside the get_db that everyone copies.
+
+Starts a PostgreSQL of its own and calls each application in process, interleaved, so that a noisy
+machine disturbs all alike. ``python -m benchmarks.request_cost [ROUNDS]``
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fastapi_asyncdb import Base, Database, DatabaseSettings
+from tests.servers import PostgresServer
+
+REQUESTS = 300
+
+
+class Item(Base):
+    """The row that every request reads."""
+
+    __tablename__ = "benchmark_item"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+def application(dependency: Any) -> FastAPI:
+    """Return an application that reads one row through the dependency."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def read(db: Annotated[AsyncSession, Depends(dependency)]) -> str:
+        return (await db.scalars(select(Item).where(Item.id == 1))).one().name
+
+    return app
+
+
+def idle_application() -> FastAPI:
+    """Return an application without a database: what FastAPI itself costs."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def read() -> str:
+        return "name"
+
+    return app
+
+
+def textbook(engine: AsyncEngine) -> Any:
+    """Return the dependency of the tutorials. It commits after the response."""
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    async def get_db() -> AsyncIterator[AsyncSession]:
+        async with sessions() as session:
+            try:
+                yield session
+                await session.commit()
+            except BaseException:
+                await session.rollback()
+                raise
+
+    return get_db
+
+
+async def cpu_per_request(app: FastAPI) -> float:
+    """Return microseconds of CPU for one request, everything but the network to the client."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/",
+        "query_string": b"",
+        "headers": [],
+        "state": {},
+    }
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start" and message["status"] != 200:
+            raise RuntimeError(f"The request failed: {message}")
+
+    started = time.process_time()
+    for _ in range(REQUESTS):
+        await app(dict(scope), receive, send)
+    return (time.process_time() - started) / REQUESTS * 1e6
+
+
+async def compare(url: str, rounds: int) -> dict[str, float]:
+    """Return the median cost of each application."""
+    async with Database(DatabaseSettings(url=url)) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with database.session() as session:
+            session.add(Item(id=1, name="name"))
+        pinging = create_async_engine(database.engine.url, pool_pre_ping=True)
+        plain = create_async_engine(database.engine.url)
+        subjects = {
+            "no database": idle_application(),
+            "textbook with pool_pre_ping": application(textbook(pinging)),
+            "textbook": application(textbook(plain)),
+            "DB": application(database.get_db),
+            "ReadDB": application(database.get_read_db),
+        }
+        costs: dict[str, list[float]] = {name: [] for name in subjects}
+        for round_number in range(rounds + 1):
+            for name, app in subjects.items():
+                cost = await cpu_per_request(app)
+                if round_number:  # the first round warms up
+                    costs[name].append(cost)
+        await pinging.dispose()
+        await plain.dispose()
+    return {name: statistics.median(values) for name, values in costs.items()}
+
+
+def main(rounds: int) -> None:
+    """Print a line for each application."""
+    with PostgresServer() as server:
+        medians = asyncio.run(compare(server.url(), rounds))
+    for name, median in medians.items():
+        print(f"{median:8.0f} us  {median / medians['textbook']:5.2f} of the textbook  {name}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)
