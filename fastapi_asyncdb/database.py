@@ -103,7 +103,7 @@ class BaseDatabase:
                     await _create_tables(engines, create_tables)
             except BaseException:
                 if run.engines is None:
-                    await engines.dispose()
+                    await finish(asyncio.create_task(engines.dispose()))
                 raise
             run.engines = engines
             run.users += 1
@@ -111,8 +111,8 @@ class BaseDatabase:
     async def stop(self) -> None:
         """Close all connections, if this ends the last start on this event loop.
 
-        Calling it once too often does nothing. Sessions that are still open keep their connection
-        until they end.
+        Calling it once too often does nothing. A session that is still open may end its work; its
+        connection is closed when it does.
         """
         run = self._runs.get(asyncio.get_running_loop())
         if run is not None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
@@ -28,9 +29,17 @@ class Engines:
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
 
     async def dispose(self) -> None:
-        """Close every connection that is not in use."""
-        await self.write.dispose()
-        await self.read.dispose()
+        """Close every connection: the idle ones now, those in use when they come back."""
+        for engine in (self.write, self.read):
+            event.listen(engine.sync_engine.pool, "checkin", _close)
+        try:
+            await self.write.dispose()
+        finally:
+            await self.read.dispose()
+
+
+def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
 
 
 def create_engines(settings: DatabaseSettings) -> Engines:

@@ -119,6 +119,17 @@ async def test_stop_closes_every_connection(postgres_url: str):
     await nobody_is_connected(postgres_url, "stopping")
 
 
+async def test_session_that_outlives_the_stop_closes_its_connection(postgres_url: str):
+    """A job that is still at work when the handle stops finishes, and leaves nothing open."""
+    database = Database(DatabaseSettings(url=postgres_url + "?application_name=outliving"))
+    await database.start()
+    async with database.session() as session:
+        await session.execute(text("SELECT 1"))
+        await database.stop()
+        assert await session.scalar(text("SELECT 2")) == 2
+    await nobody_is_connected(postgres_url, "outliving")
+
+
 async def test_stop_once_too_often_does_nothing(database_url: str):
     """A stop without a start, or a second one, is no error and takes nothing from the next start."""
     database = Database(DatabaseSettings(url=database_url))
