@@ -10,6 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
+from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
 from fastapi_asyncdb.pool import ping_after_idling
@@ -85,6 +86,8 @@ def _create(
             f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
+    if not read_only:
+        watch_aborts(engine, preset)
     if settings.pool_pre_ping and preset.needs_ping:
         ping_after_idling(engine, settings.pool_ping_idle)
     return engine

@@ -12,7 +12,8 @@
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
-        └── TransactionAborted
+        ├── TransactionAborted
+        └── ConcurrentSessionUse
 
 A message has three parts: the fact, the likely cause, the next step. No message holds a password.
 """
@@ -72,3 +73,7 @@ class ReadOnlySession(SessionError):
 
 class TransactionAborted(SessionError):
     """The transaction cannot go on: it must be rolled back before the session is used again."""
+
+
+class ConcurrentSessionUse(SessionError):
+    """Two tasks used one session at the same moment."""

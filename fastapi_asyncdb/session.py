@@ -14,9 +14,10 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
+from fastapi_asyncdb.aborted import refuse_aborted
+from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,16 @@ class SessionGuard(Session):
     """The commit or rollback that is under way."""
     streamers: set[asyncio.Task[Any]] | None = None
     """The tasks that used the session since the handler was done; ``None`` until then."""
+    user: asyncio.Task[Any] | None = None
+    """The task that is in the middle of a call."""
+    free: asyncio.Event | None = None
+    """Set when that call is over; made by whoever waits for it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.postponed: list[object] = []
+        self.connections: set[Connection] = set()
+        """Those that take part in the transaction."""
 
     def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
         """Add an object; one that comes while a commit is under way belongs to the next."""
@@ -61,6 +68,7 @@ class SessionGuard(Session):
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         self.check_usable()
+        self.refuse_concurrent_use()
         return super().get_bind(*args, **kwargs)
 
     def check_usable(self) -> None:
@@ -83,6 +91,16 @@ class SessionGuard(Session):
         """Tell whether a task that used the session after the handler was cancelled."""
         return any(task.done() and task.cancelled() for task in self.streamers or ())
 
+    def refuse_concurrent_use(self) -> None:
+        """Refuse a task that comes while another one is in the middle of a call."""
+        task = _current_task()
+        if self.user not in (None, task):
+            raise ConcurrentSessionUse(
+                f"{_name(task)} uses this session while {_name(self.user)} is using it, and a session "
+                "does one thing at a time. Await one after the other, or give each task a session of "
+                "its own: 'async with database.session()'."
+            )
+
     def rollback(self) -> None:
         """Roll back, and forget the tasks whose work is undone by it."""
         super().rollback()
@@ -93,6 +111,25 @@ class SessionGuard(Session):
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
 def _refuse_objects(session: SessionGuard, instance: object) -> None:
     session.check_usable()
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _note_connection(
+    session: SessionGuard, transaction: SessionTransaction, connection: Connection
+) -> None:
+    session.connections.add(connection)
+
+
+@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
+def _forget_connections(session: SessionGuard, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.connections.clear()
+
+
+@event.listens_for(SessionGuard, "before_commit", propagate=True)
+def _refuse_aborted(session: SessionGuard) -> None:
+    for connection in session.connections:
+        refuse_aborted(connection)
 
 
 # Every coroutine of AsyncSession that works on the session's state.
@@ -126,17 +163,29 @@ def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
 
 
 def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let a commit or rollback that is under way finish first, unless the caller is its task.
+    """Let one task in at a time.
 
-    FastAPI starts a stream of server-sent events before the handler's commit.
+    A commit or rollback of the library's own is waited for: FastAPI starts a stream of server-sent
+    events before the handler's commit. Another task's call is a mistake, which asyncpg would hide by
+    running one after the other, in an order that nobody chose.
     """
 
     @wraps(method)
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
         guard = _guard(self)
-        while guard.settling not in (None, asyncio.current_task()):
+        task = asyncio.current_task()
+        while guard.settling not in (None, task):
             await asyncio.wait([guard.settling])
-        return await method(self, *args, **kwargs)
+        guard.refuse_concurrent_use()
+        if guard.user is task:  # one of its methods calls another
+            return await method(self, *args, **kwargs)
+        guard.user = task
+        try:
+            return await method(self, *args, **kwargs)
+        finally:
+            guard.user = None
+            if guard.free is not None:
+                guard.free.set()
 
     return in_turn
 
@@ -174,7 +223,16 @@ async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
 
 async def _rollback(session: AsyncSession) -> None:
     if session.in_transaction():
-        await _settle(session, session.rollback())
+        await _settle(session, _rollback_when_free(session))
+
+
+async def _rollback_when_free(session: AsyncSession) -> None:
+    """Roll back behind a call that another task is in the middle of."""
+    guard = _guard(session)
+    if guard.user is not None:
+        guard.free = asyncio.Event()
+        await guard.free.wait()
+    await session.rollback()
 
 
 async def _settle(session: AsyncSession, work: Coroutine[Any, Any, None]) -> None:
@@ -196,6 +254,14 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def _name(task: asyncio.Task[Any] | None) -> str:
+    """Return what a log calls the task: its name and what it runs."""
+    if task is None:
+        return "A thread"
+    work = task.get_coro()
+    return f"{task.get_name()} ({getattr(work, '__qualname__', work)})"
 
 
 def _guard(session: AsyncSession) -> SessionGuard:

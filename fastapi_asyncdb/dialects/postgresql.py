@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
-from fastapi_asyncdb.dialects.preset import Diagnosis
+from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.url import Target
 
@@ -51,9 +52,21 @@ class PostgreSQL:
         """Take an advisory lock, because CREATE TABLE IF NOT EXISTS fails in a race."""
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
 
+    def drops_transaction(self, connection: DBAPIConnection, error: BaseException) -> bool:
+        """Tell whether the server said so: each error of its own does, none of the driver's."""
+        return any(_severity(cause) is not None for cause in causes(error))
+
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
         """Classify by what is surest: SQLSTATE, else the words, else the kind of exception."""
         return diagnose(error)
+
+
+def _severity(error: BaseException) -> object:
+    """Return the server's word for how bad it is; the drivers' own errors have none."""
+    # asyncpg has the field on the error, psycopg on its "diag".
+    return getattr(error, "severity", None) or getattr(
+        getattr(error, "diag", None), "severity", None
+    )
 
 
 def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -55,6 +56,10 @@ class Preset(Protocol):
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Let one process at a time create tables, until the transaction ends."""
+        ...
+
+    def drops_transaction(self, connection: DBAPIConnection, error: BaseException) -> bool:
+        """Tell whether the error of a statement has ended the transaction around it."""
         ...
 
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:

@@ -87,6 +87,13 @@ class SQLite:
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
 
+    def drops_transaction(self, connection: DBAPIConnection, error: BaseException) -> bool:
+        """Ask the connection: few errors do, a full disk and ``ON CONFLICT ROLLBACK`` among them.
+
+        https://sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction
+        """
+        return not connection.driver_connection.in_transaction
+
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
         """Tell a missing folder from a locked file."""
         text = " ".join(str(cause) for cause in causes(error)).lower()
