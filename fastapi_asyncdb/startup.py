@@ -6,6 +6,15 @@ import asyncio
 import random
 import time
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CancelScope
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
 
 from fastapi_asyncdb.dialects import Diagnosis, causes
 from fastapi_asyncdb.engine import Engines
@@ -69,9 +78,10 @@ class _Failure:
 
 async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | None:
     try:
-        async with asyncio.timeout(_patience(engines, settings)):
-            async with engines.write.connect():
-                return None
+        async with _nothing_stranded(engines.write):
+            async with asyncio.timeout(_patience(engines, settings)):
+                async with engines.write.connect():
+                    return None
     except Exception as error:
         failure = _Failure(error, engines)
         # Drivers leave half-open sockets, and the password, in frames that only the garbage
@@ -79,6 +89,34 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | N
         for cause in causes(error):
             traceback.clear_frames(cause.__traceback__)
         return failure
+
+
+@asynccontextmanager
+async def _nothing_stranded(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Close a connection whose first queries fail: SQLAlchemy 2.0 leaves its socket or thread."""
+    opened: list[DBAPIConnection] = []
+
+    def remember(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        opened.append(connection)
+
+    event.listen(engine.sync_engine, "connect", remember, insert=True)
+    try:
+        yield
+    except BaseException:
+        for connection in opened:
+            await _close(engine.dialect, connection)
+        raise
+    finally:
+        event.remove(engine.sync_engine, "connect", remember)
+
+
+async def _close(dialect: Dialect, connection: DBAPIConnection) -> None:
+    if dialect.has_terminate:
+        # By force, since this is no greenlet: a goodbye would wait for a server that is silent.
+        dialect.do_terminate(connection)
+    else:
+        with CancelScope(shield=True):
+            await greenlet_spawn(dialect.do_close, connection)
 
 
 def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:

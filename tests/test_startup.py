@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import ssl
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -356,7 +357,10 @@ async def test_locked_file_is_explained(
 ) -> None:
     """The message speaks of the other process, however long SQLite was told to wait itself."""
     url = f"sqlite:///{tmp_path}/app.db"
+    threads = set(threading.enumerate())
     message = str(await refusal(settings_for(url, lock_timeout=lock_timeout)))
+    # Each SQLite connection has a thread.
+    await eventually(lambda: set(threading.enumerate()) <= threads)
     assert "database is locked" in message
     assert "Another process" in message
     assert ("attempts" in message) is (lock_timeout < 1)
