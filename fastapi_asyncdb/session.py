@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
 from fastapi_asyncdb.shield import finish
@@ -34,6 +34,10 @@ class SessionGuard(Session):
     """The commit or rollback that is under way."""
     streamers: set[asyncio.Task[Any]] | None = None
     """The tasks that used the session since the handler was done; ``None`` until then."""
+    first_step: Callable[[Connection], None] | None = None
+    """What comes first in each transaction, on its connection."""
+    begin_failed = False
+    """Whether the first step raised; nothing may run in such a transaction."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,6 +81,8 @@ class SessionGuard(Session):
                 "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
                 "use a session of your own: 'async with database.session()'."
             )
+        if self.begin_failed:
+            raise TransactionAborted(_BEGIN_FAILED)
         self._remember_user()
 
     def cut_off(self) -> bool:
@@ -88,6 +94,38 @@ class SessionGuard(Session):
         super().rollback()
         if self.streamers:
             self.streamers.clear()
+
+
+_BEGIN_FAILED = (
+    "on_begin raised when this transaction began, and its statements must not run without it. Let the "
+    "error pass, or call 'await db.rollback()' before the session is used again."
+)
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _take_first_step(
+    session: SessionGuard, transaction: SessionTransaction, connection: Connection
+) -> None:
+    of_this_database = session.bind is not None and connection.engine is session.bind.engine
+    if session.first_step is None or transaction.nested or not of_this_database:
+        return
+    try:
+        session.first_step(connection)
+    except BaseException:
+        session.begin_failed = True
+        raise
+
+
+@event.listens_for(SessionGuard, "before_commit", propagate=True)
+def _refuse_commit_without_first_step(session: SessionGuard) -> None:
+    if session.begin_failed:
+        raise TransactionAborted(_BEGIN_FAILED)
+
+
+@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
+def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.begin_failed = False
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
@@ -200,6 +238,11 @@ def _current_task() -> asyncio.Task[Any] | None:
 
 def _guard(session: AsyncSession) -> SessionGuard:
     return cast(SessionGuard, session.sync_session)
+
+
+def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
+    """Run the step first in each of the session's transactions; if it raises, nothing else runs."""
+    _guard(session).first_step = step
 
 
 def expect_streamers(session: AsyncSession) -> None:
