@@ -36,8 +36,8 @@ class SessionGuard(Session):
     """The tasks that used the session since the handler was done; ``None`` until then."""
     first_step: Callable[[Connection], None] | None = None
     """What comes first in each transaction, on its connection."""
-    begin_failed = False
-    """Whether the first step raised; nothing may run in such a transaction."""
+    failed_begin: Connection | None = None
+    """Where the first step raised; nothing may run in such a transaction."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,7 +81,7 @@ class SessionGuard(Session):
                 "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
                 "use a session of your own: 'async with database.session()'."
             )
-        if self.begin_failed:
+        if self.failed_begin is not None:
             raise TransactionAborted(_BEGIN_FAILED)
         self._remember_user()
 
@@ -91,7 +91,11 @@ class SessionGuard(Session):
 
     def rollback(self) -> None:
         """Roll back, and forget the tasks whose work is undone by it."""
-        super().rollback()
+        if self.failed_begin is not None and not self.failed_begin.in_transaction():
+            # The first step has rolled back already; SQLAlchemy would warn of the second time.
+            self.close()
+        else:
+            super().rollback()
         if self.streamers:
             self.streamers.clear()
 
@@ -112,20 +116,20 @@ def _take_first_step(
     try:
         session.first_step(connection)
     except BaseException:
-        session.begin_failed = True
+        session.failed_begin = connection
         raise
 
 
 @event.listens_for(SessionGuard, "before_commit", propagate=True)
 def _refuse_commit_without_first_step(session: SessionGuard) -> None:
-    if session.begin_failed:
+    if session.failed_begin is not None:
         raise TransactionAborted(_BEGIN_FAILED)
 
 
 @event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
 def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        session.begin_failed = False
+        session.failed_begin = None
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
