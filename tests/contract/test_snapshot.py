@@ -180,3 +180,17 @@ async def test_cancelled_snapshot_gives_its_connection_back(database: Database):
     async with database.session() as writer:
         writer.add(Note(text="new"))
     assert await stored(database) == ["new"]  # an old snapshot would not show it
+
+
+async def test_snapshot_works_in_memory():
+    """A database in memory has no snapshots, but tests of reports may run on it."""
+    database = Database(DatabaseSettings(url="sqlite://"))
+    await database.start(create_tables=Base.metadata)
+    async with database.session(**SNAPSHOT) as report:
+        assert await report.scalar(COUNT) == 0
+        async with asyncio.timeout(2), database.session() as writer:
+            writer.add(Note(text="meanwhile"))
+        assert await report.scalar(COUNT) == 1
+        with pytest.raises(ReadOnlySession):
+            await report.execute(text("DELETE FROM note"))
+    await database.stop()
