@@ -1,6 +1,15 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
-from fastapi_asyncdb.default import DB, ReadDB, db_lifespan, default_database, get_db, get_read_db
+from fastapi_asyncdb.default import (
+    DB,
+    ReadDB,
+    SnapshotDB,
+    db_lifespan,
+    default_database,
+    get_db,
+    get_read_db,
+    get_snapshot_db,
+)
 from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
@@ -12,10 +21,12 @@ __all__ = [
     "Database",
     "DatabaseSettings",
     "ReadDB",
+    "SnapshotDB",
     "create_lifespan",
     "db_lifespan",
     "default_database",
     "get_db",
     "get_read_db",
+    "get_snapshot_db",
 ]
 __version__ = "0.1.0"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -12,16 +12,20 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.engine import Engines, create_engines
 from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,
     DatabaseNotStarted,
 )
-from fastapi_asyncdb.session import guarded, session_scope
+from fastapi_asyncdb.on_begin import OnBegin, first_step
+from fastapi_asyncdb.session import begin_each_with, guarded, session_scope
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
+from fastapi_asyncdb.transaction_options import IsolationLevel, TransactionOptions
+from fastapi_asyncdb.url import parse_url
 
 
 @dataclass(slots=True)
@@ -45,6 +49,11 @@ class BaseDatabase:
         settings: Where the database is; ``None`` reads ``DATABASE_*`` at each start.
         session_class: Your own subclass of ``AsyncSession``, if you have one.
         metadata: The tables to create when ``auto_create_tables`` is asked for.
+        on_begin: Awaited as the first thing of each transaction that writes or is a snapshot, with
+            a session on its connection and, inside a request, the ``HTTPConnection``; ``None``
+            outside. For settings that end with the transaction, such as the tenant that row-level
+            security asks for. If it raises, nothing else runs and the transaction is rolled back.
+            https://www.postgresql.org/docs/current/ddl-rowsecurity.html
     """
 
     def __init__(
@@ -53,9 +62,13 @@ class BaseDatabase:
         *,
         session_class: type[AsyncSession] = AsyncSession,
         metadata: MetaData | None = None,
+        on_begin: OnBegin | None = None,
     ) -> None:
         self.settings = settings
         self.metadata = metadata
+        self._on_begin = on_begin
+        self._defined: set[TransactionOptions] = set()
+        self._plain_session_class = session_class
         self._session_class = guarded(session_class)
         self._runs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Run] = WeakKeyDictionary()
 
@@ -96,6 +109,7 @@ class BaseDatabase:
                 )
             _refuse_tables_in_production(run.settings, create_tables)
             engines = run.engines or create_engines(run.settings)
+            _check_all(engines.preset, self._defined)
             try:
                 if run.engines is None:
                     await connect(engines, run.settings)
@@ -158,33 +172,83 @@ class BaseDatabase:
         """
         return self._engines().read
 
-    @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    def session(
+        self,
+        *,
+        isolation_level: IsolationLevel | None = None,
+        read_only: bool = False,
+        statement_timeout: float | None = None,
+        lock_timeout: float | None = None,
+        deferrable: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session for a job, a script or a socket message.
 
-        Commits when the block ends, rolls back on any exception, and refuses use afterwards.
+        Commits when the block ends, rolls back on any exception, and refuses use afterwards. The
+        options hold for each of its transactions, and for no other's.
+
+        Args:
+            isolation_level: ``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is
+                the database's default.
+            read_only: Refuse writes. With an isolation level a read-only transaction, without one
+                autocommit, as in ``read_session()``.
+            statement_timeout: Cancel a statement that runs longer (PostgreSQL); seconds, 0 is no
+                limit, ``None`` is what the settings say.
+            lock_timeout: Give up waiting for a lock (PostgreSQL); seconds, likewise.
+            deferrable: Wait at the start until no serialization failure can come (PostgreSQL); with
+                ``SERIALIZABLE`` and ``read_only`` only.
+                https://www.postgresql.org/docs/current/sql-set-transaction.html
 
         Raises:
+            ConfigurationError: the options cannot mean anything, or not on this database.
             DatabaseNotStarted: before start, after stop, or on another event loop.
         """
-        async with session_scope(self._make_session(self.engine)) as session:
-            yield session
+        return self._open(
+            TransactionOptions(
+                isolation_level, read_only, statement_timeout, lock_timeout, deferrable
+            )
+        )
 
-    @asynccontextmanager
-    async def read_session(self) -> AsyncIterator[AsyncSession]:
+    def read_session(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session that reads: one round trip a statement, no transaction, writes refused.
 
         Raises:
+            ConfigurationError: the handle has an ``on_begin``, for which there is no transaction.
             DatabaseNotStarted: before start, after stop, or on another event loop.
             ReadOnlySession: at the statement that would write, or lock rows.
         """
-        async with session_scope(self._make_session(self.read_engine)) as session:
-            yield session
+        return self._open(TransactionOptions(read_only=True))
 
-    def _make_session(self, engine: AsyncEngine) -> AsyncSession:
+    @asynccontextmanager
+    async def _open(
+        self, options: TransactionOptions, connection: object = None
+    ) -> AsyncIterator[AsyncSession]:
+        self._check(options)
         # Objects stay readable after the commit: responses and streams still want them, and a
         # refresh would be I/O in the middle of an attribute access.
-        return self._session_class(engine, expire_on_commit=False)
+        engine = self._engines().bound(options)
+        session = self._session_class(engine, expire_on_commit=False)
+        if self._on_begin is not None:
+            step = first_step(self._on_begin, self._plain_session_class, connection)
+            begin_each_with(session, step)
+        async with session_scope(session):
+            yield session
+
+    def _define(self, options: TransactionOptions) -> TransactionOptions:
+        """Check what can be known now; the rest is checked at start."""
+        self._check(options)
+        if options != TransactionOptions() and not options.autocommit:
+            self._defined.add(options)
+            if self.settings is not None:
+                preset_for(parse_url(self.settings.url)).check(options)
+        return options
+
+    def _check(self, options: TransactionOptions) -> None:
+        if options.autocommit and self._on_begin is not None:
+            raise ConfigurationError(
+                "This handle has an on_begin, and autocommit reads have no transaction that it could "
+                "begin. Use database.get_snapshot_db instead of get_read_db, or add "
+                'isolation_level="REPEATABLE READ" to read_only=True.'
+            )
 
     def _engines(self) -> Engines:
         try:
@@ -211,6 +275,11 @@ class BaseDatabase:
             "lifespan=database.lifespan for a handle of your own. httpx's ASGITransport runs no "
             "lifespan: wrap the client in 'async with database:'. Scripts do the same."
         )
+
+
+def _check_all(preset: Preset, defined: Iterable[TransactionOptions]) -> None:
+    for options in defined:
+        preset.check(options)
 
 
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:

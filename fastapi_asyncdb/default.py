@@ -14,6 +14,8 @@ default_database = Database()
 db_lifespan = default_database.lifespan
 get_db = default_database.get_db
 get_read_db = default_database.get_read_db
+get_snapshot_db = default_database.get_snapshot_db
 
 DB = Annotated[AsyncSession, Depends(get_db)]
 ReadDB = Annotated[AsyncSession, Depends(get_read_db)]
+SnapshotDB = Annotated[AsyncSession, Depends(get_snapshot_db)]

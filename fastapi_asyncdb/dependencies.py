@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import Depends
+from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.session import expect_streamers, transaction
@@ -21,16 +22,17 @@ SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
 
 
 def session_dependency(
-    open_session: Callable[[], AbstractAsyncContextManager[AsyncSession]],
+    open_session: Callable[[HTTPConnection], AbstractAsyncContextManager[AsyncSession]],
 ) -> SessionDependency:
     """Make a dependency that yields the request's session.
 
     Args:
-        open_session: Opens a session that commits or rolls back when it is left.
+        open_session: Opens a session that commits or rolls back when it is left. It is given what
+            a request and a socket have in common.
     """
 
-    async def request_session() -> AsyncIterator[AsyncSession]:
-        async with open_session() as session:
+    async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+        async with open_session(connection) as session:
             yield session
 
     async def handler_transaction(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -14,9 +14,13 @@ from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
 from fastapi_asyncdb.pool import ping_after_idling
-from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target, parse_url
+
+# A connection of which a reading session may use savepoints: it has a transaction for them.
+_SAVEPOINTS = "fastapi_asyncdb_savepoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,30 @@ class Engines:
     write: AsyncEngine
     read: AsyncEngine
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
+    _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
+
+    def bound(self, options: TransactionOptions) -> AsyncEngine:
+        """Return the engine for sessions with these options, made once for each.
+
+        Raises:
+            ConfigurationError: the database does not have them.
+        """
+        if options == TransactionOptions():
+            return self.write
+        if options.autocommit:
+            return self.read
+        if options not in self._bound:
+            self._bound[options] = self._bind(options)
+        return self._bound[options]
+
+    def _bind(self, options: TransactionOptions) -> AsyncEngine:
+        self.preset.check(options)
+        engine = self.preset.bind(options, self.write, self.read)
+        if not options.read_only:
+            return engine
+        if not self.preset.separate_readers:
+            event.listen(engine.sync_engine, "before_cursor_execute", _refuse_write)
+        return engine.execution_options(**{_SAVEPOINTS: True})
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use when they come back."""
@@ -110,9 +138,10 @@ def _refuse_write(
     context: object,
     executemany: bool,  # noqa: FBT001 - SQLAlchemy calls it by position
 ) -> None:
-    if not only_reads(statement):
+    savepoint = is_savepoint(statement) and _SAVEPOINTS in connection.get_execution_options()
+    if not (savepoint or only_reads(statement)):
         words = " ".join(statement.split()[:3])
         raise ReadOnlySession(
-            f"A reading session was asked to write: {words} ... Use DB instead of ReadDB, or "
-            "database.session() instead of read_session()."
+            f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "
+            "SnapshotDB, or database.session() instead of read_session()."
         )

@@ -32,6 +32,7 @@ _WRITING_CLAUSE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_SAVEPOINT = re.compile(r"(?:SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT) \w+")
 
 
 @lru_cache(maxsize=1024)
@@ -52,3 +53,8 @@ def _reads(statement: str) -> bool:
     if word is None:
         return not statement.strip()
     return word[1].lower() in _READING_WORDS and not _WRITING_CLAUSE.search(statement)
+
+
+def is_savepoint(sql: str) -> bool:
+    """Tell whether the text is what ``begin_nested()`` sends."""
+    return _SAVEPOINT.fullmatch(sql) is not None

@@ -39,6 +39,10 @@ class SessionGuard(Session):
     """The task that is in the middle of a call."""
     free: asyncio.Event | None = None
     """Set when that call is over; made by whoever waits for it."""
+    first_step: Callable[[Connection], None] | None = None
+    """What comes first in each transaction, on its connection."""
+    failed_begin: Connection | None = None
+    """Where the first step raised; nothing may run in such a transaction."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,6 +89,8 @@ class SessionGuard(Session):
                 "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
                 "use a session of your own: 'async with database.session()'."
             )
+        if self.failed_begin is not None:
+            raise TransactionAborted(_BEGIN_FAILED)
         self._remember_user()
 
     def cut_off(self) -> bool:
@@ -103,9 +109,45 @@ class SessionGuard(Session):
 
     def rollback(self) -> None:
         """Roll back, and forget the tasks whose work is undone by it."""
-        super().rollback()
+        if self.failed_begin is not None and not self.failed_begin.in_transaction():
+            # The first step has rolled back already; SQLAlchemy would warn of the second time.
+            self.close()
+        else:
+            super().rollback()
         if self.streamers:
             self.streamers.clear()
+
+
+_BEGIN_FAILED = (
+    "on_begin raised when this transaction began, and its statements must not run without it. Let the "
+    "error pass, or call 'await db.rollback()' before the session is used again."
+)
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _take_first_step(
+    session: SessionGuard, transaction: SessionTransaction, connection: Connection
+) -> None:
+    of_this_database = session.bind is not None and connection.engine is session.bind.engine
+    if session.first_step is None or transaction.nested or not of_this_database:
+        return
+    try:
+        session.first_step(connection)
+    except BaseException:
+        session.failed_begin = connection
+        raise
+
+
+@event.listens_for(SessionGuard, "before_commit", propagate=True)
+def _refuse_commit_without_first_step(session: SessionGuard) -> None:
+    if session.failed_begin is not None:
+        raise TransactionAborted(_BEGIN_FAILED)
+
+
+@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
+def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.failed_begin = None
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
@@ -266,6 +308,11 @@ def _name(task: asyncio.Task[Any] | None) -> str:
 
 def _guard(session: AsyncSession) -> SessionGuard:
     return cast(SessionGuard, session.sync_session)
+
+
+def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
+    """Run the step first in each of the session's transactions; if it raises, nothing else runs."""
+    _guard(session).first_step = step
 
 
 def expect_streamers(session: AsyncSession) -> None:

@@ -20,11 +20,13 @@ def test_front_door():
         "Database",
         "DatabaseSettings",
         "ReadDB",
+        "SnapshotDB",
         "create_lifespan",
         "db_lifespan",
         "default_database",
         "get_db",
         "get_read_db",
+        "get_snapshot_db",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 

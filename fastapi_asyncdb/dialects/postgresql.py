@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
-from sqlalchemy import text
+from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
 _APPLICATION_NAME = "fastapi_asyncdb"
@@ -46,7 +49,30 @@ class PostgreSQL:
         return {"connect_args": _asyncpg_arguments(target, settings)}
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
-        """Do nothing: everything was said in the startup message."""
+        """Return psycopg's connections as they were; the rest was said in the startup message."""
+        if target.url.get_driver_name() == "psycopg":
+            event.listen(engine.sync_engine, "checkin", _forget_read_only)
+
+    def check(self, options: TransactionOptions) -> None:
+        """Accept everything."""
+
+    def bind(
+        self, options: TransactionOptions, write: AsyncEngine, read: AsyncEngine
+    ) -> AsyncEngine:
+        """Say in BEGIN what BEGIN can say, and set the timeouts with the first statement after it.
+
+        Both are gone with the transaction, behind a pooler as well.
+        https://www.postgresql.org/docs/current/sql-begin.html
+        """
+        said: dict[str, Any] = {"isolation_level": options.isolation_level}
+        if options.read_only:
+            said |= {"postgresql_readonly": True, "postgresql_deferrable": options.deferrable}
+        engine = write.execution_options(
+            **{name: value for name, value in said.items() if value is not None}
+        )
+        if options.timeouts:
+            event.listen(engine.sync_engine, "begin", _set_timeouts(options.timeouts))
+        return engine
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Take an advisory lock, because CREATE TABLE IF NOT EXISTS fails in a race."""
@@ -110,6 +136,40 @@ def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
         "lock_timeout": settings.lock_timeout,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
     }
-    return {
-        name: str(math.ceil(value * 1000)) for name, value in seconds.items() if value is not None
-    }
+    return {name: _milliseconds(value) for name, value in seconds.items() if value is not None}
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(math.ceil(seconds * 1000))
+
+
+def _set_timeouts(timeouts: dict[str, float]) -> Callable[[Connection], None]:
+    """Make a listener that sets them until the transaction ends, in one statement.
+
+    https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
+    """
+    local = True
+    settings = (
+        func.set_config(name, _milliseconds(value), local) for name, value in timeouts.items()
+    )
+    statement = select(*settings)
+
+    def set_timeouts(connection: Connection) -> None:
+        connection.execute(statement)
+
+    return set_timeouts
+
+
+def _forget_read_only(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    """Leave it to the server again whether transactions only read.
+
+    SQLAlchemy puts back READ WRITE, which psycopg sends with each BEGIN from then on, against
+    ``default_transaction_read_only``, and to the dismay of a standby.
+    """
+    adapted = cast(Any, connection)
+    if adapted is None or adapted.driver_connection.closed:
+        return
+    if adapted.driver_connection.read_only is not None:
+        adapted.set_read_only(None)
+    if adapted.driver_connection.deferrable is not None:
+        adapted.set_deferrable(None)

@@ -10,6 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
 
@@ -52,6 +53,16 @@ class Preset(Protocol):
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Attach the events that make new connections and transactions behave."""
+        ...
+
+    def check(self, options: TransactionOptions) -> None:
+        """Refuse with ``ConfigurationError`` what this database does not have."""
+        ...
+
+    def bind(
+        self, options: TransactionOptions, write: AsyncEngine, read: AsyncEngine
+    ) -> AsyncEngine:
+        """Return an engine on one of the two pools whose transactions have the options."""
         ...
 
     async def lock_schema(self, connection: AsyncConnection) -> None:

@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
 # Python's own default: https://docs.python.org/3/library/sqlite3.html#sqlite3.connect
@@ -84,6 +86,35 @@ class SQLite:
             if memory:
                 _keep_alive(engine, target)
 
+    def check(self, options: TransactionOptions) -> None:
+        """Refuse timeouts, deferrable, and isolation that SQLite has not.
+
+        Its transactions are serializable, and a reader's is a snapshot: https://sqlite.org/isolation.html
+        """
+        own = ("REPEATABLE READ", "SERIALIZABLE") if options.read_only else ("SERIALIZABLE",)
+        if options.isolation_level not in (None, *own):
+            raise ConfigurationError(
+                f"SQLite has no {options.isolation_level}: its transactions are always serializable. "
+                'Leave isolation_level out, or use "SERIALIZABLE".'
+            )
+        for name in options.timeouts:
+            raise ConfigurationError(f"SQLite has no {name} for one transaction. {_INSTEAD[name]}")
+        if options.deferrable:
+            raise ConfigurationError(
+                "SQLite has no deferrable transactions, and needs none: its readers cannot fail to "
+                "serialize. Leave deferrable out."
+            )
+
+    def bind(
+        self, options: TransactionOptions, write: AsyncEngine, read: AsyncEngine
+    ) -> AsyncEngine:
+        """Begin readers with a transaction, which sees one state from its first statement on."""
+        if not options.read_only:
+            return write
+        engine = read.execution_options()
+        event.listen(engine.sync_engine, "begin", _begin_deferred)
+        return engine
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
 
@@ -102,6 +133,14 @@ class SQLite:
                 return diagnosis
         return Diagnosis("Check the path in DATABASE_URL", permanent=True)
 
+
+_INSTEAD = {
+    "statement_timeout": "Leave it out, or put 'async with asyncio.timeout(seconds)' around the work.",
+    "lock_timeout": (
+        "Writers take turns on one connection, so that only DATABASE_LOCK_TIMEOUT, for all of them, "
+        "bounds the wait: set that instead."
+    ),
+}
 
 _DIAGNOSES = {
     "locked": Diagnosis("Another process holds the file's write lock: wait for it, or end it"),
@@ -128,6 +167,13 @@ def _begin_immediate(connection: Connection) -> None:
     # The event fires for autocommit connections too, which must not have a transaction.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_deferred(connection: Connection) -> None:
+    # On the driver's cursor: to the guard of the reading engine, BEGIN is not reading.
+    cursor = connection.connection.cursor()
+    cursor.execute("BEGIN")
+    cursor.close()
 
 
 def _keep_alive(engine: AsyncEngine, target: Target) -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
+from starlette.requests import HTTPConnection
 
 from fastapi_asyncdb import (
     DB,
@@ -15,6 +16,7 @@ from fastapi_asyncdb import (
     Database,
     DatabaseSettings,
     ReadDB,
+    SnapshotDB,
     create_lifespan,
     db_lifespan,
     default_database,
@@ -26,9 +28,10 @@ class Thing(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
-async def endpoint(db: DB, reader: ReadDB) -> None:
-    """DB and ReadDB are sessions."""
+async def endpoint(db: DB, reader: ReadDB, report: SnapshotDB) -> None:
+    """DB, ReadDB and SnapshotDB are sessions."""
     assert_type(db, AsyncSession)
+    assert_type(report, AsyncSession)
     assert_type(reader, AsyncSession)
     assert_type((await db.scalars(select(Thing))).one(), Thing)
     assert_type(await reader.get_one(Thing, 1), Thing)
@@ -44,6 +47,20 @@ async def job() -> None:
         async with handle.session() as session, handle.read_session() as reader:
             assert_type(session, AsyncSession)
             assert_type(reader, AsyncSession)
+
+
+async def set_tenant(session: AsyncSession, connection: HTTPConnection | None) -> None:
+    """A user's on_begin."""
+
+
+async def options() -> None:
+    """Levels are checked by name, on_begin by its signature."""
+    database = Database(on_begin=set_tenant)
+    database.dependency(isolation_level="SERIALIZABLE", read_only=True, deferrable=True)
+    async with database.session(isolation_level="REPEATABLE READ", lock_timeout=1) as session:
+        assert_type(session, AsyncSession)
+    async with database.session(isolation_level="SERIALISABLE"):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        pass
 
 
 @asynccontextmanager

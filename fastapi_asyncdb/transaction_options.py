@@ -1,0 +1,80 @@
+"""What one transaction may ask for: isolation, reading only, timeouts. Knows no database."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from fastapi_asyncdb.errors import ConfigurationError
+
+IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+
+# PostgreSQL keeps milliseconds in 32 bits:
+# https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
+_LONGEST = (2**31 - 1) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionOptions:
+    """Describe the transactions of one session or dependency; checked when it is made.
+
+    Args:
+        isolation_level: ``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is the
+            database's default.
+        read_only: Refuse writes. With an isolation level a read-only transaction, without one
+            autocommit: each statement on its own.
+        statement_timeout: Cancel a statement that runs longer; seconds, 0 is no limit.
+        lock_timeout: Give up waiting for a lock; seconds, 0 is no limit.
+        deferrable: Wait at the start for a moment at which no serialization failure can come.
+
+    Raises:
+        ConfigurationError: the value cannot mean anything, or not together with the others.
+    """
+
+    isolation_level: IsolationLevel | None = None
+    read_only: bool = False
+    statement_timeout: float | None = None
+    lock_timeout: float | None = None
+    deferrable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.isolation_level not in (None, *get_args(IsolationLevel)):
+            raise ConfigurationError(
+                f"{self.isolation_level!r} is not an isolation level of transactions. Use "
+                f"{', '.join(get_args(IsolationLevel))}; for autocommit reads, read_only=True alone."
+            )
+        for name in ("statement_timeout", "lock_timeout"):
+            _check_seconds(name, getattr(self, name))
+        if self.deferrable and not (self.isolation_level == "SERIALIZABLE" and self.read_only):
+            # https://www.postgresql.org/docs/current/sql-set-transaction.html
+            raise ConfigurationError(
+                "deferrable=True has no effect on such transactions. It is for those that have "
+                'isolation_level="SERIALIZABLE" and read_only=True: add both, or leave it out.'
+            )
+        if self.autocommit and self.timeouts:
+            raise ConfigurationError(
+                f"read_only=True without an isolation_level is autocommit: there is no transaction "
+                f'that could carry {", ".join(self.timeouts)}. Add isolation_level="REPEATABLE READ" '
+                "for a read-only transaction, or set the timeout for all: "
+                f"DATABASE_{next(iter(self.timeouts)).upper()}."
+            )
+
+    @property
+    def autocommit(self) -> bool:
+        """Whether there is no transaction at all: reads, each on its own."""
+        return self.read_only and self.isolation_level is None
+
+    @property
+    def timeouts(self) -> dict[str, float]:
+        """The timeouts that were asked for, in seconds."""
+        given = {"statement_timeout": self.statement_timeout, "lock_timeout": self.lock_timeout}
+        return {name: seconds for name, seconds in given.items() if seconds is not None}
+
+
+def _check_seconds(name: str, seconds: float | None) -> None:
+    if seconds is not None and not (math.isfinite(seconds) and 0 <= seconds <= _LONGEST):
+        raise ConfigurationError(
+            f"{name}={seconds!r} is not a time. Give seconds, from 0, which is no limit, to "
+            f"{_LONGEST:.0f}."
+        )
