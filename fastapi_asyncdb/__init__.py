@@ -2,6 +2,7 @@
 
 from fastapi_asyncdb.default import DB, ReadDB, db_lifespan, default_database, get_db, get_read_db
 from fastapi_asyncdb.handle import Database
+from fastapi_asyncdb.hooks import on_commit, on_rollback
 from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -17,5 +18,7 @@ __all__ = [
     "default_database",
     "get_db",
     "get_read_db",
+    "on_commit",
+    "on_rollback",
 ]
 __version__ = "0.1.0"

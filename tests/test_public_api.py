@@ -25,6 +25,8 @@ def test_front_door():
         "default_database",
         "get_db",
         "get_read_db",
+        "on_commit",
+        "on_rollback",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 
