@@ -12,7 +12,8 @@
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
-        └── TransactionAborted
+        ├── TransactionAborted
+        └── TransactionInProgress
 
 A message has three parts: the fact, the likely cause, the next step. No message holds a password.
 """
@@ -72,3 +73,7 @@ class ReadOnlySession(SessionError):
 
 class TransactionAborted(SessionError):
     """The transaction cannot go on: it must be rolled back before the session is used again."""
+
+
+class TransactionInProgress(SessionError):
+    """``run_in_transaction`` was called inside of an open transaction of the same handle."""
