@@ -11,6 +11,7 @@ from fastapi_asyncdb.default import (
     get_snapshot_db,
 )
 from fastapi_asyncdb.handle import Database
+from fastapi_asyncdb.hooks import on_commit, on_rollback
 from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -28,5 +29,7 @@ __all__ = [
     "get_db",
     "get_read_db",
     "get_snapshot_db",
+    "on_commit",
+    "on_rollback",
 ]
 __version__ = "0.1.0"

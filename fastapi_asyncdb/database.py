@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from functools import wraps
+from inspect import Signature, signature
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import MetaData
@@ -19,13 +21,19 @@ from fastapi_asyncdb.errors import (
     ConfigurationError,
     DatabaseNotStarted,
 )
+from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
+from fastapi_asyncdb.retry import Attempts
 from fastapi_asyncdb.session import begin_each_with, guarded, session_scope
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
 from fastapi_asyncdb.transaction_options import IsolationLevel, TransactionOptions
 from fastapi_asyncdb.url import parse_url
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+P = ParamSpec("P")
 
 
 @dataclass(slots=True)
@@ -218,6 +226,87 @@ class BaseDatabase:
         """
         return self._open(TransactionOptions(read_only=True))
 
+    async def run_in_transaction(
+        self,
+        work: Callable[[AsyncSession, *Ts], Awaitable[T]],
+        *args: *Ts,
+        attempts: int = 5,
+        deadline: float | None = 30.0,
+        **options: Any,
+    ) -> T:
+        """Run ``await work(session, *args)`` in its own transaction, again if it meets a conflict.
+
+        A serialization failure, a deadlock, or SQLite being busy rolls the transaction back; the work
+        then runs again from the start, in a new session, after a pause that grows and is random. So
+        the work must be repeatable: what it does outside the database belongs into ``on_commit``.
+        Every other error ends it at once, and so does a connection that was lost: COMMIT may have been
+        done.
+
+        Args:
+            work: A coroutine function whose first argument is the session.
+            *args: Passed to ``work``.
+            attempts: How often to run it altogether.
+            deadline: Seconds after which no further attempt starts; ``None`` is no limit. An attempt
+                that runs is not cut short.
+            **options: For ``session()``.
+
+        Returns:
+            What the attempt that was committed returned.
+
+        Raises:
+            ConfigurationError: ``attempts`` is below 1, or ``deadline`` below 0.
+            DatabaseNotStarted: before start, after stop, or on another event loop.
+            TransactionInProgress: a session of this handle around the call is in a transaction.
+            Exception: the last attempt's own, with a note of how many there were.
+        """
+        tries = Attempts(attempts, deadline)
+        refuse_inside_transaction(self)
+        while True:
+            try:
+                async with self.session(**options) as session:
+                    return await work(session, *args)
+            except Exception as error:
+                delay = tries.delay_after(error)
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    def transactional(
+        self, *, attempts: int = 5, deadline: float | None = 30.0, **options: Any
+    ) -> Callable[
+        [Callable[Concatenate[AsyncSession, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]
+    ]:
+        """Make a function run in its own transaction: the decorator of ``run_in_transaction``.
+
+        The function takes the session as its first argument; its callers leave that out.
+
+        Args:
+            attempts: How often to run it altogether.
+            deadline: Seconds after which no further attempt starts; ``None`` is no limit.
+            **options: For ``session()``.
+
+        Raises:
+            ConfigurationError: ``attempts`` is below 1, or ``deadline`` below 0.
+        """
+        Attempts(attempts, deadline)
+
+        def decorate(
+            work: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        ) -> Callable[P, Coroutine[Any, Any, T]]:
+            @wraps(work)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+                async def attempt(session: AsyncSession) -> T:
+                    return await work(session, *args, **kwargs)
+
+                return await self.run_in_transaction(
+                    attempt, attempts=attempts, deadline=deadline, **options
+                )
+
+            run.__signature__ = _without_session(work)  # type: ignore[attr-defined]
+            return run
+
+        return decorate
+
     @asynccontextmanager
     async def _open(
         self, options: TransactionOptions, connection: object = None
@@ -231,6 +320,8 @@ class BaseDatabase:
             step = first_step(self._on_begin, self._plain_session_class, connection)
             begin_each_with(session, step)
         async with session_scope(session):
+            if not options.autocommit:
+                remember(self, session)
             yield session
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
@@ -280,6 +371,11 @@ class BaseDatabase:
 def _check_all(preset: Preset, defined: Iterable[TransactionOptions]) -> None:
     for options in defined:
         preset.check(options)
+
+
+def _without_session(work: Callable[..., Any]) -> Signature:
+    whole = signature(work)
+    return whole.replace(parameters=list(whole.parameters.values())[1:])
 
 
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:

@@ -13,7 +13,8 @@
         ├── SessionClosed
         ├── ReadOnlySession
         ├── TransactionAborted
-        └── ConcurrentSessionUse
+        ├── ConcurrentSessionUse
+        └── TransactionInProgress
 
 A message has three parts: the fact, the likely cause, the next step. No message holds a password.
 """
@@ -77,3 +78,7 @@ class TransactionAborted(SessionError):
 
 class ConcurrentSessionUse(SessionError):
     """Two tasks used one session at the same moment."""
+
+
+class TransactionInProgress(SessionError):
+    """``run_in_transaction`` was called inside of an open transaction of the same handle."""

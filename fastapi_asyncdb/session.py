@@ -14,16 +14,17 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import SessionTransaction
 
 from fastapi_asyncdb.aborted import refuse_aborted
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
+from fastapi_asyncdb.hooks import ENDINGS, HookedSession, HookedTransaction, hooked, hooks_after
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
 
 
-class SessionGuard(Session):
+class SessionGuard(HookedSession):
     """What the library adds to a ``Session``: an end, and an eye on streamed work that is cut off.
 
     A response may be streamed by a task of its own. When the client leaves, Starlette cancels that
@@ -63,6 +64,10 @@ class SessionGuard(Session):
         """Note from now on who uses the session: the handler is done, a stream may follow."""
         if self.streamers is None:
             self.streamers = set()
+
+    def may_run_hooks(self) -> bool:
+        """Tell whether hooks may run now: not in the task that others wait for."""
+        return self.settling is None
 
     def _remember_user(self) -> None:
         task = _current_task()
@@ -200,6 +205,8 @@ def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
     members: dict[str, Any] = {
         name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
     }
+    members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
+    members["begin"] = lambda self: HookedTransaction(self)
     members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
     return type(session_class.__name__, (session_class,), members)
 
@@ -235,24 +242,32 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 @asynccontextmanager
 async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
     """Commit when the block ends, roll back when it raises, and end the session either way."""
-    try:
-        async with transaction(session):
-            yield session
-    finally:
-        if session.in_transaction():
-            await _settle(session, session.close())
-        _guard(session).ended = True
+    async with hooks_after(session):
+        try:
+            async with transaction(session):
+                yield session
+        finally:
+            if session.in_transaction():
+                await _settle(session, session.close())
+            _guard(session).ended = True
 
 
 @asynccontextmanager
 async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
+    """Commit or roll back when the block ends, then run the hooks."""
+    async with hooks_after(session), _commit_or_rollback(session):
+        yield session
+
+
+@asynccontextmanager
+async def _commit_or_rollback(session: AsyncSession) -> AsyncIterator[None]:
     """Commit when the block ends, roll back on any exception that leaves it, cancellation included.
 
     This is the only place in the library that decides between the two. A session that ran no
     statement has nothing to end and touches no connection.
     """
     try:
-        yield session
+        yield
     except BaseException:
         await _rollback(session)
         raise
@@ -266,6 +281,7 @@ async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
 async def _rollback(session: AsyncSession) -> None:
     if session.in_transaction():
         await _settle(session, _rollback_when_free(session))
+    _guard(session).hooks.end(committed=False)
 
 
 async def _rollback_when_free(session: AsyncSession) -> None:

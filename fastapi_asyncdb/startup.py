@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from sqlalchemy.util import greenlet_spawn
 from fastapi_asyncdb.dialects import Diagnosis, causes
 from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
+from fastapi_asyncdb.retry import backoff
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _FIRST_DELAY = 0.1
@@ -44,7 +44,7 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
         left = settings.startup_timeout - waited
         if failure.diagnosis.permanent or left <= 0:
             break
-        await asyncio.sleep(min(backoff(attempts), left))
+        await asyncio.sleep(min(backoff(attempts, base=_FIRST_DELAY, cap=_LONGEST_DELAY), left))
     tries = (
         f"after {attempts} attempts in {waited:.1f} s" if attempts > 1 else "at the first attempt"
     )
@@ -52,15 +52,6 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
         f"Cannot connect to {engines.target.url!r} {tries}: {failure.words}. "
         f"{failure.diagnosis.advice}."
     )
-
-
-def backoff(attempt: int) -> float:
-    """Return the seconds to wait after an attempt: doubling, capped, half of it random.
-
-    https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-    """
-    ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempt - 1, 16))
-    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter, no secret
 
 
 class _Failure:

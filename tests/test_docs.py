@@ -1,4 +1,4 @@
-"""The code in the README runs, and its table tells the truth."""
+"""The code in the README and in docs/ runs, and the README's table tells the truth."""
 
 import re
 from pathlib import Path
@@ -13,13 +13,18 @@ from fastapi_asyncdb import Base, DatabaseSettings
 from tests.contract.support import running
 
 README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 
 
-def run(block: str) -> dict[str, Any]:
+def blocks(page: Path) -> list[str]:
+    """Return the page's blocks of Python."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run(block: str, page: Path = README) -> dict[str, Any]:
     """Run one block as a module of its own."""
-    namespace: dict[str, Any] = {"__name__": f"readme_{uuid4().hex}"}
-    exec(compile(block, str(README), "exec"), namespace)
+    namespace: dict[str, Any] = {"__name__": f"{page.stem.lower()}_{uuid4().hex}"}
+    exec(compile(block, str(page), "exec"), namespace)
     return namespace
 
 
@@ -33,16 +38,30 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         Base.metadata.remove(Base.metadata.tables[name])
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_every_block_runs(block: str):
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [
+        pytest.param(page, block, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page))
+    ],
+)
+def test_every_block_runs(page: Path, block: str):
     """Newcomers paste it: it has to work as it stands."""
-    run(block)
+    run(block, page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_between_pages_lead_somewhere(page: Path):
+    """A page that is renamed is renamed everywhere."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 async def test_the_application_stores_a_hero(database_url: str, monkeypatch: pytest.MonkeyPatch):
     """The first block is a working application, on SQLite and with DATABASE_URL on PostgreSQL."""
     monkeypatch.setenv("DATABASE_URL", database_url)
-    app: FastAPI = run(BLOCKS[0])["app"]
+    app: FastAPI = run(blocks(README)[0])["app"]
     for expected in (["ada"], ["ada", "ada"]):
         async with running(app) as http:
             assert (await http.post("/heroes", params={"name": "ada"})).status_code == 201
@@ -51,9 +70,18 @@ async def test_the_application_stores_a_hero(database_url: str, monkeypatch: pyt
 
 async def test_the_application_with_several_databases_answers():
     """Two handles, one lifespan, its state."""
-    app: FastAPI = run(next(block for block in BLOCKS if "analytics" in block))["app"]
+    app: FastAPI = run(next(block for block in blocks(README) if "analytics" in block))["app"]
     async with running(app) as http:
         assert (await http.get("/")).json() == 42
+
+
+async def test_the_application_with_hooks_tells_of_what_was_committed():
+    """Before the response, in the background, and after a rollback."""
+    namespace = run(blocks(README.parent / "docs" / "hooks.md")[0])
+    async with running(namespace["app"]) as http:
+        assert (await http.post("/orders", params={"item": "tea"})).status_code == 201
+        assert (await http.post("/orders", params={"item": "nothing"})).status_code == 500
+    assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
 
 
 def test_settings_table_is_complete():

@@ -27,6 +27,8 @@ def test_front_door():
         "get_db",
         "get_read_db",
         "get_snapshot_db",
+        "on_commit",
+        "on_rollback",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 import socket
 import sqlite3
 import ssl
@@ -26,13 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
-from fastapi_asyncdb.startup import backoff
 from tests import servers
 from tests.contract.support import eventually
 from tests.leaks import PASSWORD, leaks
@@ -640,19 +636,3 @@ def files(query: str, authority: Authority) -> str:
     return query.replace("OWN", str(authority.file)).replace(
         "STRANGER", str(authority.strangers_file)
     )
-
-
-# --- Backoff --------------------------------------------------------------------------------------
-
-
-@given(attempt=st.integers(1, 10**6), seed=st.integers())
-def test_backoff_doubles_up_to_its_ceiling_with_jitter(attempt: int, seed: int) -> None:
-    """Between a half and the whole of 0.1 s, 0.2 s, 0.4 s ... and never more than 5 s."""
-    random.seed(seed)
-    ceiling = min(5.0, 0.1 * 2.0 ** min(attempt - 1, 100))
-    assert ceiling / 2 <= backoff(attempt) <= ceiling
-
-
-def test_backoff_differs_from_process_to_process() -> None:
-    """Many processes that start together do not knock together."""
-    assert len({backoff(8) for _ in range(20)}) > 10

@@ -20,6 +20,8 @@ from fastapi_asyncdb import (
     create_lifespan,
     db_lifespan,
     default_database,
+    on_commit,
+    on_rollback,
 )
 
 
@@ -61,6 +63,40 @@ async def options() -> None:
         assert_type(session, AsyncSession)
     async with database.session(isolation_level="SERIALISABLE"):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         pass
+
+
+async def send(address: str, *, urgent: bool = False) -> int:
+    """A hook."""
+    return len(address)
+
+
+async def hooks(db: DB) -> None:
+    """Hooks take any session, and what their function takes."""
+    on_commit(db, send, "ada@example.org", urgent=True)
+    on_rollback(db, print, "undone")
+    await db.run_sync(lambda session: on_commit(session, print, "done"))
+    on_commit(db, send, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    on_commit(db, send)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def rename(session: AsyncSession, thing_id: int, name: str) -> Thing:
+    """Work that run_in_transaction runs."""
+    return await session.get_one(Thing, thing_id)
+
+
+@default_database.transactional(attempts=3, deadline=None)
+async def count(session: AsyncSession, name: str, *, strict: bool = False) -> int:
+    """Work with a transaction of its own."""
+    return len(name)
+
+
+async def transactions() -> None:
+    """Arguments are checked, and the result is what the work returns."""
+    run = default_database.run_in_transaction
+    assert_type(await run(rename, 1, "ada", attempts=3, deadline=2.5), Thing)
+    assert_type(await count("ada", strict=True), int)
+    await run(rename, "one", "ada")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await count(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @asynccontextmanager

@@ -1,0 +1,325 @@
+"""What runs after a transaction: ``on_commit`` and ``on_rollback``. Ends no transaction itself."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import Session, SessionTransaction
+
+from fastapi_asyncdb.errors import SessionError
+from fastapi_asyncdb.shield import finish
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ENDINGS = ("close", "commit", "invalidate", "reset", "rollback", "run_sync")
+"""The coroutines of ``AsyncSession`` that may end the outermost transaction."""
+
+
+def on_commit(
+    session: AsyncSession | Session,
+    fn: Callable[P, object],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> None:
+    """Call ``fn(*args, **kwargs)`` once the session's work is committed, and only then.
+
+    Mail, messages and cache updates belong here: sent earlier, they tell of work that may yet be
+    rolled back. Hooks run in the order of registration, after the outermost commit, when the
+    connection is back in the pool; in a request, before the response starts. A savepoint that is
+    rolled back takes its hooks with it.
+
+    In a session without a transaction the hook runs after the next commit, or when the request or
+    the ``async with`` block ends well. That goes for reading sessions, which never commit, as well.
+
+    A hook that fails is logged; the committed work stays, and the other hooks run. A hook that needs
+    the database opens ``database.session()``, since this session is between two transactions. When the
+    connection is lost during COMMIT, nobody knows the outcome, and no hook runs.
+
+    Args:
+        session: A session of this library, or what ``run_sync`` makes of it.
+        fn: A function or coroutine function. A plain function runs on the event loop.
+        *args: Passed to ``fn``.
+        **kwargs: Passed to ``fn``.
+
+    Raises:
+        TypeError: ``fn`` cannot be called, or the session is not from this library.
+        SessionClosed: the session has ended.
+    """
+    _register(session, _Hook(fn, args, kwargs, after_commit=True))
+
+
+def on_rollback(
+    session: AsyncSession | Session,
+    fn: Callable[P, object],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> None:
+    """Call ``fn(*args, **kwargs)`` once the session's work is rolled back, and only then.
+
+    For what a rollback does not undo: an uploaded file, a reservation elsewhere. As ``on_commit``
+    otherwise. A hook of a savepoint that is rolled back runs whatever becomes of the rest, but not
+    before the outermost transaction has ended: until then its connection is in use.
+
+    Args:
+        session: A session of this library, or what ``run_sync`` makes of it.
+        fn: A function or coroutine function. A plain function runs on the event loop.
+        *args: Passed to ``fn``.
+        **kwargs: Passed to ``fn``.
+
+    Raises:
+        TypeError: ``fn`` cannot be called, or the session is not from this library.
+        SessionClosed: the session has ended.
+    """
+    _register(session, _Hook(fn, args, kwargs, after_commit=False))
+
+
+@dataclass(slots=True, eq=False)
+class _Hook:
+    fn: Callable[..., object]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    after_commit: bool
+    savepoint: SessionTransaction | None = None
+    """The innermost savepoint that decides about it; without one the outermost transaction does."""
+    undone: bool = False
+    """Whether a savepoint has decided, and was rolled back."""
+
+    def __str__(self) -> str:
+        kind = "on_commit" if self.after_commit else "on_rollback"
+        return f"{kind} hook {getattr(self.fn, '__qualname__', None) or repr(self.fn)}"
+
+    def is_due(self, *, committed: bool) -> bool:
+        """Tell whether the end of the outermost transaction is what it waits for."""
+        return self.after_commit == (committed and not self.undone)
+
+    async def call(self) -> None:
+        """Run it; what it raises is logged and goes no further."""
+        try:
+            result = self.fn(*self.args, **self.kwargs)
+            if inspect.isawaitable(result):
+                await result
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            logger.exception("The %s was cancelled from inside.", self)
+        except Exception:
+            logger.exception("The %s failed; the transaction had ended before it ran.", self)
+
+
+@dataclass(slots=True)
+class Hooks:
+    """The hooks of one session: those that wait for a transaction to end, and those due now."""
+
+    waiting: list[_Hook] = field(default_factory=list)
+    due: list[_Hook] = field(default_factory=list)
+
+    def end(self, *, committed: bool) -> None:
+        """Make due what waits for this end of the outermost transaction, and drop the rest."""
+        self.due += [hook for hook in self.waiting if hook.is_due(committed=committed)]
+        self.waiting.clear()
+
+    def release(self, savepoint: SessionTransaction) -> None:
+        """Hand the hooks of a savepoint to what encloses it."""
+        for hook in self.waiting:
+            if hook.savepoint is savepoint:
+                hook.savepoint = _enclosing(savepoint)
+
+    def undo(self, savepoint: SessionTransaction) -> None:
+        """Drop the ``on_commit`` hooks of a savepoint, and keep its ``on_rollback`` hooks."""
+        for hook in self.waiting[:]:
+            if hook.savepoint is savepoint:
+                hook.savepoint, hook.undone = None, True
+                if hook.after_commit:
+                    self.waiting.remove(hook)
+
+    def forget(self) -> None:
+        """Run neither kind: nobody knows whether the transaction was committed."""
+        if self.waiting or self.due:
+            names = ", ".join(str(hook) for hook in self.due + self.waiting)
+            logger.error("The outcome of a COMMIT is unknown, so these were not run: %s", names)
+        self.waiting.clear()
+        self.due.clear()
+
+
+# Tasks that a hook starts inherit it.
+_hooks_of: ContextVar[Session | None] = ContextVar("fastapi_asyncdb.hooks_of", default=None)
+
+
+class HookedSession(Session):
+    """A ``Session`` that remembers hooks. Who ends its transaction runs those that are due."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hooks = Hooks()
+
+    def check_usable(self) -> None:
+        """Refuse a session that has ended; for subclasses."""
+
+    def may_run_hooks(self) -> bool:
+        """Tell whether hooks may run now, or whoever ends the transaction will do it."""
+        return True
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """Choose the engine, as SQLAlchemy does before each statement, unless a hook asks."""
+        self._refuse_hooks()
+        return super().get_bind(*args, **kwargs)
+
+    def rollback(self) -> None:
+        """Roll back; hooks that were registered without a transaction go with it."""
+        super().rollback()
+        self.hooks.end(committed=False)
+
+    def _refuse_hooks(self) -> None:
+        if _hooks_of.get() is self:
+            raise SessionError(
+                "A hook used the session that it was registered on, whose transaction is over: what "
+                "it writes now would be acknowledged before it is committed. Open a session in the "
+                "hook: 'async with database.session() as session:'."
+            )
+
+
+@event.listens_for(HookedSession, "after_commit", propagate=True)
+def _after_commit(session: HookedSession) -> None:
+    # Fires for savepoints too, and for a commit of the whole with savepoints open once for each.
+    savepoint = session.get_nested_transaction()
+    if savepoint is None:
+        session.hooks.end(committed=True)
+    else:
+        session.hooks.release(savepoint)
+
+
+@event.listens_for(HookedSession, "after_transaction_end", propagate=True)
+def _after_transaction_end(session: HookedSession, transaction: SessionTransaction) -> None:
+    # After a commit there is nothing left to do: it has taken or handed on its hooks.
+    if transaction.nested:
+        session.hooks.undo(transaction)
+    elif transaction.parent is None:
+        session.hooks.end(committed=False)
+
+
+@event.listens_for(HookedSession, "before_attach", propagate=True)
+def _before_attach(session: HookedSession, instance: object) -> None:
+    session._refuse_hooks()
+
+
+class HookedTransaction(AsyncSessionTransaction):
+    """What ``session.begin()`` returns; its end runs the hooks."""
+
+    __slots__ = ()
+
+    async def commit(self) -> None:
+        """Commit."""
+        await _run_after(self.session, super().commit())
+
+    async def rollback(self) -> None:
+        """Roll back."""
+        await _run_after(self.session, super().rollback())
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await _run_after(self.session, super().__aexit__(*exception))
+
+
+def hooked(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """Let a coroutine of ``AsyncSession`` that may end the transaction run the hooks afterwards."""
+
+    @wraps(method)
+    async def with_hooks(self: AsyncSession, *args: Any, **kwargs: Any) -> T:
+        return await _run_after(self, method(self, *args, **kwargs))
+
+    return with_hooks
+
+
+async def _run_after(session: AsyncSession, work: Awaitable[T]) -> T:
+    hooked_session = _hooked(session)
+    try:
+        return await work
+    except DBAPIError as error:
+        # An error without a statement is one of COMMIT.
+        if error.connection_invalidated and error.statement is None:
+            hooked_session.hooks.forget()
+        raise
+    finally:
+        if hooked_session.may_run_hooks():
+            await _run_due(hooked_session)
+
+
+@asynccontextmanager
+async def hooks_after(session: AsyncSession) -> AsyncIterator[None]:
+    """Run the hooks when the block, which commits or rolls back, has ended.
+
+    Without a transaction there was nothing to commit, and a block that ends well counts as
+    committed: a request that did no more than register a hook is a success.
+    """
+    hooked_session = _hooked(session)
+    try:
+        yield
+    except BaseException:
+        if not session.in_transaction():
+            hooked_session.hooks.end(committed=False)
+        await _run_due(hooked_session)
+        raise
+    while True:
+        if not session.in_transaction():
+            hooked_session.hooks.end(committed=True)
+        if not hooked_session.hooks.due:
+            return
+        await _run_due(hooked_session)
+
+
+async def _run_due(session: HookedSession) -> None:
+    """Run what is due, to the end: a client that leaves does not undo the commit either."""
+    if session.hooks.due:
+        due, session.hooks.due = session.hooks.due, []
+        await finish(asyncio.create_task(_run(session, due)))
+
+
+async def _run(session: HookedSession, due: list[_Hook]) -> None:
+    _hooks_of.set(session)
+    for hook in due:
+        await hook.call()
+
+
+def _register(session: AsyncSession | Session, hook: _Hook) -> None:
+    if not callable(hook.fn):
+        raise TypeError(
+            f"A hook is a function and its arguments, not {hook.fn!r}: write on_commit(session, "
+            "send, mail), not on_commit(session, send(mail))."
+        )
+    hooked_session = _hooked(session)
+    hooked_session.check_usable()
+    hook.savepoint = hooked_session.get_nested_transaction()
+    hooked_session.hooks.waiting.append(hook)
+
+
+def _hooked(session: AsyncSession | Session) -> HookedSession:
+    sync_session = session.sync_session if isinstance(session, AsyncSession) else session
+    if not isinstance(sync_session, HookedSession):
+        raise TypeError(
+            f"{session!r} runs no hooks. Use a session that this library opened: DB in a request, "
+            "'async with database.session() as session:' elsewhere."
+        )
+    return sync_session
+
+
+def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:
+    parent = savepoint.parent
+    while parent is not None and not parent.nested:
+        parent = parent.parent
+    return parent

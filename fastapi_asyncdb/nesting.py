@@ -1,0 +1,42 @@
+"""Which sessions are open around the running code, per handle. Ends and opens none."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from weakref import ref
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.errors import TransactionInProgress
+
+# Weak, since a context lives as long as its task: a worker's would keep its last session forever.
+# It is never reset, since a generator may be closed in another context than it was entered in;
+# a session that has ended is in no transaction.
+_opened: ContextVar[tuple[tuple[ref[object], ref[AsyncSession]], ...]] = ContextVar(
+    "fastapi_asyncdb.opened", default=()
+)
+
+
+def remember(handle: object, session: AsyncSession) -> None:
+    """Note that the running code, and every task that it starts, is inside of this session."""
+    around = tuple(entry for entry in _opened.get() if _in_transaction(entry[1]()))
+    _opened.set((*around, (ref(handle), ref(session))))
+
+
+def refuse_inside_transaction(handle: object) -> None:
+    """Refuse to go on if a session of this handle around the running code is in a transaction.
+
+    Raises:
+        TransactionInProgress: it is.
+    """
+    if any(of() is handle and _in_transaction(session()) for of, session in _opened.get()):
+        raise TransactionInProgress(
+            f"run_in_transaction was called inside of an open transaction of {handle!r}. That one "
+            "would not be tried again, and the two may wait for each other forever. Do all the work "
+            "in one of them: pass the session you have to the function, or end its transaction "
+            "first with 'await db.commit()'."
+        )
+
+
+def _in_transaction(session: AsyncSession | None) -> bool:
+    return session is not None and session.in_transaction()
