@@ -17,7 +17,9 @@ from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,
     DatabaseNotStarted,
+    Outcome,
 )
+from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.session import guarded, session_scope
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
@@ -180,6 +182,17 @@ class BaseDatabase:
         """
         async with session_scope(self._make_session(self.read_engine)) as session:
             yield session
+
+    async def transaction_outcome(self, transaction_id: int) -> Outcome:
+        """Tell what became of a transaction; ``CommitOutcomeUnknown.resolve`` asks here.
+
+        Args:
+            transaction_id: What ``remember_transaction_id`` returned.
+
+        Raises:
+            DatabaseNotStarted: before start, after stop, or on another event loop.
+        """
+        return await outcome_of(self.read_engine, transaction_id)
 
     def _make_session(self, engine: AsyncEngine) -> AsyncSession:
         # Objects stay readable after the commit: responses and streams still want them, and a

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
+from fastapi_asyncdb.in_doubt import CommitInterrupted
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,8 @@ class SessionGuard(Session):
     """
 
     ended = False
+    patience = 10.0
+    """Seconds that a commit has left once its caller is cancelled, and a rollback in any case."""
     settling: asyncio.Task[None] | None = None
     """The commit or rollback that is under way."""
     streamers: set[asyncio.Task[Any]] | None = None
@@ -97,7 +101,6 @@ def _refuse_objects(session: SessionGuard, instance: object) -> None:
 
 # Every coroutine of AsyncSession that works on the session's state.
 _ENTRY_POINTS = (
-    "commit",
     "connection",
     "delete",
     "execute",
@@ -106,7 +109,6 @@ _ENTRY_POINTS = (
     "get_one",
     "merge",
     "refresh",
-    "rollback",
     "run_sync",
     "scalar",
     "scalars",
@@ -115,12 +117,18 @@ _ENTRY_POINTS = (
 )
 
 
+# What ends a transaction, and so is not left halfway.
+_ENDINGS = ("commit", "rollback", "close")
+
+
 def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
     """Return the session class with the guard built in."""
     sync_class = session_class.sync_session_class
     members: dict[str, Any] = {
         name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
     }
+    members |= {name: _to_the_end(getattr(session_class, name)) for name in _ENDINGS}
+    members["begin"] = _begin
     members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
     return type(session_class.__name__, (session_class,), members)
 
@@ -133,12 +141,51 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 
     @wraps(method)
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        guard = _guard(self)
-        while guard.settling not in (None, asyncio.current_task()):
-            await asyncio.wait([guard.settling])
+        await _wait_for_turn(_guard(self))
         return await method(self, *args, **kwargs)
 
     return in_turn
+
+
+async def _wait_for_turn(guard: SessionGuard) -> None:
+    while guard.settling is not None and guard.settling is not asyncio.current_task():
+        await asyncio.wait([guard.settling])
+
+
+def _to_the_end(
+    method: Callable[[AsyncSession], Coroutine[Any, Any, None]],
+) -> Callable[[AsyncSession], Coroutine[Any, Any, None]]:
+    """Let a commit, rollback or close finish, although its caller is cancelled."""
+    limited = method.__name__ != "commit"
+
+    @wraps(method)
+    async def to_the_end(self: AsyncSession) -> None:
+        if _guard(self).settling is asyncio.current_task() or not self.in_transaction():
+            await method(self)
+        else:
+            await _settle(self, lambda: method(self), limited=limited)
+
+    return to_the_end
+
+
+class _Block(AsyncSessionTransaction):
+    """What ``session.begin()`` returns: its end is a commit or rollback like any other."""
+
+    __slots__ = ()
+
+    async def commit(self) -> None:
+        await _settle(self.session, super().commit, limited=False)
+
+    async def rollback(self) -> None:
+        await _settle(self.session, super().rollback, limited=True)
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        leave = super().__aexit__
+        await _settle(self.session, lambda: leave(kind, error, traceback), limited=kind is not None)
+
+
+def _begin(session: AsyncSession) -> AsyncSessionTransaction:
+    return _Block(session)
 
 
 @asynccontextmanager
@@ -149,7 +196,7 @@ async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
             yield session
     finally:
         if session.in_transaction():
-            await _settle(session, session.close())
+            await session.close()
         _guard(session).ended = True
 
 
@@ -169,25 +216,40 @@ async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
         logger.info("A response was cut off before it ended; what it wrote is rolled back.")
         await _rollback(session)
     elif session.in_transaction():
-        await _settle(session, session.commit())
+        await session.commit()
 
 
 async def _rollback(session: AsyncSession) -> None:
     if session.in_transaction():
-        await _settle(session, session.rollback())
+        await session.rollback()
 
 
-async def _settle(session: AsyncSession, work: Coroutine[Any, Any, None]) -> None:
-    """Commit, roll back or close to the end, while others wait."""
+async def _settle(
+    session: AsyncSession, work: Callable[[], Coroutine[Any, Any, None]], *, limited: bool
+) -> None:
+    """Commit, roll back or close to the end, while others wait.
+
+    A commit may take as long as the database lets it: its flush, or a deferred constraint, may be
+    much work. What throws work away may not.
+    """
     guard = _guard(session)
-    guard.settling = asyncio.create_task(work)
+    await _wait_for_turn(guard)
+    guard.settling = asyncio.create_task(_with_outcome(work()))
+    limit = guard.patience if limited else math.inf
     try:
-        await finish(guard.settling)
+        await finish(guard.settling, patience=guard.patience, limit=limit)
     finally:
         guard.settling = None
         if guard.postponed:
             session.add_all(guard.postponed)
             guard.postponed.clear()
+
+
+async def _with_outcome(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except CommitInterrupted as interrupted:
+        raise interrupted.outcome from interrupted
 
 
 def _current_task() -> asyncio.Task[Any] | None:

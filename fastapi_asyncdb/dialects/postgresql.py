@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
@@ -15,6 +18,10 @@ from fastapi_asyncdb.dialects.preset import Diagnosis
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.url import Target
 
+logger = logging.getLogger(__name__)
+
+# Seconds to wait for the server when a connection is given up, as in SQLAlchemy.
+_GOODBYE = 2.0
 _APPLICATION_NAME = "fastapi_asyncdb"
 # Any constant will do, as long as nobody else uses it: "asyncdb" in ASCII.
 _SCHEMA_LOCK = int.from_bytes(b"asyncdb")
@@ -46,6 +53,20 @@ class PostgreSQL:
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Do nothing: everything was said in the startup message."""
+
+    async def discard(self, connection: DBAPIConnection) -> None:
+        """Close it; asyncpg waits for the query that it has cancelled, within its time."""
+        driver: Any = getattr(connection, "driver_connection", None)
+        terminate: Any = getattr(connection, "terminate", None)
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await driver.close()
+        except Exception:
+            logger.info("A connection was discarded without a goodbye.", exc_info=True)
+        finally:
+            # Without waiting, since no greenlet is here: it forgets the transaction too.
+            if terminate is not None:
+                terminate()
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Take an advisory lock, because CREATE TABLE IF NOT EXISTS fails in a race."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -51,6 +52,10 @@ class Preset(Protocol):
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Attach the events that make new connections and transactions behave."""
+        ...
+
+    async def discard(self, connection: DBAPIConnection) -> None:
+        """End what the connection does, and close it. Called in a task of its own, bounded in time."""
         ...
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
