@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -12,6 +13,8 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from fastapi_asyncdb.shield import finish
+
+logger = logging.getLogger(__name__)
 
 _LIMIT = 3.0
 """Seconds. A server that does not answer finds out by itself that the client is gone."""
@@ -50,6 +53,8 @@ async def _to_the_end(closing: Awaitable[None]) -> None:
     cancellations = caller.cancelling()
     try:
         await finish(asyncio.create_task(_await(closing)), limit=_LIMIT)
+    except TimeoutError:
+        logger.warning("A connection could not be closed within %g s and is left alone.", _LIMIT)
     except asyncio.CancelledError as error:
         if caller.cancelling() > cancellations:
             caller.uncancel()

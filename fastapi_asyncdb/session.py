@@ -238,6 +238,14 @@ async def _settle(
     limit = guard.patience if limited else math.inf
     try:
         await finish(guard.settling, patience=guard.patience, limit=limit)
+    except TimeoutError as error:
+        if not limited:
+            raise
+        raise TimeoutError(
+            f"A transaction could not be rolled back within {guard.patience:g} s, most likely because "
+            "the network is cut. Its connection was discarded, and the server rolls back by itself "
+            "when it notices: there is nothing to do."
+        ) from error
     finally:
         guard.settling = None
         if guard.postponed:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from typing import TypeVar
 
-from anyio import CancelScope
+from anyio import CancelScope, current_effective_deadline
 
 T = TypeVar("T")
 
@@ -33,16 +33,19 @@ async def finish(
 
     Raises:
         BaseException: the task's own failure, which matters more than a cancellation.
-        asyncio.CancelledError: the caller was cancelled, and the task has succeeded; or the task
-            was cancelled, because its time was up.
+        asyncio.CancelledError: the caller was cancelled, and the task has succeeded or was out of
+            time. AnyIO's scopes do not need this after a success: they cancel whatever comes next.
+        TimeoutError: the task was cancelled because its ``limit`` was up.
     """
     cancelled: asyncio.CancelledError | None = None
+    by_scope = expired = False
     clock = asyncio.get_running_loop().time
     deadline = clock() + limit
     try:
         await _done_by(task, deadline)
     except asyncio.CancelledError as error:
         cancelled = error
+        by_scope = current_effective_deadline() == -math.inf
         deadline = min(deadline, clock() + patience)
     # AnyIO cancels again and again whatever waits in a cancelled scope, except behind a shield.
     with CancelScope(shield=True):
@@ -51,21 +54,22 @@ async def finish(
                 try:
                     await _done_by(task, deadline)
                 except asyncio.CancelledError as error:
-                    cancelled = error
+                    cancelled, by_scope = error, False
                     deadline = min(deadline, clock() + patience)
             if task.done():
                 break
             task.cancel()
+            expired = True
             deadline = clock() + more
     if not task.done():
         task.add_done_callback(_retrieve)
     if cancelled is not None and (task.cancelled() or not task.done()):
         # The caller's own, by which an AnyIO scope knows that it was meant.
         raise cancelled
-    if not task.done():
-        raise asyncio.CancelledError
+    if expired and (task.cancelled() or not task.done()):
+        raise TimeoutError
     result = task.result()
-    if cancelled is not None:
+    if cancelled is not None and not by_scope:
         raise cancelled
     return result
 

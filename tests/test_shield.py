@@ -50,9 +50,10 @@ async def test_cancelled_scope_finishes_first():
     with anyio.CancelScope() as scope:
         scope.cancel()
         await finish(asyncio.create_task(work(done)))
+        done.append("reached")
+        await anyio.lowlevel.checkpoint()
         done.append("never")
-    assert done == ["done"]
-    assert scope.cancelled_caught
+    assert done == ["done", "reached"]
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])
@@ -77,7 +78,7 @@ async def test_cancelled_caller_waits_no_longer_than_its_patience(how: str):
 async def test_limit_holds_without_a_cancellation():
     """What may take only so long is cancelled although nobody else was."""
     hanging = asyncio.create_task(asyncio.sleep(60))
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(TimeoutError):
         await finish(hanging, limit=0.05)
     assert hanging.cancelled()
 
@@ -93,7 +94,7 @@ async def test_work_that_needs_two_cancellations_gets_them(monkeypatch: pytest.M
             await asyncio.sleep(60)
 
     hanging = asyncio.create_task(stubborn())
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(TimeoutError):
         await finish(hanging, limit=0.01)
     assert hanging.cancelled()
 
