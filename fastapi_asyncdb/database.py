@@ -20,7 +20,9 @@ from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,
     DatabaseNotStarted,
+    Outcome,
 )
+from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
 from fastapi_asyncdb.retry import Attempts
@@ -306,6 +308,17 @@ class BaseDatabase:
             return run
 
         return decorate
+
+    async def transaction_outcome(self, transaction_id: int) -> Outcome:
+        """Tell what became of a transaction; ``CommitOutcomeUnknown.resolve`` asks here.
+
+        Args:
+            transaction_id: What ``remember_transaction_id`` returned.
+
+        Raises:
+            DatabaseNotStarted: before start, after stop, or on another event loop.
+        """
+        return await outcome_of(self.read_engine, transaction_id)
 
     @asynccontextmanager
     async def _open(

@@ -12,7 +12,9 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
+from fastapi_asyncdb.discard import discard_whole
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.in_doubt import watch_commits
 from fastapi_asyncdb.pool import ping_after_idling
 from fastapi_asyncdb.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -114,8 +116,10 @@ def _create(
             f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
+    discard_whole(engine, preset.discard)
     if not read_only:
         watch_aborts(engine, preset)
+        watch_commits(engine)
     if settings.pool_pre_ping and preset.needs_ping:
         ping_after_idling(engine, settings.pool_ping_idle)
     return engine

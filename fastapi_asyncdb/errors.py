@@ -9,6 +9,7 @@
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
     ├── DatabaseUnavailable (ConnectionError)
+    ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
@@ -21,7 +22,16 @@ A message has three parts: the fact, the likely cause, the next step. No message
 
 from __future__ import annotations
 
-from sqlalchemy.exc import InvalidRequestError
+from typing import Any, Literal, Protocol
+
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+
+Outcome = Literal["committed", "aborted", "unknown"]
+"""What became of a transaction."""
+
+
+class _Asked(Protocol):
+    async def transaction_outcome(self, transaction_id: int) -> Outcome: ...
 
 
 class AsyncDBError(Exception):
@@ -58,6 +68,55 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
     """No first connection could be made, at once or within ``startup_timeout``."""
+
+
+class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
+    """The connection was lost while COMMIT was under way: the work is stored, or it is not.
+
+    Never try such work again without looking first: it may be done twice. A ``DBAPIError`` with
+    ``connection_invalidated``, as the driver's own error was, which is its ``orig`` and its cause.
+    """
+
+    transaction_id: int | None
+    """The server's number of the transaction, if ``remember_transaction_id`` asked for it."""
+
+    def __init__(
+        self, message: str, orig: BaseException, *, transaction_id: int | None = None
+    ) -> None:
+        super().__init__(None, None, orig, connection_invalidated=True)
+        self.args = (message,)
+        self.transaction_id = transaction_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args[0], self.orig, self.transaction_id)
+
+    async def resolve(self, database: _Asked) -> Outcome:
+        """Ask the database, on another connection, what became of the transaction.
+
+        Args:
+            database: The handle that the session came from.
+
+        Returns:
+            ``committed`` or ``aborted``, which are final; ``unknown`` when no transaction id was
+            remembered, the server has forgotten it or knows nothing of it, or the transaction is
+            still open there: a server may take long to notice that its client is gone.
+
+        Raises:
+            DatabaseNotStarted: the handle has stopped.
+            sqlalchemy.exc.SQLAlchemyError: the database still cannot be reached.
+        """
+        if self.transaction_id is None:
+            return "unknown"
+        return await database.transaction_outcome(self.transaction_id)
+
+
+def _rebuild(
+    cls: type[CommitOutcomeUnknown], message: str, orig: BaseException, transaction_id: int | None
+) -> CommitOutcomeUnknown:
+    return cls(message, orig, transaction_id=transaction_id)
 
 
 class SessionError(AsyncDBError, InvalidRequestError):

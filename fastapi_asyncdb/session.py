@@ -1,4 +1,4 @@
-"""The end of a session: the one commit-or-rollback, and what a session refuses afterwards.
+"""The end of a session: the one commit-or-rollback, and what makes sure that it is finished.
 
 Knows nothing of requests and opens no engine.
 """
@@ -7,181 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from functools import wraps
-from typing import Any, cast
+from functools import partial, wraps
+from typing import Any
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
-from fastapi_asyncdb.aborted import refuse_aborted
-from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
-from fastapi_asyncdb.hooks import ENDINGS, HookedSession, HookedTransaction, hooked, hooks_after
+from fastapi_asyncdb.guard import SessionGuard, guard_of
+from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, hooks_after
+from fastapi_asyncdb.in_doubt import CommitInterrupted
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
 
-
-class SessionGuard(HookedSession):
-    """What the library adds to a ``Session``: an end, and an eye on streamed work that is cut off.
-
-    A response may be streamed by a task of its own. When the client leaves, Starlette cancels that
-    task and goes on as if the stream had ended; only the task itself knows better.
-    """
-
-    ended = False
-    settling: asyncio.Task[None] | None = None
-    """The commit or rollback that is under way."""
-    streamers: set[asyncio.Task[Any]] | None = None
-    """The tasks that used the session since the handler was done; ``None`` until then."""
-    user: asyncio.Task[Any] | None = None
-    """The task that is in the middle of a call."""
-    free: asyncio.Event | None = None
-    """Set when that call is over; made by whoever waits for it."""
-    first_step: Callable[[Connection], None] | None = None
-    """What comes first in each transaction, on its connection."""
-    failed_begin: Connection | None = None
-    """Where the first step raised; nothing may run in such a transaction."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.postponed: list[object] = []
-        self.connections: set[Connection] = set()
-        """Those that take part in the transaction."""
-
-    def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
-        """Add an object; one that comes while a commit is under way belongs to the next."""
-        if self.settling in (None, _current_task()):
-            super().add(instance, *args, **kwargs)
-        else:
-            self.postponed.append(instance)
-            self.expect_streamers()
-            self._remember_user()
-
-    def expect_streamers(self) -> None:
-        """Note from now on who uses the session: the handler is done, a stream may follow."""
-        if self.streamers is None:
-            self.streamers = set()
-
-    def may_run_hooks(self) -> bool:
-        """Tell whether hooks may run now: not in the task that others wait for."""
-        return self.settling is None
-
-    def _remember_user(self) -> None:
-        task = _current_task()
-        if self.streamers is not None and task is not None:
-            self.streamers.add(task)
-
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
-        self.check_usable()
-        self.refuse_concurrent_use()
-        return super().get_bind(*args, **kwargs)
-
-    def check_usable(self) -> None:
-        """Refuse a session that has ended, or whose stream was cut off; note who uses it."""
-        if self.ended:
-            raise SessionClosed(
-                "This session has ended: its request, or its 'async with' block, is over. Open a "
-                "new one with 'async with database.session() as session:' (default_database is the "
-                "handle behind DB)."
-            )
-        if self.cut_off():
-            raise TransactionAborted(
-                "The response that used this session was cut off, most likely because the client "
-                "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
-                "use a session of your own: 'async with database.session()'."
-            )
-        if self.failed_begin is not None:
-            raise TransactionAborted(_BEGIN_FAILED)
-        self._remember_user()
-
-    def cut_off(self) -> bool:
-        """Tell whether a task that used the session after the handler was cancelled."""
-        return any(task.done() and task.cancelled() for task in self.streamers or ())
-
-    def refuse_concurrent_use(self) -> None:
-        """Refuse a task that comes while another one is in the middle of a call."""
-        task = _current_task()
-        if self.user not in (None, task):
-            raise ConcurrentSessionUse(
-                f"{_name(task)} uses this session while {_name(self.user)} is using it, and a session "
-                "does one thing at a time. Await one after the other, or give each task a session of "
-                "its own: 'async with database.session()'."
-            )
-
-    def rollback(self) -> None:
-        """Roll back, and forget the tasks whose work is undone by it."""
-        if self.failed_begin is not None and not self.failed_begin.in_transaction():
-            # The first step has rolled back already; SQLAlchemy would warn of the second time.
-            self.close()
-        else:
-            super().rollback()
-        if self.streamers:
-            self.streamers.clear()
-
-
-_BEGIN_FAILED = (
-    "on_begin raised when this transaction began, and its statements must not run without it. Let the "
-    "error pass, or call 'await db.rollback()' before the session is used again."
-)
-
-
-@event.listens_for(SessionGuard, "after_begin", propagate=True)
-def _take_first_step(
-    session: SessionGuard, transaction: SessionTransaction, connection: Connection
-) -> None:
-    of_this_database = session.bind is not None and connection.engine is session.bind.engine
-    if session.first_step is None or transaction.nested or not of_this_database:
-        return
-    try:
-        session.first_step(connection)
-    except BaseException:
-        session.failed_begin = connection
-        raise
-
-
-@event.listens_for(SessionGuard, "before_commit", propagate=True)
-def _refuse_commit_without_first_step(session: SessionGuard) -> None:
-    if session.failed_begin is not None:
-        raise TransactionAborted(_BEGIN_FAILED)
-
-
-@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
-def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.failed_begin = None
-
-
-@event.listens_for(SessionGuard, "before_attach", propagate=True)
-def _refuse_objects(session: SessionGuard, instance: object) -> None:
-    session.check_usable()
-
-
-@event.listens_for(SessionGuard, "after_begin", propagate=True)
-def _note_connection(
-    session: SessionGuard, transaction: SessionTransaction, connection: Connection
-) -> None:
-    session.connections.add(connection)
-
-
-@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
-def _forget_connections(session: SessionGuard, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.connections.clear()
-
-
-@event.listens_for(SessionGuard, "before_commit", propagate=True)
-def _refuse_aborted(session: SessionGuard) -> None:
-    for connection in session.connections:
-        refuse_aborted(connection)
-
-
 # Every coroutine of AsyncSession that works on the session's state.
 _ENTRY_POINTS = (
-    "commit",
     "connection",
     "delete",
     "execute",
@@ -190,13 +33,14 @@ _ENTRY_POINTS = (
     "get_one",
     "merge",
     "refresh",
-    "rollback",
     "run_sync",
     "scalar",
     "scalars",
     "stream",
     "stream_scalars",
 )
+# Those that end a transaction, and so are not left halfway.
+_FINISHED = ("commit", "rollback", "close")
 
 
 def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
@@ -205,8 +49,9 @@ def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
     members: dict[str, Any] = {
         name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
     }
+    members |= {name: _to_the_end(getattr(session_class, name)) for name in _FINISHED}
     members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
-    members["begin"] = lambda self: HookedTransaction(self)
+    members["begin"] = lambda self: _Block(self)
     members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
     return type(session_class.__name__, (session_class,), members)
 
@@ -221,11 +66,10 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
 
     @wraps(method)
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        guard = _guard(self)
-        task = asyncio.current_task()
-        while guard.settling not in (None, task):
-            await asyncio.wait([guard.settling])
+        guard = guard_of(self)
+        await _until_settled(guard)
         guard.refuse_concurrent_use()
+        task = asyncio.current_task()
         if guard.user is task:  # one of its methods calls another
             return await method(self, *args, **kwargs)
         guard.user = task
@@ -239,6 +83,44 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     return in_turn
 
 
+def _to_the_end(
+    method: Callable[[AsyncSession], Coroutine[Any, Any, None]],
+) -> Callable[[AsyncSession], Coroutine[Any, Any, None]]:
+    """Let a commit, rollback or close finish, although its caller is cancelled."""
+    commits = method.__name__ == "commit"
+
+    @wraps(method)
+    async def to_the_end(self: AsyncSession) -> None:
+        if guard_of(self).settling is asyncio.current_task() or not self.in_transaction():
+            await method(self)
+        else:
+            await _settle(self, partial(method, self), commits=commits)
+
+    return to_the_end
+
+
+class _FinishedTransaction(AsyncSessionTransaction):
+    """A block whose end is a commit or rollback like any other."""
+
+    __slots__ = ()
+
+    async def commit(self) -> None:
+        await _settle(self.session, super().commit, commits=True)
+
+    async def rollback(self) -> None:
+        await _settle(self.session, super().rollback, commits=False)
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        leave = partial(super().__aexit__, kind, error, traceback)
+        await _settle(self.session, leave, commits=kind is None)
+
+
+class _Block(HookedTransaction, _FinishedTransaction):
+    """What ``session.begin()`` returns."""
+
+    __slots__ = ()
+
+
 @asynccontextmanager
 async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
     """Commit when the block ends, roll back when it raises, and end the session either way."""
@@ -248,8 +130,8 @@ async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
                 yield session
         finally:
             if session.in_transaction():
-                await _settle(session, session.close())
-            _guard(session).ended = True
+                await session.close()
+            guard_of(session).ended = True
 
 
 @asynccontextmanager
@@ -271,34 +153,43 @@ async def _commit_or_rollback(session: AsyncSession) -> AsyncIterator[None]:
     except BaseException:
         await _rollback(session)
         raise
-    if _guard(session).cut_off():
+    if guard_of(session).cut_off():
         logger.info("A response was cut off before it ended; what it wrote is rolled back.")
         await _rollback(session)
     elif session.in_transaction():
-        await _settle(session, session.commit())
+        await session.commit()
 
 
 async def _rollback(session: AsyncSession) -> None:
     if session.in_transaction():
-        await _settle(session, _rollback_when_free(session))
-    _guard(session).hooks.end(committed=False)
+        await session.rollback()
+    guard_of(session).hooks.end(committed=False)
 
 
-async def _rollback_when_free(session: AsyncSession) -> None:
-    """Roll back behind a call that another task is in the middle of."""
-    guard = _guard(session)
-    if guard.user is not None:
-        guard.free = asyncio.Event()
-        await guard.free.wait()
-    await session.rollback()
+async def _settle(
+    session: AsyncSession, work: Callable[[], Coroutine[Any, Any, None]], *, commits: bool
+) -> None:
+    """Commit, roll back or close to the end, while others wait.
 
-
-async def _settle(session: AsyncSession, work: Coroutine[Any, Any, None]) -> None:
-    """Commit, roll back or close to the end, while others wait."""
-    guard = _guard(session)
-    guard.settling = asyncio.create_task(work)
+    A commit may take as long as the database lets it: its flush, or a deferred constraint, may be
+    much work. What throws work away may not.
+    """
+    guard = guard_of(session)
+    await _until_settled(guard)
+    if commits:
+        guard.refuse_concurrent_use()
+    guard.settling = asyncio.create_task(_work(guard, work))
+    limit = math.inf if commits else guard.patience
     try:
-        await finish(guard.settling)
+        await finish(guard.settling, patience=guard.patience, limit=limit)
+    except TimeoutError as error:
+        if commits:
+            raise
+        raise TimeoutError(
+            f"A transaction could not be rolled back within {guard.patience:g} s, most likely because "
+            "the network is cut. Its connection was discarded, and the server rolls back by itself "
+            "when it notices: there is nothing to do."
+        ) from error
     finally:
         guard.settling = None
         if guard.postponed:
@@ -306,31 +197,24 @@ async def _settle(session: AsyncSession, work: Coroutine[Any, Any, None]) -> Non
             guard.postponed.clear()
 
 
-def _current_task() -> asyncio.Task[Any] | None:
-    """Return the running task; there is none in the thread of a ``def`` endpoint."""
+async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await guard.until_free()
     try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
+        await work()
+    except CommitInterrupted as interrupted:
+        raise interrupted.outcome from interrupted
 
 
-def _name(task: asyncio.Task[Any] | None) -> str:
-    """Return what a log calls the task: its name and what it runs."""
-    if task is None:
-        return "A thread"
-    work = task.get_coro()
-    return f"{task.get_name()} ({getattr(work, '__qualname__', work)})"
-
-
-def _guard(session: AsyncSession) -> SessionGuard:
-    return cast(SessionGuard, session.sync_session)
+async def _until_settled(guard: SessionGuard) -> None:
+    while guard.settling is not None and guard.settling is not asyncio.current_task():
+        await asyncio.wait([guard.settling])
 
 
 def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
     """Run the step first in each of the session's transactions; if it raises, nothing else runs."""
-    _guard(session).first_step = step
+    guard_of(session).first_step = step
 
 
 def expect_streamers(session: AsyncSession) -> None:
     """Say that the handler's transaction is over and a stream or background tasks may follow."""
-    _guard(session).expect_streamers()
+    guard_of(session).expect_streamers()

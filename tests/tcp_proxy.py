@@ -1,11 +1,12 @@
-"""A TCP proxy between the application and PostgreSQL: counts round trips."""
+"""A TCP proxy between the application and PostgreSQL: counts round trips, and cuts at COMMIT."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass
@@ -16,6 +17,10 @@ class Proxy:
     port: int = 0
     round_trips: int = 0
     """How often a client spoke first, or after the server had answered."""
+    at_commit: Literal["forward", "cut before", "cut after", "swallow"] = "forward"
+    """Cut the connection before COMMIT reaches the server, or when it has answered; or swallow the
+    answer and leave the connection as it is."""
+    commit_seen: asyncio.Event = field(default_factory=asyncio.Event)
     links: set[asyncio.Task[None]] = field(default_factory=set)
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,14 +31,24 @@ class Proxy:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
         clients_turn = True
 
-        def client_spoke() -> None:
-            nonlocal clients_turn
+        committing = False
+
+        def client_spoke(data: bytes) -> bool:
+            nonlocal clients_turn, committing
             self.round_trips += clients_turn
             clients_turn = False
+            # Drivers send it as text, whatever the message around it.
+            committing = b"COMMIT" in data
+            if committing:
+                self.commit_seen.set()
+            return self._go_on(cut=committing and self.at_commit == "cut before")
 
-        def server_spoke() -> None:
+        def server_spoke(data: bytes) -> bool:
             nonlocal clients_turn
             clients_turn = True
+            if committing and self.at_commit == "swallow":
+                return False
+            return self._go_on(cut=committing and self.at_commit == "cut after")
 
         pumps = [
             asyncio.create_task(_pump(reader, server_writer, client_spoke)),
@@ -42,22 +57,26 @@ class Proxy:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # All of it before the next await, which may be cancelled.
             for pump in pumps:
                 pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
             for end in (writer, server_writer):
-                end.close()
-                with suppress(OSError):
-                    await end.wait_closed()
+                end.transport.abort()
+            await asyncio.gather(*pumps, return_exceptions=True)
+
+    def _go_on(self, *, cut: bool) -> bool:
+        if cut:
+            raise ConnectionAbortedError
+        return True
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoke: Callable[[], None]
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoke: Callable[[bytes], bool]
 ) -> None:
     while data := await reader.read(65536):
-        spoke()
-        writer.write(data)
-        await writer.drain()
+        if spoke(data):
+            writer.write(data)
+            await writer.drain()
 
 
 @asynccontextmanager

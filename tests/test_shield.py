@@ -1,10 +1,12 @@
 """Work that is finished although its caller is cancelled."""
 
 import asyncio
+import time
 
 import anyio
 import pytest
 
+from fastapi_asyncdb import shield
 from fastapi_asyncdb.shield import finish
 
 
@@ -52,6 +54,49 @@ async def test_cancelled_scope_finishes_first():
         await anyio.lowlevel.checkpoint()
         done.append("never")
     assert done == ["done", "reached"]
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_cancelled_caller_waits_no_longer_than_its_patience(how: str):
+    """Work that hangs is cancelled in the end, and the caller with it."""
+    hanging = asyncio.create_task(asyncio.sleep(60))
+    started = time.monotonic()
+    if how == "scope":
+        with anyio.move_on_after(0.01) as scope:
+            await finish(hanging, patience=0.05)
+        assert scope.cancelled_caught
+    else:
+        task = asyncio.create_task(finish(hanging, patience=0.05))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert hanging.cancelled()
+    assert time.monotonic() - started < 1
+
+
+async def test_limit_holds_without_a_cancellation():
+    """What may take only so long is cancelled although nobody else was."""
+    hanging = asyncio.create_task(asyncio.sleep(60))
+    with pytest.raises(TimeoutError):
+        await finish(hanging, limit=0.05)
+    assert hanging.cancelled()
+
+
+async def test_work_that_needs_two_cancellations_gets_them(monkeypatch: pytest.MonkeyPatch):
+    """A driver may catch the first to say goodbye to a server that does not listen."""
+    monkeypatch.setattr(shield, "_LAST_WORDS", (0.05, 0.05))
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(60)
+
+    hanging = asyncio.create_task(stubborn())
+    with pytest.raises(TimeoutError):
+        await finish(hanging, limit=0.01)
+    assert hanging.cancelled()
 
 
 async def test_failure_matters_more_than_cancellation():

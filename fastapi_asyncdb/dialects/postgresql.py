@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -19,6 +21,10 @@ from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
+logger = logging.getLogger(__name__)
+
+# Seconds to wait for the server when a connection is given up, as in SQLAlchemy.
+_GOODBYE = 2.0
 _APPLICATION_NAME = "fastapi_asyncdb"
 # Any constant will do, as long as nobody else uses it: "asyncdb" in ASCII.
 _SCHEMA_LOCK = int.from_bytes(b"asyncdb")
@@ -73,6 +79,20 @@ class PostgreSQL:
         if options.timeouts:
             event.listen(engine.sync_engine, "begin", _set_timeouts(options.timeouts))
         return engine
+
+    async def discard(self, connection: DBAPIConnection) -> None:
+        """Close it; asyncpg waits for the query that it has cancelled, within its time."""
+        driver: Any = getattr(connection, "driver_connection", None)
+        terminate: Any = getattr(connection, "terminate", None)
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await driver.close()
+        except Exception:
+            logger.info("A connection was discarded without a goodbye.", exc_info=True)
+        finally:
+            # Without waiting, since no greenlet is here: it forgets the transaction too.
+            if terminate is not None:
+                terminate()
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Take an advisory lock, because CREATE TABLE IF NOT EXISTS fails in a race."""

@@ -65,6 +65,10 @@ class Preset(Protocol):
         """Return an engine on one of the two pools whose transactions have the options."""
         ...
 
+    async def discard(self, connection: DBAPIConnection) -> None:
+        """End what the connection does, and close it. Called in a task of its own, bounded in time."""
+        ...
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Let one process at a time create tables, until the transaction ends."""
         ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -20,6 +22,8 @@ from fastapi_asyncdb.url import Target
 
 # Python's own default: https://docs.python.org/3/library/sqlite3.html#sqlite3.connect
 _BUSY_TIMEOUT = 5.0
+# Seconds between two attempts to interrupt a query, which may not have begun at the first.
+_TURN = 0.005
 
 # WAL lets readers go on beside the writer; NORMAL is its recommended partner, which survives a crash
 # of the process, and of the machine except for the last commits: https://sqlite.org/wal.html
@@ -115,6 +119,27 @@ class SQLite:
         event.listen(engine.sync_engine, "begin", _begin_deferred)
         return engine
 
+    async def discard(self, connection: DBAPIConnection) -> None:
+        """Interrupt the query, roll back and close, on the connection's own thread.
+
+        A connection that is closed in the middle of a query keeps its write lock until the garbage
+        collector finds it.
+        """
+        driver: Any = getattr(connection, "driver_connection", None)
+        # The thread works one thing off after the other: when it is here, the query is over.
+        turn = asyncio.ensure_future(_turn_of(driver))
+        while not (await asyncio.wait([turn], timeout=_TURN))[0]:
+            with suppress(ValueError):
+                await driver.interrupt()
+        try:
+            await turn
+            await driver.rollback()
+        except ValueError:
+            # That is how aiosqlite says that the connection was closed already.
+            return
+        finally:
+            await driver.close()
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
 
@@ -157,6 +182,10 @@ _DIAGNOSES = {
         "The file exists and is something else: correct the path in DATABASE_URL", permanent=True
     ),
 }
+
+
+async def _turn_of(driver: Any) -> None:
+    await (await driver.cursor()).close()
 
 
 def _in_memory(target: Target) -> bool:

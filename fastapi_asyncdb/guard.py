@@ -1,0 +1,202 @@
+"""What the library adds to a ``Session``: who may use it, when, and what it refuses.
+
+Ends no transaction itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import SessionTransaction
+
+from fastapi_asyncdb.aborted import refuse_aborted
+from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
+from fastapi_asyncdb.hooks import HookedSession
+
+
+class SessionGuard(HookedSession):
+    """What the library adds to a ``Session``: an end, and an eye on streamed work that is cut off.
+
+    A response may be streamed by a task of its own. When the client leaves, Starlette cancels that
+    task and goes on as if the stream had ended; only the task itself knows better.
+    """
+
+    ended = False
+    patience = 10.0
+    """Seconds that a commit has left once its caller is cancelled, and a rollback in any case."""
+    settling: asyncio.Task[None] | None = None
+    """The commit or rollback that is under way."""
+    streamers: set[asyncio.Task[Any]] | None = None
+    """The tasks that used the session since the handler was done; ``None`` until then."""
+    user: asyncio.Task[Any] | None = None
+    """The task that is in the middle of a call."""
+    free: asyncio.Event | None = None
+    """Set when that call is over; made by whoever waits for it."""
+    first_step: Callable[[Connection], None] | None = None
+    """What comes first in each transaction, on its connection."""
+    failed_begin: Connection | None = None
+    """Where the first step raised; nothing may run in such a transaction."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.postponed: list[object] = []
+        self.connections: set[Connection] = set()
+        """Those that take part in the transaction."""
+
+    def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
+        """Add an object; one that comes while a commit is under way belongs to the next."""
+        if self.settling in (None, current_task()):
+            super().add(instance, *args, **kwargs)
+        else:
+            self.postponed.append(instance)
+            self.expect_streamers()
+            self._remember_user()
+
+    def expect_streamers(self) -> None:
+        """Note from now on who uses the session: the handler is done, a stream may follow."""
+        if self.streamers is None:
+            self.streamers = set()
+
+    def may_run_hooks(self) -> bool:
+        """Tell whether hooks may run now: not in the task that others wait for."""
+        return self.settling is None
+
+    def _remember_user(self) -> None:
+        task = current_task()
+        if self.streamers is not None and task is not None:
+            self.streamers.add(task)
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
+        self.check_usable()
+        self.refuse_concurrent_use()
+        return super().get_bind(*args, **kwargs)
+
+    def check_usable(self) -> None:
+        """Refuse a session that has ended, or whose stream was cut off; note who uses it."""
+        if self.ended:
+            raise SessionClosed(
+                "This session has ended: its request, or its 'async with' block, is over. Open a "
+                "new one with 'async with database.session() as session:' (default_database is the "
+                "handle behind DB)."
+            )
+        if self.cut_off():
+            raise TransactionAborted(
+                "The response that used this session was cut off, most likely because the client "
+                "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
+                "use a session of your own: 'async with database.session()'."
+            )
+        if self.failed_begin is not None:
+            raise TransactionAborted(_BEGIN_FAILED)
+        self._remember_user()
+
+    def cut_off(self) -> bool:
+        """Tell whether a task that used the session after the handler was cancelled."""
+        return any(task.done() and task.cancelled() for task in self.streamers or ())
+
+    def refuse_concurrent_use(self) -> None:
+        """Refuse a task that comes while another one is in the middle of a call."""
+        task = current_task()
+        if self.user not in (None, task):
+            raise ConcurrentSessionUse(
+                f"{_name(task)} uses this session while {_name(self.user)} is using it, and a session "
+                "does one thing at a time. Await one after the other, or give each task a session of "
+                "its own: 'async with database.session()'."
+            )
+
+    async def until_free(self) -> None:
+        """Wait for the end of a call that another task is in the middle of."""
+        while self.user not in (None, current_task()):
+            self.free = asyncio.Event()
+            await self.free.wait()
+
+    def rollback(self) -> None:
+        """Roll back, and forget the tasks whose work is undone by it."""
+        if self.failed_begin is not None and not self.failed_begin.in_transaction():
+            # The first step has rolled back already; SQLAlchemy would warn of the second time.
+            self.close()
+        else:
+            super().rollback()
+        if self.streamers:
+            self.streamers.clear()
+
+
+_BEGIN_FAILED = (
+    "on_begin raised when this transaction began, and its statements must not run without it. Let the "
+    "error pass, or call 'await db.rollback()' before the session is used again."
+)
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _take_first_step(
+    session: SessionGuard, transaction: SessionTransaction, connection: Connection
+) -> None:
+    of_this_database = session.bind is not None and connection.engine is session.bind.engine
+    if session.first_step is None or transaction.nested or not of_this_database:
+        return
+    try:
+        session.first_step(connection)
+    except BaseException:
+        session.failed_begin = connection
+        raise
+
+
+@event.listens_for(SessionGuard, "before_commit", propagate=True)
+def _refuse_commit_without_first_step(session: SessionGuard) -> None:
+    if session.failed_begin is not None:
+        raise TransactionAborted(_BEGIN_FAILED)
+
+
+@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
+def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.failed_begin = None
+
+
+@event.listens_for(SessionGuard, "before_attach", propagate=True)
+def _refuse_objects(session: SessionGuard, instance: object) -> None:
+    session.check_usable()
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _note_connection(
+    session: SessionGuard, transaction: SessionTransaction, connection: Connection
+) -> None:
+    session.connections.add(connection)
+
+
+@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
+def _forget_connections(session: SessionGuard, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.connections.clear()
+
+
+@event.listens_for(SessionGuard, "before_commit", propagate=True)
+def _refuse_aborted(session: SessionGuard) -> None:
+    for connection in session.connections:
+        refuse_aborted(connection)
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Return the running task; there is none in the thread of a ``def`` endpoint."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _name(task: asyncio.Task[Any] | None) -> str:
+    """Return what a log calls the task: its name and what it runs."""
+    if task is None:
+        return "A thread"
+    work = task.get_coro()
+    return f"{task.get_name()} ({getattr(work, '__qualname__', work)})"
+
+
+def guard_of(session: AsyncSession) -> SessionGuard:
+    """Return the guard of a session of this library."""
+    return cast(SessionGuard, session.sync_session)

@@ -1,0 +1,43 @@
+"""A database with the tables of the contract, and somebody who watches it from outside."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import Base
+from tests.faults.support import Witness
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A started handle with two connections at most, so that a lost one is missed."""
+    _ignore_abandoned_connects()
+    database = Database(DatabaseSettings(url=database_url, pool_size=1, max_overflow=1))
+    await database.start(create_tables=Base.metadata)
+    yield database
+    await database.stop()
+
+
+def _ignore_abandoned_connects() -> None:
+    """asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
+    loop = asyncio.get_running_loop()
+    report = loop.get_exception_handler()
+
+    def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, ConnectionError | asyncpg.PostgresConnectionError):
+            (report or asyncio.AbstractEventLoop.call_exception_handler)(loop, context)
+
+    loop.set_exception_handler(handler)
+
+
+@pytest.fixture
+async def witness(database: Database, database_url: str) -> AsyncIterator[Witness]:
+    """Sees what the server sees; after the test, nothing may be left behind."""
+    witness = Witness(database, database_url)
+    yield witness
+    await witness.nothing_is_left_behind()

@@ -1,0 +1,120 @@
+"""Two ways to cancel, and a witness that shares no connection with the application."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.util import await_only
+
+from fastapi_asyncdb import Database
+from tests.contract.support import checked_out
+
+_COUNT = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "
+    "SELECT count(*) FROM n"
+)
+
+
+def slow_query(database: Database) -> str:
+    """Return a query that takes a minute."""
+    return _COUNT if database.engine.dialect.name == "sqlite" else "SELECT pg_sleep(60)"
+
+
+@dataclass
+class Cancellable:
+    """Some work in a task, cancelled by ``task.cancel()`` or by an AnyIO scope around it."""
+
+    work: Callable[[], Awaitable[Any]]
+    how: str
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self._scoped())
+
+    async def _scoped(self) -> None:
+        with self.scope:
+            await self.work()
+
+    async def cancel(self) -> None:
+        """Cancel, and wait for the end."""
+        if self.how == "scope":
+            self.scope.cancel()
+        else:
+            self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+def pause(database: Database, name: str, seconds: float = 0.1) -> asyncio.Event:
+    """Make the next COMMIT or ROLLBACK take a while; the event is set when it is under way."""
+    reached = asyncio.Event()
+
+    def wait(*_: object) -> None:
+        if not reached.is_set():
+            reached.set()
+            await_only(asyncio.sleep(seconds))
+
+    event.listen(database.engine.sync_engine, name, wait)
+    return reached
+
+
+def closed_connections(database: Database) -> list[object]:
+    """Collect the connections that the writing pool closes."""
+    closed: list[object] = []
+    event.listen(
+        database.engine.sync_engine, "close", lambda connection, _: closed.append(connection)
+    )
+    return closed
+
+
+@dataclass
+class Witness:
+    """Looks at a database from outside."""
+
+    database: Database
+    url: str
+
+    async def nothing_is_left_behind(self) -> None:
+        """Nothing is checked out, the pools can count, no transaction is open, anybody may write."""
+        assert checked_out(self.database) == 0
+        for pool in {self.database.engine.pool, self.database.read_engine.pool}:
+            counted: Any = pool
+            assert counted.checkedin() == counted.overflow() + counted.size()
+        started = time.monotonic()
+        await self.nobody_else_holds_a_lock()
+        assert time.monotonic() - started < 1
+
+    async def nobody_else_holds_a_lock(self) -> None:
+        if self.url.startswith("sqlite"):
+            connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=1)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.close()
+            return
+        async with asyncio.timeout(1):
+            while await self.sessions("state LIKE 'idle in transaction%' OR state = 'active'"):
+                await asyncio.sleep(0.01)
+
+    async def sessions(self, condition: str) -> list[int]:
+        """Return the backends that serve the application and are in that state."""
+        rows = await self.ask(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+            f"AND application_name = 'fastapi_asyncdb' AND ({condition})"
+        )
+        return [row["pid"] for row in rows]
+
+    async def ask(self, sql: str, *arguments: object) -> list[Any]:
+        """Ask PostgreSQL on a connection of one's own."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            return list(await connection.fetch(sql, *arguments))
+        finally:
+            await connection.close()

@@ -1,0 +1,269 @@
+"""T10: whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI
+from fastapi.responses import StreamingResponse
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import Base, Note, Request, checked_out, eventually, stored
+from tests.faults.support import Cancellable, Witness, closed_connections, pause, slow_query
+from tests.http_server import http_server
+
+pytestmark = pytest.mark.usefixtures("witness")
+
+
+@pytest.fixture(params=["task", "scope"])
+def how(request: pytest.FixtureRequest) -> str:
+    """asyncio's way to cancel, and AnyIO's."""
+    name: str = request.param
+    return name
+
+
+def app_for(database: Database, reached: asyncio.Event) -> FastAPI:
+    """An application that can be cancelled everywhere; it says when it got there."""
+    DB = Annotated[AsyncSession, Depends(database.get_db)]
+    app = FastAPI()
+
+    async def write_and_wait(db: AsyncSession) -> None:
+        db.add(Note(text="lost"))
+        await db.flush()
+        reached.set()
+        await db.execute(text(slow_query(database)))
+
+    @app.post("/write")
+    async def write(db: DB) -> None:
+        reached.set()
+        db.add(Note(text="written"))
+
+    @app.post("/explicit")
+    async def explicit(db: DB) -> None:
+        db.add(Note(text="written"))
+        await db.commit()
+
+    @app.post("/block")
+    async def block(db: DB) -> None:
+        async with db.begin():
+            db.add(Note(text="written"))
+
+    @app.post("/query")
+    async def query(db: DB) -> None:
+        await write_and_wait(db)
+
+    @app.post("/idle")
+    async def idle(db: DB) -> None:
+        db.add(Note(text="lost"))
+        await db.flush()
+        reached.set()
+        await asyncio.sleep(60)
+
+    @app.post("/fail")
+    async def fail(db: DB) -> None:
+        db.add(Note(text="lost"))
+        await db.flush()
+        raise RuntimeError
+
+    @app.post("/stream")
+    async def stream(db: DB) -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            yield "first\n"
+            await write_and_wait(db)
+
+        db.add(Note(text="written"))
+        return StreamingResponse(body())
+
+    @app.post("/background")
+    async def background(db: DB, tasks: BackgroundTasks) -> None:
+        db.add(Note(text="written"))
+        tasks.add_task(write_and_wait, db)
+
+    return app
+
+
+async def cancelled(database: Database, path: str, how: str, reached: asyncio.Event) -> None:
+    """Send a request, and cancel it when it is there."""
+    run = Cancellable(Request(app_for(database, reached), path, "POST").run, how)
+    run.start()
+    async with asyncio.timeout(5):
+        await reached.wait()
+        # What comes next in the handler is a query, and its way to the database has some steps.
+        await asyncio.sleep(0.02)
+        await run.cancel()
+
+
+async def test_waiting_for_a_connection(database: Database, how: str):
+    """Whoever waits for the pool and is cancelled takes nothing with him (T10)."""
+    async with database.session() as one:
+        await one.execute(select(Note))
+        async with database.session() as two:
+            if database.engine.dialect.name != "sqlite":
+                await two.execute(select(Note))
+            await cancelled(database, "/write", how, asyncio.Event())
+    assert await stored(database) == []
+
+
+async def test_query(database: Database, how: str):
+    """A query that is cut off is ended on the server, and its connection is discarded (T10)."""
+    closed = closed_connections(database)
+    await cancelled(database, "/query", how, asyncio.Event())
+    assert len(closed) == 1
+    assert await stored(database) == []
+
+
+async def test_idle_handler(database: Database, how: str):
+    """A connection that had nothing to do at that moment goes back to the pool alive (T10)."""
+    closed = closed_connections(database)
+    await cancelled(database, "/idle", how, asyncio.Event())
+    assert closed == []
+    assert await stored(database) == []
+
+
+@pytest.mark.parametrize("path", ["/write", "/explicit", "/block"])
+async def test_commit(database: Database, how: str, path: str):
+    """A commit that has begun is finished: the outcome is known (T10)."""
+    closed = closed_connections(database)
+    await cancelled(database, path, how, pause(database, "commit"))
+    assert closed == []
+    assert await stored(database) == ["written"]
+
+
+async def test_rollback(database: Database, how: str):
+    """So is a rollback, and the connection is as good as new (T10)."""
+    closed = closed_connections(database)
+    with suppress(RuntimeError):
+        await cancelled(database, "/fail", how, pause(database, "rollback"))
+    assert closed == []
+    assert await stored(database) == []
+
+
+@pytest.mark.parametrize("path", ["/stream", "/background"])
+async def test_after_the_handler(database: Database, how: str, path: str):
+    """A stream and a background task lose their own work, and nothing of the handler's (T10)."""
+    await cancelled(database, path, how, asyncio.Event())
+    assert await stored(database) == ["written"]
+
+
+async def test_commit_that_gets_no_end(
+    database: Database, how: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A commit that hangs does not hang a shutdown (T10)."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.1)
+    started = time.monotonic()
+    await cancelled(database, "/write", how, pause(database, "commit", 60))
+    assert time.monotonic() - started < 2
+
+
+async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
+    """A rollback has to be over soon even when nobody is cancelled (T10)."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.1)
+    pause(database, "rollback", 60)
+    async with asyncio.timeout(2):
+        with pytest.raises(TimeoutError, match="rolls back by itself"):
+            async with database.session() as session:
+                session.add(Note(text="lost"))
+                await session.flush()
+                raise RuntimeError
+    assert await stored(database) == []
+
+
+async def test_in_memory(how: str):
+    """A cut-off query keeps no lock in an in-memory database either (T10)."""
+    database = Database(DatabaseSettings(url="sqlite://"))
+    await database.start(create_tables=Base.metadata)
+    await cancelled(database, "/query", how, asyncio.Event())
+    async with asyncio.timeout(1), database.session() as session:
+        session.add(Note(text="at once"))
+    assert await stored(database) == ["at once"]
+    assert checked_out(database) == 0
+    await database.stop()
+
+
+@pytest.mark.parametrize("path", ["/query", "/stream"])
+async def test_client_that_hangs_up(database: Database, path: str):
+    """The client leaves in the middle, over a real socket (T10)."""
+    reached = asyncio.Event()
+    app = app_for(database, reached)
+    async with http_server(cancelled_with_its_client(app)) as address:
+        async with httpx.AsyncClient(base_url=f"http://{address}") as http:
+            request = asyncio.create_task(http.post(path))
+            async with asyncio.timeout(5):
+                await reached.wait()
+                await asyncio.sleep(0.02)
+            assert checked_out(database) == 1
+            request.cancel()
+            await asyncio.wait([request])
+        await eventually(lambda: checked_out(database) == 0)
+    assert await stored(database) == ([] if path == "/query" else ["written"])
+
+
+def cancelled_with_its_client(app: FastAPI) -> Any:
+    """Cancel a request when its client leaves, as some middlewares and servers do."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        gone = asyncio.Event()
+        first = await receive()
+
+        async def replay() -> Any:
+            nonlocal first
+            if first is not None:
+                message, first = first, None
+                return message
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            request.cancel()
+
+        request = asyncio.create_task(app(scope, replay, send))
+        watcher = asyncio.create_task(watch())
+        await asyncio.wait([request])
+        watcher.cancel()
+
+    return wrapped
+
+
+async def test_sweep(database: Database, witness: Witness, how: str):
+    """Cancelled at 200 random moments: what began to commit is stored, the rest is not (T10)."""
+    dice = random.Random(f"sweep {how}")
+    began: set[str] = set()
+    acknowledged: set[str] = set()
+
+    async def work(name: str) -> None:
+        async with database.session() as session:
+            await session.scalars(select(Note).limit(1))
+            session.add(Note(text=name))
+            await session.flush()
+            await session.scalars(select(Note).where(Note.text == name))
+            began.add(name)
+        acknowledged.add(name)
+
+    started = time.perf_counter()
+    for number in range(10):
+        # After most cancellations the next one has to connect.
+        await database.engine.dispose()
+        await work(f"first {number}")
+    longest = 1.5 * (time.perf_counter() - started) / 10
+    for number in range(200):
+        run = Cancellable(lambda name=str(number): work(name), how)  # type: ignore[misc]
+        run.start()
+        await asyncio.sleep(dice.uniform(0, longest))
+        await run.cancel()
+        if number % 10 == 9:
+            await witness.nothing_is_left_behind()
+        else:
+            assert checked_out(database) == 0
+    assert acknowledged <= began
+    assert set(await stored(database)) == began
+    # Otherwise the moments were badly chosen.
+    assert 30 < len(began) < 190

@@ -1,0 +1,327 @@
+"""T11: a COMMIT without an answer is said to be one, and can be looked up afterwards."""
+
+import asyncio
+import pickle
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import CommitOutcomeUnknown
+from fastapi_asyncdb.in_doubt import remember_transaction_id
+from tests.contract.support import Base, Note, Reply, client, eventually, stored
+from tests.contract.support import checked_out as checked_out_of
+from tests.faults.support import Cancellable, Witness
+from tests.tcp_proxy import Proxy, tcp_proxy
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """Both drivers for PostgreSQL."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """A network that can be cut."""
+    port = urlsplit(postgres_url).port
+    assert port is not None
+    async with tcp_proxy(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def database(proxy: Proxy, postgres_url: str, driver: str) -> AsyncIterator[Database]:
+    """A handle that reaches PostgreSQL through the proxy."""
+    parts = urlsplit(postgres_url)
+    url = parts._replace(
+        scheme=f"postgresql+{driver}", netloc=f"{parts.username}@127.0.0.1:{proxy.port}"
+    ).geturl()
+    database = Database(DatabaseSettings(url=url))
+    await database.start(create_tables=Base.metadata)
+    yield database
+    proxy.at_commit = "forward"
+    await eventually(lambda: checked_out_of(database) == 0)
+    await database.stop()
+
+
+@pytest.fixture
+def witness(database: Database, postgres_url: str) -> Witness:
+    """Whoever looks from outside, and does not use the proxy."""
+    return Witness(database, postgres_url)
+
+
+async def write(database: Database, proxy: Proxy, at_commit: Any, *, remember: bool = True) -> None:
+    """Store a note over a network that fails at the end."""
+    async with database.session() as session:
+        session.add(Note(text="written"))
+        await session.flush()
+        if remember:
+            await remember_transaction_id(session)
+        proxy.at_commit = at_commit
+
+
+@pytest.mark.parametrize(
+    ("at_commit", "outcome", "rows"),
+    [("cut before", "aborted", []), ("cut after", "committed", ["written"])],
+)
+async def test_cut_connection(
+    database: Database, proxy: Proxy, at_commit: str, outcome: str, rows: list[str]
+):
+    """The same error before and after the server has seen COMMIT; the server knows which (T11)."""
+    with pytest.raises(CommitOutcomeUnknown, match="Do not repeat") as caught:
+        await write(database, proxy, at_commit)
+    proxy.at_commit = "forward"
+    error = caught.value
+    assert isinstance(error, DBAPIError)
+    assert error.connection_invalidated
+    assert error.__cause__ is error.orig
+    assert await error.resolve(database) == outcome
+    assert await stored(database) == rows
+
+
+@pytest.mark.parametrize("at_commit", ["cut before", "cut after"])
+async def test_nobody_asked_for_the_id(database: Database, proxy: Proxy, at_commit: str):
+    """Without the transaction's id there is nothing to ask with (T11)."""
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        await write(database, proxy, at_commit, remember=False)
+    proxy.at_commit = "forward"
+    assert caught.value.transaction_id is None
+    assert await caught.value.resolve(database) == "unknown"
+
+
+async def test_id_is_forgotten_with_its_transaction(database: Database, proxy: Proxy):
+    """An id is never told of another transaction on the same connection (T11)."""
+    async with database.session() as session:
+        await remember_transaction_id(session)
+        await session.commit()
+        session.add(Note(text="written"))
+        await session.flush()
+        proxy.at_commit = "cut after"
+        with pytest.raises(CommitOutcomeUnknown) as caught:
+            await session.commit()
+        await session.rollback()
+    assert caught.value.transaction_id is None
+
+
+async def test_explicit_commit_and_block(database: Database, proxy: Proxy):
+    """Also from db.commit() and the end of db.begin() (T11)."""
+    for number in range(2):
+        async with database.session() as session:
+            with pytest.raises(CommitOutcomeUnknown):
+                if number == 0:
+                    session.add(Note(text="explicit"))
+                    await session.flush()
+                    proxy.at_commit = "cut after"
+                    await session.commit()
+                else:
+                    async with session.begin():
+                        session.add(Note(text="block"))
+                        await session.flush()
+                        proxy.at_commit = "cut after"
+            await session.rollback()
+        proxy.at_commit = "forward"
+    assert await stored(database) == ["explicit", "block"]
+
+
+async def test_request_answers_once_and_never_2xx(database: Database, proxy: Proxy):
+    """A request in doubt is one error response, through the application's handlers (T11, T2)."""
+    app = FastAPI()
+    attempts = 0
+
+    @app.exception_handler(CommitOutcomeUnknown)
+    async def in_doubt(request: object, error: CommitOutcomeUnknown) -> JSONResponse:
+        proxy.at_commit = "forward"
+        outcome = await error.resolve(database)
+        return JSONResponse({"outcome": outcome}, status_code=503)
+
+    @app.post("/notes", status_code=201)
+    async def create(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        nonlocal attempts
+        attempts += 1
+        db.add(Note(text="written"))
+        await db.flush()
+        await remember_transaction_id(db)
+        proxy.at_commit = "cut after"
+
+    async with client(app) as http:
+        response = await http.post("/notes")
+    assert (response.status_code, response.json()) == (503, {"outcome": "committed"})
+    assert attempts == 1
+    assert await stored(database) == ["written"]
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_swallowed_answer_does_not_hang_a_shutdown(
+    database: Database, proxy: Proxy, how: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Cancelled while the answer never comes: bounded, and the outcome is said to be unknown (T10)."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.2)
+    monkeypatch.setattr("fastapi_asyncdb.shield._LAST_WORDS", (0.3, 3.0))
+    run = Cancellable(lambda: write(database, proxy, "swallow"), how)
+    run.start()
+    await proxy.commit_seen.wait()
+    proxy.commit_seen.clear()
+    await eventually(lambda: proxy.at_commit == "swallow" and proxy.commit_seen.is_set())
+    started = time.monotonic()
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        await run.cancel()
+    assert time.monotonic() - started < 8
+    proxy.at_commit = "forward"
+    assert await caught.value.resolve(database) == "committed"
+
+
+async def test_refused_commit_keeps_its_error(database: Database):
+    """A constraint that fails at COMMIT is an answer, and no doubt (T11)."""
+    with pytest.raises(IntegrityError):
+        async with database.session() as session:
+            session.add(Reply(note_id=404))
+    # So is a flush that fails inside of the commit.
+    with pytest.raises(IntegrityError):
+        async with database.session() as session:
+            session.add_all([Note(id=1, text="one"), Note(id=2, text=None)])  # type: ignore[arg-type]
+
+
+async def kill(witness: Witness) -> None:
+    """End every backend of the application."""
+    await witness.ask(
+        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        "AND datname = current_database() AND application_name = 'fastapi_asyncdb'"
+    )
+
+
+async def test_backend_killed_while_idle_in_the_pool(database: Database, witness: Witness):
+    """At worst one request fails, plainly, and the next has a new connection (T11)."""
+    await stored(database)
+    await kill(witness)
+    try:
+        await write_note(database)
+    except DBAPIError as error:
+        assert not isinstance(error, CommitOutcomeUnknown)
+        await write_note(database)
+    assert await stored(database) == ["written"]
+
+
+async def write_note(database: Database) -> None:
+    async with database.session() as session:
+        session.add(Note(text="written"))
+
+
+async def test_backend_killed_before_the_flush(database: Database, witness: Witness):
+    """What fails before COMMIT was sent is a lost connection like any other (T11)."""
+    with pytest.raises(DBAPIError) as caught:
+        async with database.session() as session:
+            await session.execute(select(Note))
+            await kill(witness)
+            session.add(Note(text="lost"))
+    assert not isinstance(caught.value, CommitOutcomeUnknown)
+    assert caught.value.connection_invalidated
+    assert await stored(database) == []
+
+
+async def test_backend_killed_in_the_handler(database: Database, witness: Witness, driver: str):
+    """asyncpg notices before it sends COMMIT, and is sure; psycopg only has no answer to it (T11)."""
+    with pytest.raises(DBAPIError) as caught:
+        async with database.session() as session:
+            session.add(Note(text="lost"))
+            await session.flush()
+            await remember_transaction_id(session)
+            await kill(witness)
+            await asyncio.sleep(0.1)
+    assert isinstance(caught.value, CommitOutcomeUnknown) is (driver == "psycopg")
+    if isinstance(caught.value, CommitOutcomeUnknown):
+        assert await caught.value.resolve(database) == "aborted"
+    assert await stored(database) == []
+
+
+async def test_backend_killed_during_a_statement(database: Database, witness: Witness):
+    """An error of the statement; the connection is replaced (T11)."""
+
+    async def sleep() -> None:
+        async with database.session() as session:
+            session.add(Note(text="lost"))
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+    task = asyncio.create_task(sleep())
+    while not await witness.sessions("wait_event = 'PgSleep'"):
+        await asyncio.sleep(0.01)
+    await kill(witness)
+    with pytest.raises(DBAPIError) as caught:
+        await task
+    assert not isinstance(caught.value, CommitOutcomeUnknown)
+    assert await stored(database) == []
+
+
+async def test_idle_in_transaction_timeout_is_no_doubt(database: Database, witness: Witness):
+    """A server that gave up waiting for the next command has not seen COMMIT (T11)."""
+    with pytest.raises(DBAPIError) as caught:
+        async with database.session() as session:
+            await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+            await asyncio.sleep(0.3)
+    assert not isinstance(caught.value, CommitOutcomeUnknown)
+
+
+async def test_error_survives_pickling(database: Database, proxy: Proxy):
+    """Task queues send exceptions to other processes (T11)."""
+    error = CommitOutcomeUnknown("words", ConnectionError("cut"), transaction_id=7)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (str(copy), copy.transaction_id, copy.connection_invalidated) == ("words", 7, True)
+
+
+async def test_server_that_knows_no_such_transaction(database: Database):
+    """A number from the future, or from another server, is nothing known (T11)."""
+    assert await database.transaction_outcome(2**62) == "unknown"
+
+
+async def test_transaction_that_is_still_open(database: Database):
+    """The server has not noticed yet that the client is gone (T11)."""
+    async with database.session() as session:
+        number = await remember_transaction_id(session)
+        assert number is not None
+        assert await database.transaction_outcome(number) == "unknown"
+
+
+async def test_watching_costs_no_round_trip(database: Database, proxy: Proxy):
+    """BEGIN, INSERT and COMMIT are three, as without the library; the id costs a fourth (T11)."""
+    for remember in (False, True):
+        await write(database, proxy, "forward", remember=remember)
+    costs = []
+    for remember in (False, True):
+        before = proxy.round_trips
+        await write(database, proxy, "forward", remember=remember)
+        costs.append(proxy.round_trips - before)
+    assert costs[1] == costs[0] + 1
+
+
+async def test_sqlite_has_no_ids(sqlite_url: str):
+    """Asking for an id is harmless on a database without one, and an outcome stays unknown (T11)."""
+    async with Database(DatabaseSettings(url=sqlite_url)) as database:
+        async with database.session() as session:
+            assert await remember_transaction_id(session) is None
+        assert await database.transaction_outcome(1) == "unknown"
+
+
+async def test_lost_network_in_sqlites_place(sqlite_url: str):
+    """An operating system error in COMMIT counts as doubt, whatever the driver calls it (T11)."""
+    database = Database(DatabaseSettings(url=sqlite_url))
+    await database.start(create_tables=Base.metadata)
+
+    def fail(connection: object) -> None:
+        raise ConnectionResetError("cut")
+
+    dialect = database.engine.sync_engine.dialect
+    original, dialect.do_commit = dialect.do_commit, fail  # type: ignore[method-assign]
+    with pytest.raises(CommitOutcomeUnknown, match="ConnectionResetError: cut"):
+        await write_note(database)
+    dialect.do_commit = original  # type: ignore[method-assign]
+    assert await stored(database) == []
+    await database.stop()
