@@ -385,6 +385,18 @@ async def test_hook_may_register_further_hooks(database: Database, journal: Jour
     assert journal == [5, "first", 4, 3, 2, 1, 0]
 
 
+async def test_hook_may_wait_for_a_task_that_ends_the_session(database: Database):
+    """The commit is over for everybody else when hooks run, so nobody waits for it (T14)."""
+
+    async def hook(session: AsyncSession) -> None:
+        await asyncio.create_task(session.rollback())
+
+    async with database.session() as session:
+        session.add(Note(text="written"))
+        on_commit(session, hook, session)
+    assert await stored(database) == ["written"]
+
+
 async def test_session_without_a_transaction_runs_them_at_its_end(
     database: Database, journal: Journal
 ):
