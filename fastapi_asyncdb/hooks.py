@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
+from fastapi_asyncdb.dialects import causes
 from fastapi_asyncdb.errors import SessionError
 from fastapi_asyncdb.shield import finish
 
@@ -142,12 +143,10 @@ class Hooks:
                 hook.savepoint = _enclosing(savepoint)
 
     def undo(self, savepoint: SessionTransaction) -> None:
-        """Drop the ``on_commit`` hooks of a savepoint, and keep its ``on_rollback`` hooks."""
-        for hook in self.waiting[:]:
+        """Settle that the hooks of a savepoint end as if the whole were rolled back."""
+        for hook in self.waiting:
             if hook.savepoint is savepoint:
                 hook.savepoint, hook.undone = None, True
-                if hook.after_commit:
-                    self.waiting.remove(hook)
 
     def forget(self) -> None:
         """Run neither kind: nobody knows whether the transaction was committed."""
@@ -226,38 +225,44 @@ class HookedTransaction(AsyncSessionTransaction):
 
     async def commit(self) -> None:
         """Commit."""
-        await _run_after(self.session, super().commit())
+        await _run_after(self.session, super().commit(), may_commit=True)
 
     async def rollback(self) -> None:
         """Roll back."""
-        await _run_after(self.session, super().rollback())
+        await _run_after(self.session, super().rollback(), may_commit=False)
 
-    async def __aexit__(self, *exception: Any) -> None:
-        await _run_after(self.session, super().__aexit__(*exception))
+    async def __aexit__(self, type_: Any, value: Any, traceback: Any) -> None:
+        work = super().__aexit__(type_, value, traceback)
+        await _run_after(self.session, work, may_commit=type_ is None)
 
 
 def hooked(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
     """Let a coroutine of ``AsyncSession`` that may end the transaction run the hooks afterwards."""
+    may_commit = method.__name__ in ("commit", "run_sync")
 
     @wraps(method)
     async def with_hooks(self: AsyncSession, *args: Any, **kwargs: Any) -> T:
-        return await _run_after(self, method(self, *args, **kwargs))
+        return await _run_after(self, method(self, *args, **kwargs), may_commit=may_commit)
 
     return with_hooks
 
 
-async def _run_after(session: AsyncSession, work: Awaitable[T]) -> T:
+async def _run_after(session: AsyncSession, work: Awaitable[T], *, may_commit: bool) -> T:
     hooked_session = _hooked(session)
     try:
         return await work
-    except DBAPIError as error:
-        # An error without a statement is one of COMMIT.
-        if error.connection_invalidated and error.statement is None:
+    except Exception as error:
+        if may_commit and any(_lost_at_commit(cause) for cause in causes(error)):
             hooked_session.hooks.forget()
         raise
     finally:
         if hooked_session.may_run_hooks():
             await _run_due(hooked_session)
+
+
+def _lost_at_commit(error: BaseException) -> bool:
+    # COMMIT is what SQLAlchemy runs without a statement.
+    return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
 
 
 @asynccontextmanager

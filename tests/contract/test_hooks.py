@@ -372,11 +372,29 @@ async def test_hook_may_not_use_the_session_it_was_registered_on(
 
 async def test_hook_may_register_further_hooks(database: Database, journal: Journal):
     """They run after the others: there is no transaction to wait for (T14)."""
+
+    def chain(session: AsyncSession, left: int) -> None:
+        journal.append(left)
+        if left:
+            on_commit(session, chain, session, left - 1)
+
     async with database.session() as session:
         session.add(Note(text="written"))
-        on_commit(session, lambda: on_commit(session, journal.later, "further"))
+        on_commit(session, chain, session, 5)
         on_commit(session, journal.sync, "first")
-    assert journal == ["first", "further"]
+    assert journal == [5, "first", 4, 3, 2, 1, 0]
+
+
+async def test_hook_may_wait_for_a_task_that_ends_the_session(database: Database):
+    """The commit is over for everybody else when hooks run, so nobody waits for it (T14)."""
+
+    async def hook(session: AsyncSession) -> None:
+        await asyncio.create_task(session.rollback())
+
+    async with database.session() as session:
+        session.add(Note(text="written"))
+        on_commit(session, hook, session)
+    assert await stored(database) == ["written"]
 
 
 async def test_session_without_a_transaction_runs_them_at_its_end(
@@ -550,32 +568,50 @@ async def test_cancellation_waits_for_the_hooks(
     assert checked_out(database) == 0
 
 
-@pytest.mark.parametrize("how", [commit, commit_in_begin], ids=lambda how: how.__name__)
+async def lose_connection(database: Database, session: AsyncSession) -> None:
+    """End the session's backend, from another connection."""
+    pid = await session.scalar(text("SELECT pg_backend_pid()"))
+    async with database.session() as other:
+        await other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+@pytest.mark.parametrize("how", ["commit", "begin", "end"])
 async def test_unknown_outcome_runs_neither_kind(
-    postgres_url: str,
-    journal: Journal,
-    caplog: pytest.LogCaptureFixture,
-    how: Callable[[AsyncSession], Any],
+    postgres_url: str, journal: Journal, caplog: pytest.LogCaptureFixture, how: str
 ):
     """A connection that is lost at COMMIT proves nothing; the log names the hooks (T14)."""
-
-    async def lose_connection(session: AsyncSession) -> None:
-        pid = await session.scalar(text("SELECT pg_backend_pid()"))
-        async with database.session() as other:
-            await other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-
     async with Database(DatabaseSettings(url=postgres_url)) as database:
-        async with database.session() as session:
-            if how is commit:
-                journal.both(session, "doubtful")
-                await lose_connection(session)
-                with pytest.raises(DBAPIError):
-                    await session.commit()
-            else:
-                with pytest.raises(DBAPIError):
+        with pytest.raises(DBAPIError):
+            async with database.session() as session:
+                if how == "begin":
                     async with session.begin():
                         journal.both(session, "doubtful")
-                        await lose_connection(session)
-            await session.rollback()
-        assert journal == []
-    assert "not run: on_" in caplog.text
+                        await lose_connection(database, session)
+                journal.both(session, "doubtful")
+                await lose_connection(database, session)
+                if how == "commit":
+                    await session.commit()
+    assert journal == []
+    assert "so these were not run: on_" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["rollback", "statement", "flush", "exception"])
+async def test_connection_lost_before_commit_counts_as_rollback(
+    postgres_url: str, journal: Journal, how: str
+):
+    """Without a COMMIT there is no doubt: the server has rolled back (T14)."""
+    async with Database(DatabaseSettings(url=postgres_url)) as database:
+        with contextlib.suppress(DBAPIError, ZeroDivisionError):
+            async with database.session() as session:
+                journal.both(session, "lost")
+                await lose_connection(database, session)
+                if how == "rollback":
+                    await session.rollback()
+                elif how == "flush":
+                    session.add(Note(text="lost"))
+                    await session.commit()
+                elif how == "statement":
+                    await session.execute(text("SELECT 1"))
+                else:
+                    raise ZeroDivisionError
+    assert journal == ["lost rolled back"]
