@@ -39,6 +39,13 @@ class SessionGuard(Session):
     streamers: set[asyncio.Task[Any]] | None = None
     """The tasks that used the session since the handler was done; ``None`` until then."""
 
+    began = False
+    """Whether a connection is in a transaction for the session."""
+
+    def time_left(self) -> float:
+        """Return the seconds for a commit whose caller is cancelled: none before its connection."""
+        return self.patience if self.began else 0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.postponed: list[object] = []
@@ -97,6 +104,11 @@ class SessionGuard(Session):
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
 def _refuse_objects(session: SessionGuard, instance: object) -> None:
     session.check_usable()
+
+
+@event.listens_for(SessionGuard, "after_begin", propagate=True)
+def _note_begin(session: SessionGuard, transaction: object, connection: object) -> None:
+    session.began = True
 
 
 # Every coroutine of AsyncSession that works on the session's state.
@@ -236,8 +248,9 @@ async def _settle(
     await _wait_for_turn(guard)
     guard.settling = asyncio.create_task(_with_outcome(work()))
     limit = guard.patience if limited else math.inf
+    patience = (lambda: guard.patience) if limited else guard.time_left
     try:
-        await finish(guard.settling, patience=guard.patience, limit=limit)
+        await finish(guard.settling, patience=patience, limit=limit)
     except TimeoutError as error:
         if not limited:
             raise
@@ -248,6 +261,7 @@ async def _settle(
         ) from error
     finally:
         guard.settling = None
+        guard.began = False
         if guard.postponed:
             session.add_all(guard.postponed)
             guard.postponed.clear()

@@ -23,7 +23,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def _ignore_abandoned_connects() -> None:
-    """asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
+    """Asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
     loop = asyncio.get_running_loop()
     report = loop.get_exception_handler()
 
