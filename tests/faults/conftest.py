@@ -30,7 +30,10 @@ def _ignore_abandoned_connects() -> None:
     def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not isinstance(error, ConnectionError | asyncpg.PostgresConnectionError):
-            (report or asyncio.AbstractEventLoop.call_exception_handler)(loop, context)
+            if report is None:
+                loop.default_exception_handler(context)
+            else:
+                report(loop, context)
 
     loop.set_exception_handler(handler)
 
