@@ -108,6 +108,10 @@ class SessionGuard(HookedSession):
                 "its own: 'async with database.session()'."
             )
 
+    def time_to_commit(self) -> float:
+        """Return the seconds for a commit whose caller is cancelled: none before its connection."""
+        return self.patience if self.connections else 0
+
     async def until_free(self) -> None:
         """Wait for the end of a call that another task is in the middle of."""
         while self.user not in (None, current_task()):

@@ -120,6 +120,7 @@ async def outcome_of(engine: AsyncEngine, transaction_id: int) -> Outcome:
     if engine.dialect.name != "postgresql":
         return "unknown"
     query = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
+    status: str | None = None
     for pause in (*_PAUSES, None):
         try:
             async with engine.connect() as connection:

@@ -180,8 +180,9 @@ async def _settle(
         guard.refuse_concurrent_use()
     guard.settling = asyncio.create_task(_work(guard, work))
     limit = math.inf if commits else guard.patience
+    patience = guard.time_to_commit if commits else lambda: guard.patience
     try:
-        await finish(guard.settling, patience=guard.patience, limit=limit)
+        await finish(guard.settling, patience=patience, limit=limit)
     except TimeoutError as error:
         if commits:
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 from anyio import CancelScope, current_effective_deadline
@@ -15,8 +16,11 @@ T = TypeVar("T")
 _LAST_WORDS = (5.0, 3.0)
 
 
-async def finish(
-    task: asyncio.Task[T], *, patience: float = math.inf, limit: float = math.inf
+async def finish(  # noqa: C901 - every way out matters, and they share their state
+    task: asyncio.Task[T],
+    *,
+    patience: Callable[[], float] = lambda: math.inf,
+    limit: float = math.inf,
 ) -> T:
     """Wait for the task to the end; pass on a cancellation that came meanwhile only then.
 
@@ -25,7 +29,7 @@ async def finish(
 
     Args:
         task: The work.
-        patience: Seconds that the task has left once the caller is cancelled; then it is too.
+        patience: Called when the caller is cancelled; returns the seconds that the task has left.
         limit: Seconds that the task has in any case.
 
     Returns:
@@ -46,7 +50,7 @@ async def finish(
     except asyncio.CancelledError as error:
         cancelled = error
         by_scope = current_effective_deadline() == -math.inf
-        deadline = min(deadline, clock() + patience)
+        deadline = min(deadline, clock() + patience())
     # AnyIO cancels again and again whatever waits in a cancelled scope, except behind a shield.
     with CancelScope(shield=True):
         for more in (*_LAST_WORDS, 0.0):
@@ -55,7 +59,7 @@ async def finish(
                     await _done_by(task, deadline)
                 except asyncio.CancelledError as error:
                     cancelled, by_scope = error, False
-                    deadline = min(deadline, clock() + patience)
+                    deadline = min(deadline, clock() + patience())
             if task.done():
                 break
             task.cancel()

@@ -63,10 +63,10 @@ async def test_cancelled_caller_waits_no_longer_than_its_patience(how: str):
     started = time.monotonic()
     if how == "scope":
         with anyio.move_on_after(0.01) as scope:
-            await finish(hanging, patience=0.05)
+            await finish(hanging, patience=lambda: 0.05)
         assert scope.cancelled_caught
     else:
-        task = asyncio.create_task(finish(hanging, patience=0.05))
+        task = asyncio.create_task(finish(hanging, patience=lambda: 0.05))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -23,14 +23,17 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def _ignore_abandoned_connects() -> None:
-    """asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
+    """Asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
     loop = asyncio.get_running_loop()
     report = loop.get_exception_handler()
 
     def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not isinstance(error, ConnectionError | asyncpg.PostgresConnectionError):
-            (report or asyncio.AbstractEventLoop.call_exception_handler)(loop, context)
+            if report is None:
+                loop.default_exception_handler(context)
+            else:
+                report(loop, context)
 
     loop.set_exception_handler(handler)
 
