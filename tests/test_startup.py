@@ -541,9 +541,10 @@ async def test_libpq_variable_counts_where_the_url_says_nothing(
 
 @both_drivers
 async def test_system_authorities_need_a_host_name(
-    driver: str, authority: Authority, server_port: int
+    driver: str, authority: Authority, server_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """verify-ca without an authority of one's own would trust every certificate that is sold."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     async with tls_proxy(server_port, authority.context("localhost")) as proxy:
         database = Database(tls_settings(driver, "localhost", proxy.port, "sslmode=verify-ca"))
         with pytest.raises((ConfigurationError, DatabaseUnavailable)) as caught:

@@ -78,6 +78,10 @@ ASYNCPG = {
         "postgresql://app:pw@localhost:5433/app?host=/cloudsql/project:region:inst",
         Received("app", "pw", [("/cloudsql/project:region:inst", 5433)], "app"),
     ),
+    "socket-instead-of-several-hosts": (
+        "postgresql://app@one,two/app?host=/run/postgresql",
+        Received("app", None, [("/run/postgresql", None)], "app"),
+    ),
     "cloud-sql-unix-sock": (
         "postgresql+asyncpg://app:pw@/app?unix_sock=/cloudsql/p:r:i/.s.PGSQL.5432",
         Received("app", "pw", [("/cloudsql/p:r:i/.s.PGSQL.5432", None)], "app"),

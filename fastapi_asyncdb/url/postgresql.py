@@ -143,7 +143,7 @@ def _hosts(parts: Parts) -> list[Host]:
     named = parts.query.pop("host", None) or parts.query.pop("unix_sock", None)
     hosts = [_query_host(name) for name in named.split(",")] if named else parts.hosts
     ports = [read_port(port) if port else None for port in _listed(parts.query.pop("port", ""))]
-    if named and not ports:
+    if named and not ports and any(port for _, port in parts.hosts):
         ports = [port for _, port in parts.hosts]
     if ports:
         hosts = hosts or [("", None)]
