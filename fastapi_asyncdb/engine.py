@@ -110,9 +110,11 @@ def _create(
     options |= preset.engine_options(target, settings, read_only=read_only)
     try:
         engine = create_async_engine(target.url, **options)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        # psycopg is there but cannot be imported when it finds no libpq.
+        driver = target.url.get_driver_name()
         raise MissingExtra(
-            f"The driver {error.name} is not installed, and DATABASE_URL asks for "
+            f"The driver {driver} is not installed, or not whole ({error}), and DATABASE_URL asks for "
             f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
