@@ -22,11 +22,12 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     Outcome,
 )
+from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
 from fastapi_asyncdb.retry import Attempts
-from fastapi_asyncdb.session import begin_each_with, guarded, session_scope
+from fastapi_asyncdb.session import begin_each_with, guarded, session_scope, watch_hold
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
@@ -332,10 +333,15 @@ class BaseDatabase:
         if self._on_begin is not None:
             step = first_step(self._on_begin, self._plain_session_class, connection)
             begin_each_with(session, step)
+        watch_hold(session, HoldWatch(self._hold_warning(), connection))
         async with session_scope(session):
             if not options.autocommit:
                 remember(self, session)
             yield session
+
+    def _hold_warning(self) -> float:
+        run = self._runs.get(asyncio.get_running_loop())
+        return run.settings.hold_warning if run is not None and run.settings is not None else 0
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""

@@ -15,6 +15,7 @@ from sqlalchemy.orm import SessionTransaction
 
 from fastapi_asyncdb.aborted import refuse_aborted
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
+from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.hooks import HookedSession
 
 
@@ -44,6 +45,7 @@ class SessionGuard(HookedSession):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.postponed: list[object] = []
+        self.hold = HoldWatch(0)
         self.connections: set[Connection] = set()
         """Those that take part in the transaction."""
 
@@ -171,12 +173,14 @@ def _note_connection(
     session: SessionGuard, transaction: SessionTransaction, connection: Connection
 ) -> None:
     session.connections.add(connection)
+    session.hold.take()
 
 
 @event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
 def _forget_connections(session: SessionGuard, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.connections.clear()
+        session.hold.give_back()
 
 
 @event.listens_for(SessionGuard, "before_commit", propagate=True)

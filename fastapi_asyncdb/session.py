@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fastapi_asyncdb.guard import SessionGuard, guard_of
+from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, hooks_after
 from fastapi_asyncdb.in_doubt import CommitInterrupted
 from fastapi_asyncdb.shield import finish
@@ -73,6 +74,7 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         if guard.user is task:  # one of its methods calls another
             return await method(self, *args, **kwargs)
         guard.user = task
+        guard.hold.approach()
         try:
             return await method(self, *args, **kwargs)
         finally:
@@ -209,6 +211,11 @@ async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None
 async def _until_settled(guard: SessionGuard) -> None:
     while guard.settling is not None and guard.settling is not asyncio.current_task():
         await asyncio.wait([guard.settling])
+
+
+def watch_hold(session: AsyncSession, watch: HoldWatch) -> None:
+    """Tell who holds the session's connection for too long."""
+    guard_of(session).hold = watch
 
 
 def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:

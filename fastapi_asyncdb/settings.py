@@ -57,6 +57,8 @@ class DatabaseSettings(BaseSettings):
     """Give up waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
     idle_in_transaction_timeout: float | None = Field(default=60.0, ge=0, allow_inf_nan=False)
     """End a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
+    hold_warning: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    """Log who holds a connection for longer than this; 0 is never."""
     echo: bool = False
     """Log every statement."""
     environment: Environment = "development"
