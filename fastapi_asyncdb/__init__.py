@@ -14,6 +14,7 @@ from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.hooks import on_commit, on_rollback
 from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
+from fastapi_asyncdb.retry_route import RetryRoute
 from fastapi_asyncdb.settings import DatabaseSettings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Database",
     "DatabaseSettings",
     "ReadDB",
+    "RetryRoute",
     "SnapshotDB",
     "create_lifespan",
     "db_lifespan",

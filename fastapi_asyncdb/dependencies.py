@@ -16,7 +16,11 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.session import expect_streamers, transaction
+
+CONFLICT = "fastapi_asyncdb.conflict"
+"""Where the request's scope holds the exception that made its transaction worth another try."""
 
 SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
 
@@ -36,10 +40,15 @@ def session_dependency(
             yield session
 
     async def handler_transaction(
-        session: AsyncSession = Depends(request_session),
+        connection: HTTPConnection, session: AsyncSession = Depends(request_session)
     ) -> AsyncIterator[AsyncSession]:
-        async with transaction(session):
-            yield session
+        try:
+            async with transaction(session):
+                yield session
+        except Exception as error:
+            if is_retryable(error):
+                connection.scope[CONFLICT] = error
+            raise
         expect_streamers(session)
 
     async def get_session(

@@ -20,6 +20,7 @@ def test_front_door():
         "Database",
         "DatabaseSettings",
         "ReadDB",
+        "RetryRoute",
         "SnapshotDB",
         "create_lifespan",
         "db_lifespan",
