@@ -6,17 +6,18 @@ import asyncio
 import logging
 import sys
 import time
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 # Frames of the library and of what it stands on say nothing about who is to blame.
 _OURS = ("fastapi_asyncdb.", "sqlalchemy.", "fastapi.", "starlette.", "contextlib", "asyncio.")
-_DEPTH = 3
+_TOLD = 3
+_DEPTH = 12
 
-Place = tuple[tuple[str, int, str], ...]
-"""File, line and function of the callers, the innermost first."""
+Frames = list[tuple[CodeType, int, str]]
+"""Code, line and module of the callers, the innermost first."""
 
 
 class HoldWatch:
@@ -30,14 +31,14 @@ class HoldWatch:
     def __init__(self, seconds: float, request: Any = None) -> None:
         self.seconds = seconds
         self.request = request
-        self.place: Place = ()
+        self._frames: Frames = []
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def approach(self) -> None:
         """Note who is about to take a connection: in the greenlet that takes it, nobody can tell."""
         if self.seconds and self._timer is None:
-            self.place = _place(sys._getframe(2))
+            self._frames = _frames(sys._getframe(2))
 
     def take(self) -> None:
         """Start to wait."""
@@ -52,7 +53,10 @@ class HoldWatch:
             self._timer = None
 
     def _warn(self) -> None:
-        where = " < ".join(f"{file}:{line} in {name}" for file, line, name in self.place)
+        users = [frame for frame in self._frames if not frame[2].startswith(_OURS)]
+        where = " < ".join(
+            f"{code.co_filename}:{line} in {code.co_qualname}" for code, line, _ in users[:_TOLD]
+        )
         logger.warning(
             "%s has held a database connection for %.1f s. It was taken at %s. A pool has few: end "
             "the transaction before slow work, with 'await db.commit()'.",
@@ -62,13 +66,13 @@ class HoldWatch:
         )
 
 
-def _place(frame: FrameType | None) -> Place:
-    found: list[tuple[str, int, str]] = []
+def _frames(frame: FrameType | None) -> Frames:
+    """Note the frames and no more: they are looked at only if there is something to tell."""
+    found: Frames = []
     while frame is not None and len(found) < _DEPTH:
-        if not frame.f_globals.get("__name__", "").startswith(_OURS):
-            found.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_qualname))
+        found.append((frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", "")))
         frame = frame.f_back
-    return tuple(found)
+    return found
 
 
 def _name(request: Any) -> str:
