@@ -31,7 +31,7 @@ from fastapi_asyncdb.session import begin_each_with, guarded, session_scope, wat
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
-from fastapi_asyncdb.transaction_options import IsolationLevel, TransactionOptions
+from fastapi_asyncdb.transaction_options import PLAIN, IsolationLevel, TransactionOptions
 from fastapi_asyncdb.url import parse_url
 
 T = TypeVar("T")
@@ -346,7 +346,7 @@ class BaseDatabase:
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""
         self._check(options)
-        if options != TransactionOptions() and not options.autocommit:
+        if options != PLAIN and not options.autocommit:
             self._defined.add(options)
             if self.settings is not None:
                 preset_for(parse_url(self.settings.url)).check(options)

@@ -18,7 +18,7 @@ from fastapi_asyncdb.in_doubt import watch_commits
 from fastapi_asyncdb.pool import ping_after_idling
 from fastapi_asyncdb.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.transaction_options import TransactionOptions
+from fastapi_asyncdb.transaction_options import PLAIN, TransactionOptions
 from fastapi_asyncdb.url import Target, parse_url
 
 # A connection of which a reading session may use savepoints: it has a transaction for them.
@@ -42,7 +42,7 @@ class Engines:
         Raises:
             ConfigurationError: the database does not have them.
         """
-        if options == TransactionOptions():
+        if options == PLAIN:
             return self.write
         if options.autocommit:
             return self.read

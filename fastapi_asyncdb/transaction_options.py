@@ -78,3 +78,7 @@ def _check_seconds(name: str, seconds: float | None) -> None:
             f"{name}={seconds!r} is not a time. Give seconds, from 0, which is no limit, to "
             f"{_LONGEST:.0f}."
         )
+
+
+PLAIN = TransactionOptions()
+"""What a transaction is like that asks for nothing."""
