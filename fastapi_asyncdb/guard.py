@@ -138,55 +138,46 @@ _BEGIN_FAILED = (
 
 
 @event.listens_for(SessionGuard, "after_begin", propagate=True)
-def _take_first_step(
+def _after_begin(
     session: SessionGuard, transaction: SessionTransaction, connection: Connection
 ) -> None:
-    of_this_database = session.bind is not None and connection.engine is session.bind.engine
-    if session.first_step is None or transaction.nested or not of_this_database:
-        return
+    if session.first_step is not None and not transaction.nested:
+        _take_first_step(session, session.first_step, connection)
+    session.connections.add(connection)
+    session.hold.take()
+
+
+def _take_first_step(
+    session: SessionGuard, step: Callable[[Connection], None], connection: Connection
+) -> None:
+    if session.bind is None or connection.engine is not session.bind.engine:
+        return  # another database
     try:
-        session.first_step(connection)
+        step(connection)
     except BaseException:
         session.failed_begin = connection
         raise
 
 
 @event.listens_for(SessionGuard, "before_commit", propagate=True)
-def _refuse_commit_without_first_step(session: SessionGuard) -> None:
+def _before_commit(session: SessionGuard) -> None:
     if session.failed_begin is not None:
         raise TransactionAborted(_BEGIN_FAILED)
+    for connection in session.connections:
+        refuse_aborted(connection)
 
 
 @event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
-def _forget_failed_begin(session: SessionGuard, transaction: SessionTransaction) -> None:
+def _after_transaction_end(session: SessionGuard, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.failed_begin = None
+        session.connections.clear()
+        session.hold.give_back()
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
 def _refuse_objects(session: SessionGuard, instance: object) -> None:
     session.check_usable()
-
-
-@event.listens_for(SessionGuard, "after_begin", propagate=True)
-def _note_connection(
-    session: SessionGuard, transaction: SessionTransaction, connection: Connection
-) -> None:
-    session.connections.add(connection)
-    session.hold.take()
-
-
-@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
-def _forget_connections(session: SessionGuard, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.connections.clear()
-        session.hold.give_back()
-
-
-@event.listens_for(SessionGuard, "before_commit", propagate=True)
-def _refuse_aborted(session: SessionGuard) -> None:
-    for connection in session.connections:
-        refuse_aborted(connection)
 
 
 def current_task() -> asyncio.Task[Any] | None:
