@@ -73,6 +73,41 @@ def textbook(engine: AsyncEngine) -> Any:
     return get_db
 
 
+def unguarded(engine: AsyncEngine) -> Any:
+    """Return the three layers of the library without anything that guards them."""
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+
+    async def request_session() -> AsyncIterator[AsyncSession]:
+        async with sessions() as session:
+            try:
+                yield session
+            except BaseException:
+                if session.in_transaction():
+                    await session.rollback()
+                raise
+            if session.in_transaction():
+                await session.commit()
+
+    async def handler_transaction(
+        session: AsyncSession = Depends(request_session),
+    ) -> AsyncIterator[AsyncSession]:
+        try:
+            yield session
+        except BaseException:
+            if session.in_transaction():
+                await session.rollback()
+            raise
+        if session.in_transaction():
+            await session.commit()
+
+    async def get_session(
+        session: AsyncSession = Depends(handler_transaction, scope="function"),
+    ) -> AsyncSession:
+        return session
+
+    return get_session
+
+
 async def cpu_per_request(app: FastAPI) -> float:
     """Return microseconds of CPU for one request, everything but the network to the client."""
     scope = {
@@ -112,6 +147,7 @@ async def compare(url: str, rounds: int) -> dict[str, float]:
             "no database": idle_application(),
             "textbook with pool_pre_ping": application(textbook(pinging)),
             "textbook": application(textbook(plain)),
+            "three layers without guards": application(unguarded(plain)),
             "DB": application(database.get_db),
             "ReadDB": application(database.get_read_db),
         }

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from inspect import Signature, signature
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
@@ -22,12 +22,12 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     Outcome,
 )
-from fastapi_asyncdb.holding import HoldWatch
+from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
 from fastapi_asyncdb.retry import Attempts
-from fastapi_asyncdb.session import begin_each_with, guarded, session_scope, watch_hold
+from fastapi_asyncdb.session import SessionScope, begin_each_with, guarded, watch_hold
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
@@ -321,27 +321,25 @@ class BaseDatabase:
         """
         return await outcome_of(self.read_engine, transaction_id)
 
-    @asynccontextmanager
-    async def _open(
+    def _open(
         self, options: TransactionOptions, connection: object = None
-    ) -> AsyncIterator[AsyncSession]:
+    ) -> AbstractAsyncContextManager[AsyncSession]:
+        return SessionScope(partial(self._make, options, connection))
+
+    def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
         self._check(options)
+        engines = self._engines()
         # Objects stay readable after the commit: responses and streams still want them, and a
         # refresh would be I/O in the middle of an attribute access.
-        engine = self._engines().bound(options)
-        session = self._session_class(engine, expire_on_commit=False)
+        session = self._session_class(engines.bound(options), expire_on_commit=False)
         if self._on_begin is not None:
             step = first_step(self._on_begin, self._plain_session_class, connection)
             begin_each_with(session, step)
-        watch_hold(session, HoldWatch(self._hold_warning(), connection))
-        async with session_scope(session):
-            if not options.autocommit:
-                remember(self, session)
-            yield session
-
-    def _hold_warning(self) -> float:
-        run = self._runs.get(asyncio.get_running_loop())
-        return run.settings.hold_warning if run is not None and run.settings is not None else 0
+        if engines.holds is not None:
+            watch_hold(session, Hold(engines.holds, connection))
+        if not options.autocommit:
+            remember(self, session)
+        return session
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""

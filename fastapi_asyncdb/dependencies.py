@@ -17,7 +17,7 @@ from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.retry import is_retryable
-from fastapi_asyncdb.session import expect_streamers, transaction
+from fastapi_asyncdb.session import TransactionScope, expect_streamers
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""
@@ -43,7 +43,7 @@ def session_dependency(
         connection: HTTPConnection, session: AsyncSession = Depends(request_session)
     ) -> AsyncIterator[AsyncSession]:
         try:
-            async with transaction(session):
+            async with TransactionScope(session):
                 yield session
         except Exception as error:
             if is_retryable(error):

@@ -14,6 +14,7 @@ from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.discard import discard_whole
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
 from fastapi_asyncdb.pool import ping_after_idling
 from fastapi_asyncdb.read_only import is_savepoint, only_reads
@@ -34,6 +35,8 @@ class Engines:
     write: AsyncEngine
     read: AsyncEngine
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
+    holds: HoldWatch | None
+    """Tells of connections that are held for too long, if anybody wants to know."""
     _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
@@ -42,7 +45,7 @@ class Engines:
         Raises:
             ConfigurationError: the database does not have them.
         """
-        if options == PLAIN:
+        if options is PLAIN or options == PLAIN:
             return self.write
         if options.autocommit:
             return self.read
@@ -90,7 +93,8 @@ def create_engines(settings: DatabaseSettings) -> Engines:
     else:
         read = write.execution_options(isolation_level="AUTOCOMMIT")
     event.listen(read.sync_engine, "before_cursor_execute", _refuse_write)
-    return Engines(target, preset, write, read)
+    holds = HoldWatch(settings.hold_warning) if settings.hold_warning else None
+    return Engines(target, preset, write, read, holds)
 
 
 def _create(

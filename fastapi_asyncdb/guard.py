@@ -15,7 +15,7 @@ from sqlalchemy.orm import SessionTransaction
 
 from fastapi_asyncdb.aborted import refuse_aborted
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
-from fastapi_asyncdb.holding import HoldWatch
+from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import HookedSession
 
 
@@ -41,11 +41,12 @@ class SessionGuard(HookedSession):
     """What comes first in each transaction, on its connection."""
     failed_begin: Connection | None = None
     """Where the first step raised; nothing may run in such a transaction."""
+    hold: Hold | None = None
+    """Who watches how long a connection is held, if anybody does."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.postponed: list[object] = []
-        self.hold = HoldWatch(0)
         self.connections: set[Connection] = set()
         """Those that take part in the transaction."""
 
@@ -98,12 +99,16 @@ class SessionGuard(HookedSession):
 
     def cut_off(self) -> bool:
         """Tell whether a task that used the session after the handler was cancelled."""
-        return any(task.done() and task.cancelled() for task in self.streamers or ())
+        if not self.streamers:
+            return False
+        return any(task.done() and task.cancelled() for task in self.streamers)
 
     def refuse_concurrent_use(self) -> None:
         """Refuse a task that comes while another one is in the middle of a call."""
+        if self.user is None:
+            return
         task = current_task()
-        if self.user not in (None, task):
+        if self.user is not task:
             raise ConcurrentSessionUse(
                 f"{_name(task)} uses this session while {_name(self.user)} is using it, and a session "
                 "does one thing at a time. Await one after the other, or give each task a session of "
@@ -144,7 +149,8 @@ def _after_begin(
     if session.first_step is not None and not transaction.nested:
         _take_first_step(session, session.first_step, connection)
     session.connections.add(connection)
-    session.hold.take()
+    if session.hold is not None:
+        session.hold.take()
 
 
 def _take_first_step(
@@ -172,7 +178,8 @@ def _after_transaction_end(session: SessionGuard, transaction: SessionTransactio
     if transaction.parent is None:
         session.failed_begin = None
         session.connections.clear()
-        session.hold.give_back()
+        if session.hold is not None:
+            session.hold.give_back()
 
 
 @event.listens_for(SessionGuard, "before_attach", propagate=True)

@@ -16,53 +16,96 @@ _OURS = ("fastapi_asyncdb.", "sqlalchemy.", "fastapi.", "starlette.", "contextli
 _TOLD = 3
 _DEPTH = 12
 
-Frames = list[tuple[CodeType, int, str]]
-"""Code, line and module of the callers, the innermost first."""
+Frames = list[tuple[CodeType, int, dict[str, Any]]]
+"""Code, instruction and module of the callers, the innermost first."""
 
 
 class HoldWatch:
-    """Warn once if a connection is still held when the time is up.
+    """Warn once of each connection that is still held when its time is up.
+
+    One timer serves all: what is taken first is due first.
 
     Args:
-        seconds: How long is too long; 0 is never.
+        seconds: How long is too long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        # In the order in which they were taken.
+        self._held: dict[Hold, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, hold: Hold) -> None:
+        """Start to wait for it."""
+        self._held[hold] = time.monotonic()
+        if self._timer is None:
+            self._wake_in(self.seconds)
+
+    def remove(self, hold: Hold) -> None:
+        """Stop to wait for it."""
+        self._held.pop(hold, None)
+
+    def _wake_in(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        while self._held:
+            hold, since = next(iter(self._held.items()))
+            left = since + self.seconds - now
+            if left > 0:
+                return self._wake_in(left)
+            del self._held[hold]
+            hold.warn(now - since)
+
+
+class Hold:
+    """What one session holds, and since when.
+
+    Args:
+        watch: Who is told.
         request: The request's connection, or ``None`` outside of requests.
     """
 
-    def __init__(self, seconds: float, request: Any = None) -> None:
-        self.seconds = seconds
-        self.request = request
+    __slots__ = ("_frames", "_held", "_request", "_watch")
+
+    def __init__(self, watch: HoldWatch, request: Any = None) -> None:
+        self._watch = watch
+        self._request = request
         self._frames: Frames = []
-        self._since = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._held = False
 
     def approach(self) -> None:
         """Note who is about to take a connection: in the greenlet that takes it, nobody can tell."""
-        if self.seconds and self._timer is None:
+        if not self._held:
             self._frames = _frames(sys._getframe(2))
 
     def take(self) -> None:
-        """Start to wait."""
-        if self.seconds and self._timer is None:
-            self._since = time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(self.seconds, self._warn)
+        """Start to count."""
+        if not self._held:
+            self._held = True
+            self._watch.add(self)
 
     def give_back(self) -> None:
-        """Stop to wait."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Stop to count."""
+        if self._held:
+            self._held = False
+            self._watch.remove(self)
 
-    def _warn(self) -> None:
-        users = [frame for frame in self._frames if not frame[2].startswith(_OURS)]
-        where = " < ".join(
-            f"{code.co_filename}:{line} in {code.co_qualname}" for code, line, _ in users[:_TOLD]
-        )
+    def warn(self, seconds: float) -> None:
+        """Log who holds the connection, and where it was taken."""
+        users = [
+            f"{code.co_filename}:{_line(code, instruction)} in {code.co_qualname}"
+            for code, instruction, module in self._frames
+            if not str(module.get("__name__")).startswith(_OURS)
+        ]
         logger.warning(
             "%s has held a database connection for %.1f s. It was taken at %s. A pool has few: end "
             "the transaction before slow work, with 'await db.commit()'.",
-            _name(self.request),
-            time.monotonic() - self._since,
-            where or "the end of the transaction",
+            _name(self._request),
+            seconds,
+            " < ".join(users[:_TOLD]) or "the end of the transaction",
         )
 
 
@@ -70,9 +113,15 @@ def _frames(frame: FrameType | None) -> Frames:
     """Note the frames and no more: they are looked at only if there is something to tell."""
     found: Frames = []
     while frame is not None and len(found) < _DEPTH:
-        found.append((frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", "")))
+        found.append((frame.f_code, frame.f_lasti, frame.f_globals))
         frame = frame.f_back
     return found
+
+
+def _line(code: CodeType, instruction: int) -> int | None:
+    """Return the line of an instruction."""
+    lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
+    return next(lines, None)
 
 
 def _name(request: Any) -> str:

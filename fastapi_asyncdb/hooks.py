@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import wraps
@@ -133,6 +132,8 @@ class Hooks:
 
     def end(self, *, committed: bool) -> None:
         """Make due what waits for this end of the outermost transaction, and drop the rest."""
+        if not self.waiting:
+            return
         self.due += [hook for hook in self.waiting if hook.is_due(committed=committed)]
         self.waiting.clear()
 
@@ -265,25 +266,18 @@ def _lost_at_commit(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
 
 
-@asynccontextmanager
-async def hooks_after(session: AsyncSession) -> AsyncIterator[None]:
-    """Run the hooks when the block, which commits or rolls back, has ended.
+async def run_hooks(session: AsyncSession, *, committed: bool) -> None:
+    """Run the hooks of a block that has committed or rolled back.
 
     Without a transaction there was nothing to commit, and a block that ends well counts as
     committed: a request that did no more than register a hook is a success.
     """
     hooked_session = _hooked(session)
-    try:
-        yield
-    except BaseException:
+    hooks = hooked_session.hooks
+    while hooks.waiting or hooks.due:
         if not session.in_transaction():
-            hooked_session.hooks.end(committed=False)
-        await _run_due(hooked_session)
-        raise
-    while True:
-        if not session.in_transaction():
-            hooked_session.hooks.end(committed=True)
-        if not hooked_session.hooks.due:
+            hooks.end(committed=committed)
+        if not hooks.due:
             return
         await _run_due(hooked_session)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from typing import Any
 
@@ -17,14 +17,14 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fastapi_asyncdb.guard import SessionGuard, guard_of
-from fastapi_asyncdb.holding import HoldWatch
-from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, hooks_after
+from fastapi_asyncdb.holding import Hold
+from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.in_doubt import CommitInterrupted
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
 
-# Every coroutine of AsyncSession that works on the session's state.
+# Every coroutine of AsyncSession that works on the session's state and calls no other of these.
 _ENTRY_POINTS = (
     "connection",
     "delete",
@@ -36,9 +36,7 @@ _ENTRY_POINTS = (
     "refresh",
     "run_sync",
     "scalar",
-    "scalars",
     "stream",
-    "stream_scalars",
 )
 # Those that end a transaction, and so are not left halfway.
 _FINISHED = ("commit", "rollback", "close")
@@ -68,13 +66,15 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     @wraps(method)
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
         guard = guard_of(self)
-        await _until_settled(guard)
-        guard.refuse_concurrent_use()
+        if guard.settling is not None:
+            await _until_settled(guard)
         task = asyncio.current_task()
-        if guard.user is task:  # one of its methods calls another
-            return await method(self, *args, **kwargs)
+        if guard.user is not None:
+            guard.refuse_concurrent_use()
+            return await method(self, *args, **kwargs)  # one of its methods calls another
         guard.user = task
-        guard.hold.approach()
+        if guard.hold is not None:
+            guard.hold.approach()
         try:
             return await method(self, *args, **kwargs)
         finally:
@@ -123,43 +123,66 @@ class _Block(HookedTransaction, _FinishedTransaction):
     __slots__ = ()
 
 
-@asynccontextmanager
-async def session_scope(session: AsyncSession) -> AsyncIterator[AsyncSession]:
-    """Commit when the block ends, roll back when it raises, and end the session either way."""
-    async with hooks_after(session):
+class SessionScope(AbstractAsyncContextManager[AsyncSession]):
+    """Open a session; commit when the block ends, roll back when it raises, and end the session.
+
+    Args:
+        open_session: Called when the block is entered.
+    """
+
+    def __init__(self, open_session: Callable[[], AsyncSession]) -> None:
+        self._open = open_session
+
+    async def __aenter__(self) -> AsyncSession:
+        self._session = self._open()
+        return self._session
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        session = self._session
         try:
-            async with transaction(session):
-                yield session
+            await _end(session, error)
         finally:
             if session.in_transaction():
                 await session.close()
             guard_of(session).ended = True
 
 
-@asynccontextmanager
-async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
-    """Commit or roll back when the block ends, then run the hooks."""
-    async with hooks_after(session), _commit_or_rollback(session):
-        yield session
+class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
+    """Commit when the block ends, roll back when it raises; the session may be used further.
+
+    Args:
+        session: The session, which ran nothing yet.
+    """
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> AsyncSession:
+        return self._session
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await _end(self._session, error)
 
 
-@asynccontextmanager
-async def _commit_or_rollback(session: AsyncSession) -> AsyncIterator[None]:
-    """Commit when the block ends, roll back on any exception that leaves it, cancellation included.
+async def _end(session: AsyncSession, error: BaseException | None) -> None:
+    """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
     This is the only place in the library that decides between the two. A session that ran no
     statement has nothing to end and touches no connection.
     """
+    committed = False
     try:
-        yield
-    except BaseException:
-        await _rollback(session)
-        raise
-    if guard_of(session).cut_off():
-        logger.info("A response was cut off before it ended; what it wrote is rolled back.")
-        await _rollback(session)
-    elif session.in_transaction():
-        await session.commit()
+        if error is not None:
+            await _rollback(session)
+        elif guard_of(session).cut_off():
+            logger.info("A response was cut off before it ended; what it wrote is rolled back.")
+            await _rollback(session)
+        else:
+            if session.in_transaction():
+                await session.commit()
+            committed = True
+    finally:
+        await run_hooks(session, committed=committed)
 
 
 async def _rollback(session: AsyncSession) -> None:
@@ -213,9 +236,9 @@ async def _until_settled(guard: SessionGuard) -> None:
         await asyncio.wait([guard.settling])
 
 
-def watch_hold(session: AsyncSession, watch: HoldWatch) -> None:
+def watch_hold(session: AsyncSession, hold: Hold) -> None:
     """Tell who holds the session's connection for too long."""
-    guard_of(session).hold = watch
+    guard_of(session).hold = hold
 
 
 def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
