@@ -6,8 +6,12 @@ and what follows is stored statement by statement.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, ExceptionContext, event
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import Preset
 from fastapi_asyncdb.errors import TransactionAborted
@@ -27,18 +31,36 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
         if raw is not None and preset.drops_transaction(raw, context.original_exception):
             connection.info.setdefault(_CULPRIT, context.original_exception)
 
-    def refuse(connection: Connection, *statement: object) -> None:
-        refuse_aborted(connection)
+    def refuse(cursor: object, statement: str, *rest: ExecutionContext) -> None:
+        refuse_aborted(rest[-1].root_connection)
 
-    def forget(connection: Connection, *savepoint: object) -> None:
-        if not connection.invalidated:
-            connection.info.pop(_CULPRIT, None)
+    dialect = engine.sync_engine.dialect
+    rollback, rollback_to_savepoint = dialect.do_rollback, dialect.do_rollback_to_savepoint
 
-    target = engine.sync_engine
-    event.listen(target, "handle_error", remember)
-    event.listen(target, "before_cursor_execute", refuse)
-    for undone in ("begin", "rollback", "rollback_savepoint"):
-        event.listen(target, undone, forget)
+    # In the dialect's own methods, since one listener for an engine's events makes SQLAlchemy look
+    # for listeners at each step of each statement.
+    def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
+        _info(dbapi_connection).pop(_CULPRIT, None)
+        rollback(dbapi_connection)
+
+    def do_rollback_to_savepoint(connection: Connection, name: str) -> None:
+        # First, since its statement would be refused like any other.
+        _info(connection).pop(_CULPRIT, None)
+        rollback_to_savepoint(connection, name)
+
+    dialect.do_rollback = do_rollback  # type: ignore[method-assign]
+    dialect.do_rollback_to_savepoint = do_rollback_to_savepoint  # type: ignore[method-assign]
+    event.listen(engine.sync_engine, "handle_error", remember)
+    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine.sync_engine, execution, refuse)
+
+
+def _info(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
+    try:
+        return connection.info
+    except NotImplementedError:
+        # So says the one with which SQLAlchemy asks a new server for its version.
+        return {}
 
 
 def _in_transaction(connection: Connection) -> bool:
@@ -54,7 +76,7 @@ def refuse_aborted(connection: Connection) -> None:
         TransactionAborted: chained to the error that was swallowed.
     """
     # A connection that was lost has no info, and SQLAlchemy has an error of its own for it.
-    culprit = None if connection.invalidated else connection.info.get(_CULPRIT)
+    culprit = None if connection.invalidated else _info(connection).get(_CULPRIT)
     if culprit is not None:
         raise TransactionAborted(
             f"A statement failed ({type(culprit).__name__}), its error was caught, and the database "

@@ -128,7 +128,7 @@ class BaseDatabase:
                     await _create_tables(engines, create_tables)
             except BaseException:
                 if run.engines is None:
-                    await finish(asyncio.create_task(engines.dispose()))
+                    await finish(engines.dispose())
                 raise
             run.engines = engines
             run.users += 1
@@ -141,7 +141,7 @@ class BaseDatabase:
         """
         run = self._runs.get(asyncio.get_running_loop())
         if run is not None:
-            await finish(asyncio.create_task(self._stop(run)))
+            await finish(self._stop(run))
 
     async def _stop(self, run: _Run) -> None:
         async with run.lock:

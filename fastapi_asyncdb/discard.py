@@ -52,7 +52,7 @@ async def _to_the_end(closing: Awaitable[None]) -> None:
     caller = cast("asyncio.Task[None]", asyncio.current_task())
     cancellations = caller.cancelling()
     try:
-        await finish(asyncio.create_task(_await(closing)), limit=_LIMIT)
+        await finish(_await(closing), limit=_LIMIT)
     except TimeoutError:
         logger.warning("A connection could not be closed within %g s and is left alone.", _LIMIT)
     except asyncio.CancelledError as error:

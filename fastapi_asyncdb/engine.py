@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
@@ -22,7 +22,8 @@ from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import PLAIN, TransactionOptions
 from fastapi_asyncdb.url import Target, parse_url
 
-# A connection of which a reading session may use savepoints: it has a transaction for them.
+# Execution options of connections that only read: with a transaction, they may use savepoints.
+_READS = "fastapi_asyncdb_reads"
 _SAVEPOINTS = "fastapi_asyncdb_savepoints"
 
 
@@ -58,9 +59,7 @@ class Engines:
         engine = self.preset.bind(options, self.write, self.read)
         if not options.read_only:
             return engine
-        if not self.preset.separate_readers:
-            event.listen(engine.sync_engine, "before_cursor_execute", _refuse_write)
-        return engine.execution_options(**{_SAVEPOINTS: True})
+        return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use when they come back."""
@@ -92,7 +91,7 @@ def create_engines(settings: DatabaseSettings) -> Engines:
         read = _create(target, preset, settings, read_only=True)
     else:
         read = write.execution_options(isolation_level="AUTOCOMMIT")
-    event.listen(read.sync_engine, "before_cursor_execute", _refuse_write)
+    read = read.execution_options(**{_READS: True})
     holds = HoldWatch(settings.hold_warning) if settings.hold_warning else None
     return Engines(target, preset, write, read, holds)
 
@@ -122,6 +121,8 @@ def _create(
             f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
+    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine.sync_engine, execution, _refuse_write)
     discard_whole(engine, preset.discard)
     if not read_only:
         watch_aborts(engine, preset)
@@ -140,16 +141,11 @@ def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
         )
 
 
-def _refuse_write(
-    connection: Connection,
-    cursor: object,
-    statement: str,
-    parameters: object,
-    context: object,
-    executemany: bool,  # noqa: FBT001 - SQLAlchemy calls it by position
-) -> None:
-    savepoint = is_savepoint(statement) and _SAVEPOINTS in connection.get_execution_options()
-    if not (savepoint or only_reads(statement)):
+def _refuse_write(cursor: object, statement: str, *rest: Any) -> None:
+    options = rest[-1].execution_options
+    if not options.get(_READS) or only_reads(statement):
+        return
+    if not (options.get(_SAVEPOINTS) and is_savepoint(statement)):
         words = " ".join(statement.split()[:3])
         raise ReadOnlySession(
             f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -205,4 +205,4 @@ def _name(task: asyncio.Task[Any] | None) -> str:
 
 def guard_of(session: AsyncSession) -> SessionGuard:
     """Return the guard of a session of this library."""
-    return cast(SessionGuard, session.sync_session)
+    return session.sync_session  # type: ignore[return-value]

@@ -14,7 +14,6 @@ logger = logging.getLogger(__name__)
 # Frames of the library and of what it stands on say nothing about who is to blame.
 _OURS = ("fastapi_asyncdb.", "sqlalchemy.", "fastapi.", "starlette.", "contextlib", "asyncio.")
 _TOLD = 3
-_DEPTH = 12
 
 Frames = list[tuple[CodeType, int, dict[str, Any]]]
 """Code, instruction and module of the callers, the innermost first."""
@@ -55,7 +54,8 @@ class HoldWatch:
             hold, since = next(iter(self._held.items()))
             left = since + self.seconds - now
             if left > 0:
-                return self._wake_in(left)
+                self._wake_in(left)
+                return
             del self._held[hold]
             hold.warn(now - since)
 
@@ -98,24 +98,30 @@ class Hold:
         users = [
             f"{code.co_filename}:{_line(code, instruction)} in {code.co_qualname}"
             for code, instruction, module in self._frames
-            if not str(module.get("__name__")).startswith(_OURS)
+            if not _is_ours(module)
         ]
         logger.warning(
             "%s has held a database connection for %.1f s. It was taken at %s. A pool has few: end "
             "the transaction before slow work, with 'await db.commit()'.",
             _name(self._request),
             seconds,
-            " < ".join(users[:_TOLD]) or "the end of the transaction",
+            " < ".join(users) or "the end of the transaction",
         )
 
 
 def _frames(frame: FrameType | None) -> Frames:
-    """Note the frames and no more: they are looked at only if there is something to tell."""
+    """Note the innermost frames of the user's code and no more: they may never be looked at."""
     found: Frames = []
-    while frame is not None and len(found) < _DEPTH:
-        found.append((frame.f_code, frame.f_lasti, frame.f_globals))
+    while frame is not None and len(found) < _TOLD:
+        if found or not _is_ours(frame.f_globals):
+            found.append((frame.f_code, frame.f_lasti, frame.f_globals))
         frame = frame.f_back
     return found
+
+
+def _is_ours(module: dict[str, Any]) -> bool:
+    name: str = module.get("__name__", "")
+    return name.startswith(_OURS)
 
 
 def _line(code: CodeType, instruction: int) -> int | None:

@@ -130,6 +130,9 @@ class Hooks:
     waiting: list[_Hook] = field(default_factory=list)
     due: list[_Hook] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self.due)
+
     def end(self, *, committed: bool) -> None:
         """Make due what waits for this end of the outermost transaction, and drop the rest."""
         if not self.waiting:
@@ -151,7 +154,7 @@ class Hooks:
 
     def forget(self) -> None:
         """Run neither kind: nobody knows whether the transaction was committed."""
-        if self.waiting or self.due:
+        if self:
             names = ", ".join(str(hook) for hook in self.due + self.waiting)
             logger.error("The outcome of a COMMIT is unknown, so these were not run: %s", names)
         self.waiting.clear()
@@ -257,7 +260,7 @@ async def _run_after(session: AsyncSession, work: Awaitable[T], *, may_commit: b
             hooked_session.hooks.forget()
         raise
     finally:
-        if hooked_session.may_run_hooks():
+        if hooked_session.hooks and hooked_session.may_run_hooks():
             await _run_due(hooked_session)
 
 
@@ -274,7 +277,7 @@ async def run_hooks(session: AsyncSession, *, committed: bool) -> None:
     """
     hooked_session = _hooked(session)
     hooks = hooked_session.hooks
-    while hooks.waiting or hooks.due:
+    while hooks:
         if not session.in_transaction():
             hooks.end(committed=committed)
         if not hooks.due:
@@ -286,7 +289,7 @@ async def _run_due(session: HookedSession) -> None:
     """Run what is due, to the end: a client that leaves does not undo the commit either."""
     if session.hooks.due:
         due, session.hooks.due = session.hooks.due, []
-        await finish(asyncio.create_task(_run(session, due)))
+        await finish(_run(session, due))
 
 
 async def _run(session: HookedSession, due: list[_Hook]) -> None:

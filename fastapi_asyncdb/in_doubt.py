@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import cast
+from weakref import ref
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, Outcome
 
-_COMMITTING = "fastapi_asyncdb.committing"
+_FAILED_COMMIT = "fastapi_asyncdb.failed_commit"
 _TRANSACTION_ID = "fastapi_asyncdb.transaction_id"
 
 # The server ended the connection because it waited for a command. So it never saw the COMMIT.
@@ -34,42 +36,36 @@ class CommitInterrupted(asyncio.CancelledError):
 
 def watch_commits(engine: AsyncEngine) -> None:
     """Raise ``CommitOutcomeUnknown`` where the connection is lost during COMMIT. Costs no round trip."""
-    event.listen(engine.sync_engine, "begin", _forget)
-    event.listen(engine.sync_engine, "rollback", _not_committing)
-    event.listen(engine.sync_engine, "commit", _committing)
+    dialect = engine.sync_engine.dialect
+    commit = dialect.do_commit
+
+    # In the dialect's own method, since one listener for an engine's events makes SQLAlchemy look
+    # for listeners at each step of each statement.
+    def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
+        # asyncpg notices a lost connection while it is idle, and then sends no COMMIT.
+        is_closed = getattr(dbapi_connection.driver_connection, "is_closed", None)
+        sent = not (is_closed and is_closed())
+        try:
+            commit(dbapi_connection)
+        except BaseException as error:
+            if sent:
+                dbapi_connection.info[_FAILED_COMMIT] = error
+            raise
+
+    dialect.do_commit = do_commit  # type: ignore[method-assign]
     event.listen(engine.sync_engine, "handle_error", _lost_commit)
-
-
-def _forget(connection: Connection) -> None:
-    connection.info.pop(_COMMITTING, None)
-    connection.info.pop(_TRANSACTION_ID, None)
-
-
-def _not_committing(connection: Connection) -> None:
-    if not connection.invalidated:
-        connection.info.pop(_COMMITTING, None)
-
-
-def _committing(connection: Connection) -> None:
-    if connection.invalidated:
-        return
-    # asyncpg notices a lost connection while it is idle, and then sends no COMMIT.
-    driver: Any = connection.connection.driver_connection
-    is_closed = getattr(driver, "is_closed", None)
-    connection.info[_COMMITTING] = not (is_closed and is_closed())
 
 
 def _lost_commit(context: ExceptionContext) -> BaseException | None:
     connection = context.connection
-    # A COMMIT has no statement; the flush before it, and the savepoints, have.
+    # Only a COMMIT, a ROLLBACK and a savepoint's end have no statement.
     if connection is None or context.statement is not None or connection.invalidated:
         return None
-    info = connection.info
-    if not info.pop(_COMMITTING, False) or not _is_lost(context):
+    cause = context.original_exception
+    if connection.info.pop(_FAILED_COMMIT, None) is not cause or not _is_lost(context):
         return None
     # Whatever the driver thinks, this connection cannot be used again.
     context.is_disconnect = True
-    cause = context.original_exception
     outcome = CommitOutcomeUnknown(
         "The connection was lost while COMMIT was under way, so the work is either stored or not "
         f"({type(cause).__name__}: {' '.join(str(cause).split()) or 'no answer'}). The network, or "
@@ -77,11 +73,20 @@ def _lost_commit(context: ExceptionContext) -> BaseException | None:
         "error.resolve(database)' asks PostgreSQL, if 'await remember_transaction_id(session)' came "
         "before; otherwise look for the rows.",
         cause,
-        transaction_id=info.get(_TRANSACTION_ID),
+        transaction_id=_transaction_id(connection),
     )
     if isinstance(cause, asyncio.CancelledError):
         return CommitInterrupted(outcome)
     return outcome
+
+
+def _transaction_id(connection: Connection) -> int | None:
+    transaction, number = connection.info.get(_TRANSACTION_ID, (None, None))
+    return (
+        number
+        if transaction is not None and transaction() is connection.get_transaction()
+        else None
+    )
 
 
 def _is_lost(context: ExceptionContext) -> bool:
@@ -108,7 +113,8 @@ async def remember_transaction_id(session: AsyncSession) -> int | None:
     number = await connection.scalar(
         text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
     )
-    connection.sync_connection.info[_TRANSACTION_ID] = number  # type: ignore[union-attr]
+    begun = cast(Connection, connection.sync_connection)
+    begun.info[_TRANSACTION_ID] = (ref(begun.get_transaction()), number)
     return cast(int, number)
 
 

@@ -20,7 +20,7 @@ from fastapi_asyncdb.guard import SessionGuard, guard_of
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.in_doubt import CommitInterrupted
-from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,9 @@ def _to_the_end(
 
     @wraps(method)
     async def to_the_end(self: AsyncSession) -> None:
-        if guard_of(self).settling is asyncio.current_task() or not self.in_transaction():
+        settling = guard_of(self).settling
+        within = settling is not None and settling is asyncio.current_task()
+        if within or not self.in_transaction():
             await method(self)
         else:
             await _settle(self, partial(method, self), commits=commits)
@@ -170,11 +172,12 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
     This is the only place in the library that decides between the two. A session that ran no
     statement has nothing to end and touches no connection.
     """
+    guard = guard_of(session)
     committed = False
     try:
         if error is not None:
             await _rollback(session)
-        elif guard_of(session).cut_off():
+        elif guard.cut_off():
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
             await _rollback(session)
         else:
@@ -182,7 +185,8 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
                 await session.commit()
             committed = True
     finally:
-        await run_hooks(session, committed=committed)
+        if guard.hooks:
+            await run_hooks(session, committed=committed)
 
 
 async def _rollback(session: AsyncSession) -> None:
@@ -200,14 +204,16 @@ async def _settle(
     much work. What throws work away may not.
     """
     guard = guard_of(session)
-    await _until_settled(guard)
+    if guard.settling is not None:
+        await _until_settled(guard)
     if commits:
         guard.refuse_concurrent_use()
-    guard.settling = asyncio.create_task(_work(guard, work))
+    shielded = Shielded(_work(guard, work))
+    guard.settling = shielded.task
     limit = math.inf if commits else guard.patience
     patience = guard.time_to_commit if commits else lambda: guard.patience
     try:
-        await finish(guard.settling, patience=patience, limit=limit)
+        await finish(shielded, patience=patience, limit=limit)
     except TimeoutError as error:
         if commits:
             raise
@@ -224,7 +230,8 @@ async def _settle(
 
 
 async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    await guard.until_free()
+    if guard.user is not None:
+        await guard.until_free()
     try:
         await work()
     except CommitInterrupted as interrupted:

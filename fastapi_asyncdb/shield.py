@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 from anyio import CancelScope, current_effective_deadline
 
@@ -16,47 +16,88 @@ T = TypeVar("T")
 _LAST_WORDS = (5.0, 3.0)
 
 
+class Shielded(Generic[T]):
+    """Work that was started, in a task of its own, and is to be finished.
+
+    Args:
+        work: The work.
+    """
+
+    task: asyncio.Task[T]
+    over: asyncio.Future[None]
+    """Done with the task, and a round of the event loop before anybody hears that from the task."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        loop = asyncio.get_running_loop()
+        self._work = work
+        self.over = loop.create_future()
+        self.task = loop.create_task(self._run())
+        self.task.add_done_callback(self._end)
+
+    async def _run(self) -> T:
+        try:
+            return await self._work
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        self._work.close()  # if it was cancelled before its first step
+        self._tell()
+
+
 async def finish(  # noqa: C901 - every way out matters, and they share their state
-    task: asyncio.Task[T],
+    work: Coroutine[Any, Any, T] | Shielded[T],
     *,
     patience: Callable[[], float] = lambda: math.inf,
     limit: float = math.inf,
 ) -> T:
-    """Wait for the task to the end; pass on a cancellation that came meanwhile only then.
+    """Wait for the work to its end; pass on a cancellation that came meanwhile only then.
 
     A COMMIT that is abandoned halfway has an unknown outcome, a ROLLBACK a lost connection. A plain
     ``task.cancel()`` and AnyIO's cancel scopes are held off alike.
 
     Args:
-        task: The work.
-        patience: Called when the caller is cancelled; returns the seconds that the task has left.
-        limit: Seconds that the task has in any case.
+        work: What to finish. Started already, if its task is of interest.
+        patience: Called when the caller is cancelled; returns the seconds that the work has left.
+        limit: Seconds that the work has in any case.
 
     Returns:
-        The task's result.
+        The work's result.
 
     Raises:
-        BaseException: the task's own failure, which matters more than a cancellation.
-        asyncio.CancelledError: the caller was cancelled, and the task has succeeded or was out of
+        BaseException: the work's own failure, which matters more than a cancellation.
+        asyncio.CancelledError: the caller was cancelled, and the work has succeeded or was out of
             time. AnyIO's scopes do not need this after a success: they cancel whatever comes next.
-        TimeoutError: the task was cancelled because its ``limit`` was up.
+        TimeoutError: the work was cancelled because its ``limit`` was up.
     """
+    shielded = work if isinstance(work, Shielded) else Shielded(work)
+    task = shielded.task
     cancelled: asyncio.CancelledError | None = None
     by_scope = expired = False
     clock = asyncio.get_running_loop().time
     deadline = clock() + limit
     try:
-        await _done_by(task, deadline)
+        if math.isinf(limit):
+            await shielded.over
+        else:
+            await asyncio.wait([shielded.over], timeout=limit)
     except asyncio.CancelledError as error:
         cancelled = error
         by_scope = current_effective_deadline() == -math.inf
         deadline = min(deadline, clock() + patience())
+    else:
+        if task.done():
+            return task.result()
     # AnyIO cancels again and again whatever waits in a cancelled scope, except behind a shield.
     with CancelScope(shield=True):
         for more in (*_LAST_WORDS, 0.0):
             while not task.done() and clock() < deadline:
                 try:
-                    await _done_by(task, deadline)
+                    await asyncio.wait([task], timeout=_seconds_to(deadline))
                 except asyncio.CancelledError as error:
                     cancelled, by_scope = error, False
                     deadline = min(deadline, clock() + patience())
@@ -78,9 +119,9 @@ async def finish(  # noqa: C901 - every way out matters, and they share their st
     return result
 
 
-async def _done_by(task: asyncio.Task[T], deadline: float) -> None:
+def _seconds_to(deadline: float) -> float | None:
     left = deadline - asyncio.get_running_loop().time()
-    await asyncio.wait([task], timeout=None if math.isinf(left) else max(left, 0))
+    return None if math.isinf(left) else max(left, 0)
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:

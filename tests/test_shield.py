@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from fastapi_asyncdb import shield
-from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.shield import Shielded, finish
 
 
 async def work(done: list[str]) -> str:
@@ -26,16 +26,16 @@ async def fail() -> None:
 
 async def test_result_and_failure_come_through():
     """Without a cancellation it is a plain await."""
-    assert await finish(asyncio.create_task(work([]))) == "result"
+    assert await finish(work([])) == "result"
     with pytest.raises(ValueError, match="own failure"):
-        await finish(asyncio.create_task(fail()))
+        await finish(fail())
 
 
 @pytest.mark.parametrize("times", [1, 3])
 async def test_cancelled_task_finishes_first(times: int):
     """task.cancel(), once or again and again, is passed on when the work is done."""
     done: list[str] = []
-    task = asyncio.create_task(finish(asyncio.create_task(work(done))))
+    task = asyncio.create_task(finish(work(done)))
     for _ in range(times):
         await asyncio.sleep(0)
         task.cancel()
@@ -49,7 +49,7 @@ async def test_cancelled_scope_finishes_first():
     done: list[str] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await finish(asyncio.create_task(work(done)))
+        await finish(work(done))
         done.append("reached")
         await anyio.lowlevel.checkpoint()
         done.append("never")
@@ -59,7 +59,7 @@ async def test_cancelled_scope_finishes_first():
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_cancelled_caller_waits_no_longer_than_its_patience(how: str):
     """Work that hangs is cancelled in the end, and the caller with it."""
-    hanging = asyncio.create_task(asyncio.sleep(60))
+    hanging = Shielded(asyncio.sleep(60))
     started = time.monotonic()
     if how == "scope":
         with anyio.move_on_after(0.01) as scope:
@@ -71,16 +71,16 @@ async def test_cancelled_caller_waits_no_longer_than_its_patience(how: str):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert hanging.cancelled()
+    assert hanging.task.cancelled()
     assert time.monotonic() - started < 1
 
 
 async def test_limit_holds_without_a_cancellation():
     """What may take only so long is cancelled although nobody else was."""
-    hanging = asyncio.create_task(asyncio.sleep(60))
+    hanging = Shielded(asyncio.sleep(60))
     with pytest.raises(TimeoutError):
         await finish(hanging, limit=0.05)
-    assert hanging.cancelled()
+    assert hanging.task.cancelled()
 
 
 async def test_work_that_needs_two_cancellations_gets_them(monkeypatch: pytest.MonkeyPatch):
@@ -93,15 +93,15 @@ async def test_work_that_needs_two_cancellations_gets_them(monkeypatch: pytest.M
         finally:
             await asyncio.sleep(60)
 
-    hanging = asyncio.create_task(stubborn())
+    hanging = Shielded(stubborn())
     with pytest.raises(TimeoutError):
         await finish(hanging, limit=0.01)
-    assert hanging.cancelled()
+    assert hanging.task.cancelled()
 
 
 async def test_failure_matters_more_than_cancellation():
     """What went wrong in the work is not hidden behind the cancellation."""
-    task = asyncio.create_task(finish(asyncio.create_task(fail())))
+    task = asyncio.create_task(finish(fail()))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(ValueError, match="own failure"):
@@ -110,9 +110,9 @@ async def test_failure_matters_more_than_cancellation():
 
 async def test_work_that_is_itself_cancelled_says_so():
     """If somebody cancels the work, the caller gets the cancellation and does not hang."""
-    inner = asyncio.create_task(asyncio.sleep(60))
+    inner = Shielded(asyncio.sleep(60))
     outer = asyncio.create_task(finish(inner))
     await asyncio.sleep(0)
-    inner.cancel()
+    inner.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await outer

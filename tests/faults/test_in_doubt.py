@@ -11,8 +11,10 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 from sqlalchemy import select, text
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
@@ -316,15 +318,19 @@ async def test_sqlite_has_no_ids(sqlite_url: str):
 async def test_lost_network_in_sqlites_place(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
     """An operating system error in COMMIT counts as doubt, whatever the driver calls it (T11)."""
     database = Database(DatabaseSettings(url=sqlite_url))
+    cut = False
+    commit = SQLiteDialect.do_commit
+
+    def do_commit(self: SQLiteDialect, dbapi_connection: PoolProxiedConnection) -> None:
+        if cut:
+            raise ConnectionResetError("cut")
+        commit(self, dbapi_connection)
+
+    monkeypatch.setattr(SQLiteDialect, "do_commit", do_commit)
     await database.start(create_tables=Base.metadata)
-
-    def fail(connection: object) -> None:
-        raise ConnectionResetError("cut")
-
-    dialect = database.engine.sync_engine.dialect
-    monkeypatch.setattr(dialect, "do_commit", fail)
+    cut = True
     with pytest.raises(CommitOutcomeUnknown, match="ConnectionResetError: cut"):
         await write_note(database)
-    monkeypatch.undo()
+    cut = False
     assert await stored(database) == []
     await database.stop()
