@@ -1,0 +1,84 @@
+"""T11: a commit whose answer never came. tests/faults/ cuts the network at more moments."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi import Depends, FastAPI
+from fastapi import Request as HTTPRequest
+from fastapi.responses import JSONResponse
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.pool import PoolProxiedConnection
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import CommitOutcomeUnknown
+from tests.contract.support import Base, Note, client, stored
+from tests.tcp_proxy import Proxy, tcp_proxy
+
+
+def application(database: Database) -> FastAPI:
+    """Return an application that tells its clients what it does not know."""
+    app = FastAPI()
+    app.state.runs = 0
+
+    @app.post("/", status_code=201)
+    async def write(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        app.state.runs += 1
+        db.add(Note(text="written"))
+
+    @app.exception_handler(CommitOutcomeUnknown)
+    async def in_doubt(request: HTTPRequest, error: CommitOutcomeUnknown) -> JSONResponse:
+        return JSONResponse({"detail": "unknown"}, 500)
+
+    return app
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """A network that can be cut."""
+    async with tcp_proxy(urlsplit(postgres_url).port or 5432) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize(("at_commit", "rows"), [("cut before", []), ("cut after", ["written"])])
+async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
+    """The client is never told of a success or failure that nobody knows; nothing is repeated (T11)."""
+    parts = urlsplit(postgres_url)
+    url = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
+    database = Database(DatabaseSettings(url=url))
+    await database.start(create_tables=Base.metadata)
+    app = application(database)
+    proxy.at_commit = at_commit  # type: ignore[assignment]
+    async with client(app) as http:
+        answer = await http.post("/")
+    proxy.at_commit = "forward"
+    assert (answer.status_code, answer.json()) == (500, {"detail": "unknown"})
+    assert app.state.runs == 1
+    assert await stored(database) == rows
+    await database.stop()
+
+
+async def test_sqlite(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
+    """A file system that fails in COMMIT leaves the same doubt (T11)."""
+    commit = SQLiteDialect.do_commit
+    failing = False
+
+    def do_commit(self: SQLiteDialect, dbapi_connection: PoolProxiedConnection) -> None:
+        commit(self, dbapi_connection)
+        if failing:
+            raise OSError("The disk is gone.")
+
+    monkeypatch.setattr(SQLiteDialect, "do_commit", do_commit)
+    database = Database(DatabaseSettings(url=sqlite_url))
+    await database.start(create_tables=Base.metadata)
+    app = application(database)
+    failing = True
+    async with client(app) as http:
+        answer = await http.post("/")
+    failing = False
+    assert (answer.status_code, answer.json()) == (500, {"detail": "unknown"})
+    assert app.state.runs == 1
+    assert await stored(database) == ["written"]
+    await database.stop()
