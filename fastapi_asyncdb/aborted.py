@@ -40,12 +40,12 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
     # In the dialect's own methods, since one listener for an engine's events makes SQLAlchemy look
     # for listeners at each step of each statement.
     def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
-        _info(dbapi_connection).pop(_CULPRIT, None)
+        forget_abort(dbapi_connection)
         rollback(dbapi_connection)
 
     def do_rollback_to_savepoint(connection: Connection, name: str) -> None:
         # First, since its statement would be refused like any other.
-        _info(connection).pop(_CULPRIT, None)
+        forget_abort(connection)
         rollback_to_savepoint(connection, name)
 
     dialect.do_rollback = do_rollback  # type: ignore[method-assign]
@@ -53,6 +53,11 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
     event.listen(engine.sync_engine, "handle_error", remember)
     for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
         event.listen(engine.sync_engine, execution, refuse)
+
+
+def forget_abort(connection: Connection | PoolProxiedConnection) -> None:
+    """Note that what a failed statement has ended is undone: the connection may be used again."""
+    _info(connection).pop(_CULPRIT, None)
 
 
 def _info(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:

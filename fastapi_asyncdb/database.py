@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from inspect import Signature, signature
@@ -329,17 +329,31 @@ class BaseDatabase:
     def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
         self._check(options)
         engines = self._engines()
-        # Objects stay readable after the commit: responses and streams still want them, and a
-        # refresh would be I/O in the middle of an attribute access.
-        session = self._session_class(engines.bound(options), expire_on_commit=False)
-        if self._on_begin is not None:
-            step = first_step(self._on_begin, self._plain_session_class, connection)
-            begin_each_with(session, step)
+        session = self._make_on(engines.bound(options), connection)
         if engines.holds is not None:
             watch_hold(session, Hold(engines.holds, connection))
         if not options.autocommit:
             remember(self, session)
         return session
+
+    def _make_on(self, engine: AsyncEngine, connection: object = None) -> AsyncSession:
+        # Objects stay readable after the commit: responses and streams still want them, and a
+        # refresh would be I/O in the middle of an attribute access.
+        session = self._session_class(engine, expire_on_commit=False)
+        if self._on_begin is not None:
+            step = first_step(self._on_begin, self._plain_session_class, connection)
+            begin_each_with(session, step)
+        return session
+
+    @contextmanager
+    def _replaced(self, engines: Engines) -> Iterator[None]:
+        """Use other engines on this event loop for the time being; for the testing kit."""
+        run = self._runs[asyncio.get_running_loop()]
+        run.engines, own = engines, run.engines
+        try:
+            yield
+        finally:
+            run.engines = own
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""

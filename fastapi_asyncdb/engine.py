@@ -59,7 +59,7 @@ class Engines:
         engine = self.preset.bind(options, self.write, self.read)
         if not options.read_only:
             return engine
-        return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
+        return that_reads(engine)
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use when they come back."""
@@ -69,6 +69,11 @@ class Engines:
             await self.write.dispose()
         finally:
             await self.read.dispose()
+
+
+def that_reads(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine like this one whose transactions refuse to write."""
+    return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
 
 
 def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:

@@ -9,13 +9,16 @@
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
     ├── DatabaseUnavailable (ConnectionError)
+    ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
+    │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
         ├── TransactionAborted
         ├── ConcurrentSessionUse
-        └── TransactionInProgress
+        ├── TransactionInProgress
+        └── SandboxError
 
 A message has three parts: the fact, the likely cause, the next step. No message holds a password.
 """
@@ -25,6 +28,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 Outcome = Literal["committed", "aborted", "unknown"]
 """What became of a transaction."""
@@ -68,6 +72,14 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
     """No first connection could be made, at once or within ``startup_timeout``."""
+
+
+class PoolTimeout(AsyncDBError, PoolLimitError):
+    """No connection became free within ``pool_timeout``. A request answers it with 503."""
+
+
+class TooManyWaiting(PoolTimeout):
+    """No connection was free, and ``max_waiting`` others waited already. It did not wait itself."""
 
 
 class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
@@ -141,3 +153,7 @@ class ConcurrentSessionUse(SessionError):
 
 class TransactionInProgress(SessionError):
     """``run_in_transaction`` was called inside of an open transaction of the same handle."""
+
+
+class SandboxError(SessionError):
+    """What happened in a test's sandbox cannot be made to look as in production."""

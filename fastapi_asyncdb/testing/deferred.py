@@ -1,0 +1,56 @@
+"""What COMMIT would check: deferred constraints, which a savepoint's release does not look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi_asyncdb.testing.one_connection import OneConnection
+
+# Checks now, and leaves the mode of each constraint as its definition has it.
+# https://www.postgresql.org/docs/current/sql-set-constraints.html
+_POSTGRESQL = """\
+DO $$
+DECLARE names text;
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO names
+    FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE c.condeferred;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $$"""
+_SQLITE_HAS_DEFERRED = "SELECT 1 FROM sqlite_master WHERE sql LIKE '%DEFERRABLE%' LIMIT 1"
+_SQLITE_VIOLATIONS = "SELECT count(*) FROM pragma_foreign_key_check"
+
+
+def check_of(one: OneConnection) -> Callable[[], None]:
+    """Return what checks the deferred constraints, and raises the driver's own IntegrityError."""
+    if one.dialect.name == "postgresql":
+        return lambda: one.run(_POSTGRESQL)
+    if one.dialect.name == "sqlite":
+        return _SQLite(one)
+    return lambda: None
+
+
+class _SQLite:
+    """SQLite counts violations only for itself, and looks at the count only at the real COMMIT."""
+
+    def __init__(self, one: OneConnection) -> None:
+        self._one = one
+        self._known: int | None = None
+
+    def __call__(self) -> None:
+        if not self._ask(_SQLITE_HAS_DEFERRED):
+            return
+        if self._ask(_SQLITE_VIOLATIONS):
+            raise self._one.dialect.loaded_dbapi.IntegrityError("FOREIGN KEY constraint failed")
+
+    def _ask(self, query: str) -> Any:
+        cursor = self._one.connection.cursor()
+        try:
+            cursor.execute(query)
+            row = cursor.fetchone()
+        finally:
+            cursor.close()
+        return row[0] if row else None

@@ -1,0 +1,94 @@
+"""The one connection of a sandbox: what runs on it, and whether it is still to be had."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util.concurrency import in_greenlet
+
+from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
+from fastapi_asyncdb.testing.turns import Turn
+
+# What would end the sandbox's own transaction. Savepoints of the user's own are welcome.
+_ENDS = re.compile(
+    r"\s*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction"
+    r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
+    re.IGNORECASE,
+)
+_LIMIT = 5.0
+"""Seconds to wait for a statement that was cut off, before the sandbox is given up."""
+_ENDED = "it has ended"
+
+
+class OneConnection:
+    """A connection in a transaction that is to be rolled back in the end, whatever happens.
+
+    Args:
+        connection: In its transaction.
+        dialect: Of the engine that it comes from.
+    """
+
+    def __init__(self, connection: DBAPIConnection, dialect: Dialect) -> None:
+        self.connection = connection
+        self.dialect = dialect
+        self.savepoints = Savepoints(self.run)
+        self.turns = Turn()
+        self._lost: str | None = None
+
+    def run(self, statement: str) -> None:
+        """Run a statement of the sandbox's own, which no listener sees."""
+        self.refuse_lost()
+        cursor = self.connection.cursor()
+        try:
+            cursor.execute(statement)
+        finally:
+            cursor.close()
+
+    def end(self) -> None:
+        """Let nobody use it any more: what ran on it now would be committed for good."""
+        self._lost = self._lost or _ENDED
+
+    def refuse_lost(self) -> None:
+        """Refuse to go on outside of the transaction.
+
+        Raises:
+            SandboxError: it is over.
+        """
+        driver: Any = getattr(self.connection, "driver_connection", None)
+        # SQLite ends a transaction by itself when the disk is full, for example.
+        if self._lost is None and getattr(driver, "in_transaction", None) is False:
+            self._lost = "the database has rolled back the whole of it"
+        if self._lost is not None:
+            raise SandboxError(
+                f"This sandbox cannot be used any more: {self._lost}. Await background work before "
+                "the test ends; test lost connections and cancelled queries with isolated_database."
+            )
+
+    def refuse_end(self, statement: str) -> None:
+        """Refuse SQL that would end the transaction.
+
+        Raises:
+            SandboxError: it would.
+        """
+        if _ENDS.match(statement):
+            words = " ".join(statement.split()[:2])
+            raise SandboxError(
+                f"{words} would end the transaction that the sandbox rolls back, and with it the "
+                "isolation of the tests. Use the session's commit() and rollback(), or test this "
+                "with isolated_database."
+            )
+
+    def undo(self, savepoint: Savepoint) -> None:
+        """Roll back to where a statement was cut off, although the caller is being cancelled."""
+        if not in_greenlet():
+            self._lost = "a session was left to the garbage collector in its transaction"
+            return
+        try:
+            await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
+        except Exception as error:
+            self._lost = f"a statement was cut off, and the connection with it ({error!r})"

@@ -1,0 +1,116 @@
+"""A sandbox: the real database, in a transaction that is rolled back when the test is over."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from typing import cast
+
+from sqlalchemy import Engine, text
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.engine import Engines, that_reads
+from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.testing.deferred import check_of
+from fastapi_asyncdb.testing.one_connection import OneConnection
+from fastapi_asyncdb.testing.sandbox_dialect import reading, writing
+from fastapi_asyncdb.testing.sandbox_pool import SandboxPool
+from fastapi_asyncdb.transaction_options import TransactionOptions
+
+
+@asynccontextmanager
+async def sandbox(
+    database: BaseDatabase, *, turn_timeout: float = 10.0
+) -> AsyncIterator[AsyncSession]:
+    """Let all sessions of a handle take part in one transaction, and roll it back at the end.
+
+    That goes for requests, jobs, hooks, ``run_in_transaction`` and what uses the engines directly:
+    commits become savepoints, rollbacks undo their own work, ``on_commit`` hooks run at the
+    application's commit, deferred constraints are checked there. Nothing is ever stored, except that
+    PostgreSQL's sequences go on.
+
+    The sessions share one connection. So they take turns, each from its first statement to the end of
+    its transaction; one that is opened inside of another's transaction shares its turn. Isolation
+    levels have no effect. What needs more is for ``isolated_database``.
+
+    Args:
+        database: The handle; it is started if it is not.
+        turn_timeout: Seconds that a session waits for its turn before it gets a ``PoolTimeout``.
+
+    Yields:
+        A session for the test itself: it waits for nobody, sees what the application has flushed, and
+        what it commits is seen by the application.
+
+    Raises:
+        DatabaseUnavailable: the handle was not started, and cannot be.
+    """
+    async with database, database.engine.connect() as root:
+        await _begin(root)
+        raw = (await root.get_raw_connection()).dbapi_connection
+        one = OneConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
+        try:
+            engines, own = _engines(database._engines(), one, turn_timeout)
+            with database._replaced(engines):
+                async with database._make_on(own) as session:
+                    yield session
+        finally:
+            one.end()
+            await finish(root.rollback())
+
+
+async def _begin(root: AsyncConnection) -> None:
+    await root.begin()
+    if root.dialect.name == "postgresql":
+        # Somebody may look at the test in a debugger.
+        await root.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def _engines(
+    engines: Engines, one: OneConnection, turn_timeout: float
+) -> tuple[Engines, AsyncEngine]:
+    """Make the engines of the application, and one for the test, which takes no turns."""
+    like = engines.write.sync_engine
+    check = check_of(one)
+
+    def make(pool: SandboxPool, dialect: Dialect) -> AsyncEngine:
+        made = Engine(pool, dialect, like.url, hide_parameters=like.hide_parameters)
+        made.echo = like.echo
+        return AsyncEngine(made)
+
+    def limited(local: dict[str, int]) -> AsyncEngine:
+        return make(pool, writing(one, check, local))
+
+    pool = SandboxPool(one, turn_timeout)
+    read = make(pool, reading(one)).execution_options(isolation_level="AUTOCOMMIT")
+    own = make(SandboxPool(one, None), writing(one, check, {}))
+    return (
+        _SandboxEngines(
+            engines.target,
+            engines.preset,
+            limited({}),
+            that_reads(read),
+            engines.holds,
+            limited=limited,
+        ),
+        own,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _SandboxEngines(Engines):
+    """Engines whose options find the transaction begun."""
+
+    limited: Callable[[dict[str, int]], AsyncEngine] = field(kw_only=True)
+
+    def _bind(self, options: TransactionOptions) -> AsyncEngine:
+        self.preset.check(options)
+        local = {name: ceil(seconds * 1000) for name, seconds in options.timeouts.items()}
+        engine = self.limited(local) if local else self.write
+        return that_reads(engine) if options.read_only else engine
+
+    async def dispose(self) -> None:
+        """Do nothing: the connection belongs to the engines that it comes from."""

@@ -1,0 +1,103 @@
+"""Dialects for a sandbox: one in which a transaction is a savepoint, one in which there is none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.pool import PoolProxiedConnection
+
+from fastapi_asyncdb.aborted import forget_abort
+from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.testing.one_connection import OneConnection
+from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
+
+Execute = Callable[..., None]
+
+
+def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]) -> Dialect:
+    """Return a dialect in which a transaction is a savepoint.
+
+    Args:
+        one: The connection.
+        check: Checks what COMMIT would check; raises what it would raise.
+        local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
+    """
+    dialect = _plain(one)
+
+    def do_begin(dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.info[SAVEPOINT] = one.savepoints.begin()
+        for name, value in local.items():
+            one.run(f"SET LOCAL {name} = {value:d}")
+
+    def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
+        check()
+        for name in local:
+            one.run(f"SET LOCAL {name} TO DEFAULT")
+        one.savepoints.commit(dbapi_connection.info.pop(SAVEPOINT))
+
+    def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
+        forget_abort(dbapi_connection)
+        savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
+        if savepoint is not None:
+            one.savepoints.rollback(savepoint)
+
+    def around(execute: Execute) -> Execute:
+        def run(cursor: object, statement: str, *rest: Any) -> None:
+            one.refuse_lost()
+            one.refuse_end(statement)
+            savepoint = rest[-1].root_connection.info.get(SAVEPOINT)
+            if savepoint is not None and not only_reads(statement):
+                one.savepoints.note_write(savepoint)
+            execute(cursor, statement, *rest)
+
+        return run
+
+    _put(dialect, do_begin=do_begin, do_commit=do_commit, do_rollback=do_rollback)
+    _execute_through(dialect, around)
+    return dialect
+
+
+def reading(one: OneConnection) -> Dialect:
+    """Return a dialect for autocommit reads: one that fails takes nothing along but itself."""
+    dialect = _plain(one)
+
+    def around(execute: Execute) -> Execute:
+        def run(cursor: object, statement: str, *rest: Any) -> None:
+            savepoint = one.savepoints.begin()
+            try:
+                execute(cursor, statement, *rest)
+            except BaseException:
+                one.undo(savepoint)
+                raise
+            one.savepoints.commit(savepoint)
+
+        return run
+
+    _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
+    _execute_through(dialect, around)
+    return dialect
+
+
+def _plain(one: OneConnection) -> Dialect:
+    """Return a dialect that closes nothing, and leaves the transaction's character alone."""
+    dialect = copy.copy(one.dialect)
+    _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
+    return dialect
+
+
+def _execute_through(dialect: Dialect, around: Callable[[Execute], Execute]) -> None:
+    names = ("do_execute", "do_executemany", "do_execute_no_params")
+    _put(dialect, **{name: around(getattr(dialect, name)) for name in names})
+
+
+def _put(dialect: Dialect, **members: object) -> None:
+    """Give one dialect methods of its own; events would be shared with the one it was made from."""
+    for name, member in members.items():
+        setattr(dialect, name, member)
+
+
+def _nothing(*arguments: object) -> None:
+    pass

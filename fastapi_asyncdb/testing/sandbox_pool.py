@@ -1,0 +1,81 @@
+"""The pool of a sandbox: hands out its one connection, in turn."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import event
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.util import await_only
+
+from fastapi_asyncdb.errors import PoolTimeout
+from fastapi_asyncdb.testing.one_connection import OneConnection
+from fastapi_asyncdb.testing.savepoints import Savepoint
+from fastapi_asyncdb.testing.turns import Turn
+
+SAVEPOINT = "fastapi_asyncdb.savepoint"
+"""Where a record of the pool has the savepoint of its session."""
+_TURN = "fastapi_asyncdb.turn"
+
+
+class SandboxPool(NullPool):
+    """Hands out the connection to one session at a time, and to those inside of it.
+
+    Args:
+        one: The connection.
+        patience: Seconds to wait for one's turn; ``None`` takes none.
+    """
+
+    def __init__(self, one: OneConnection, patience: float | None) -> None:
+        super().__init__(lambda: one.connection, dialect=one.dialect)
+        self._one = one
+        self._patience = patience
+        self._out = 0
+        event.listen(self, "invalidate", self._recover)
+
+    def checkedout(self) -> int:
+        """Return how many sessions have the connection."""
+        return self._out
+
+    def dispose(self) -> None:
+        """Do nothing: the connection belongs to the pool that it comes from."""
+
+    def recreate(self) -> SandboxPool:
+        """Return itself: there is nothing to make anew."""
+        return self
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        turn = None if self._patience is None else self._take_turn(self._patience)
+        try:
+            self._one.refuse_lost()
+            record = super()._do_get()
+        except BaseException:
+            if turn is not None:
+                turn.end()
+            raise
+        record.info[_TURN] = turn
+        self._out += 1
+        return record
+
+    def _take_turn(self, patience: float) -> Turn:
+        around = self._one.turns.innermost()
+        turn = around.at_once() or cast("Turn | None", await_only(around.in_line(patience)))
+        if turn is None:
+            raise PoolTimeout(
+                f"No turn in the sandbox within {patience:g} s: its sessions share one connection, "
+                "and another task's transaction is still open, most likely because it waits for "
+                "this one. End it first, or test this with isolated_database."
+            )
+        return turn
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._out -= 1
+        turn: Turn | None = record.info.pop(_TURN, None)
+        super()._do_return_conn(record)
+        if turn is not None:
+            turn.end()
+
+    def _recover(self, connection: Any, record: ConnectionPoolEntry, error: object) -> None:
+        savepoint: Savepoint | None = record.info.pop(SAVEPOINT, None)
+        if savepoint is not None:
+            self._one.undo(savepoint)
