@@ -137,9 +137,17 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.
         "connect_timeout": math.ceil(_connect_timeout(target, settings)),
         "options": options,
+        "async_creator_fn": _connect_psycopg,
         **libpq_arguments(target.tls),
         **given,
     }
+
+
+async def _connect_psycopg(*args: Any, **options: Any) -> Any:
+    # Imported late, since whoever uses asyncpg does not have psycopg.
+    from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
+
+    return await PsycopgConnection.connect(*args, **options)
 
 
 def _connect_timeout(target: Target, settings: DatabaseSettings) -> float:
