@@ -109,7 +109,5 @@ class Attempts:
         if retryable and self.made < self.limit and in_time:
             return delay
         if retryable or self.made > 1:
-            error.add_note(
-                f"run_in_transaction gave up at attempt {self.made}, after {waited:.1f} s."
-            )
+            error.add_note(f"Given up at attempt {self.made}, after {waited:.1f} s.")
         return None

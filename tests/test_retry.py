@@ -125,7 +125,7 @@ def test_the_last_attempt_is_not_followed_by_another():
     assert [getattr(error, "__notes__", []) for error in errors] == [
         [],
         [],
-        ["run_in_transaction gave up at attempt 3, after 0.0 s."],
+        ["Given up at attempt 3, after 0.0 s."],
     ]
 
 
