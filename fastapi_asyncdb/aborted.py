@@ -37,7 +37,7 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
     target = engine.sync_engine
     event.listen(target, "handle_error", remember)
     event.listen(target, "before_cursor_execute", refuse)
-    for undone in ("begin", "rollback", "rollback_savepoint"):
+    for undone in ("rollback", "rollback_savepoint"):
         event.listen(target, undone, forget)
 
 

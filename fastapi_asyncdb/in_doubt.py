@@ -35,7 +35,6 @@ class CommitInterrupted(asyncio.CancelledError):
 def watch_commits(engine: AsyncEngine) -> None:
     """Raise ``CommitOutcomeUnknown`` where the connection is lost during COMMIT. Costs no round trip."""
     event.listen(engine.sync_engine, "begin", _forget)
-    event.listen(engine.sync_engine, "rollback", _not_committing)
     event.listen(engine.sync_engine, "commit", _committing)
     event.listen(engine.sync_engine, "handle_error", _lost_commit)
 
@@ -43,11 +42,6 @@ def watch_commits(engine: AsyncEngine) -> None:
 def _forget(connection: Connection) -> None:
     connection.info.pop(_COMMITTING, None)
     connection.info.pop(_TRANSACTION_ID, None)
-
-
-def _not_committing(connection: Connection) -> None:
-    if not connection.invalidated:
-        connection.info.pop(_COMMITTING, None)
 
 
 def _committing(connection: Connection) -> None:

@@ -615,3 +615,29 @@ async def test_connection_lost_before_commit_counts_as_rollback(
                 else:
                     raise ZeroDivisionError
     assert journal == ["lost rolled back"]
+
+
+async def test_cut_stream_that_ran_no_sql_counts_as_rollback(database: Database, journal: Journal):
+    """Nothing was to be committed, but the response never reached its end (T14, T6)."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def endpoint(
+        db: Annotated[AsyncSession, Depends(database.get_db)],
+    ) -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            journal.both(db, "streamed")
+            yield "first"
+            await asyncio.sleep(60)
+
+        return StreamingResponse(body())
+
+    request = Request(app, "/", "POST")
+
+    async def leave(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            request.left.set()
+
+    request.on_send = leave
+    await request.run()
+    assert journal == ["streamed rolled back"]
