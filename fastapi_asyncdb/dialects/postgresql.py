@@ -80,7 +80,7 @@ class PostgreSQL:
             event.listen(engine.sync_engine, "begin", _set_timeouts(options.timeouts))
         return engine
 
-    async def discard(self, connection: DBAPIConnection) -> None:
+    async def discard(self, connection: DBAPIConnection) -> bool:
         """Close it; asyncpg waits for the query that it has cancelled, within its time."""
         driver: Any = getattr(connection, "driver_connection", None)
         terminate: Any = getattr(connection, "terminate", None)
@@ -89,6 +89,9 @@ class PostgreSQL:
                 await driver.close()
         except Exception:
             logger.info("A connection was discarded without a goodbye.", exc_info=True)
+            return False
+        else:
+            return True
         finally:
             # Without waiting, since no greenlet is here: it forgets the transaction too.
             if terminate is not None:

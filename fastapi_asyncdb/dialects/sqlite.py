@@ -119,7 +119,7 @@ class SQLite:
         event.listen(engine.sync_engine, "begin", _begin_deferred)
         return engine
 
-    async def discard(self, connection: DBAPIConnection) -> None:
+    async def discard(self, connection: DBAPIConnection) -> bool:
         """Interrupt the query, roll back and close, on the connection's own thread.
 
         A connection that is closed in the middle of a query keeps its write lock until the garbage
@@ -136,9 +136,10 @@ class SQLite:
             await driver.rollback()
         except ValueError:
             # That is how aiosqlite says that the connection was closed already.
-            return
+            pass
         finally:
             await driver.close()
+        return True
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
