@@ -138,6 +138,7 @@ async def test_next_transaction_is_watched_anew(
         for _ in range(4):
             await session.connection()
             async with session.begin_nested():
+                await session.connection()
                 await asyncio.sleep(0.05)
             await session.commit()
         await asyncio.sleep(0.25)
