@@ -164,6 +164,9 @@ _hooks_of: ContextVar[Session | None] = ContextVar("fastapi_asyncdb.hooks_of", d
 class HookedSession(Session):
     """A ``Session`` that remembers hooks. Who ends its transaction runs those that are due."""
 
+    patience = 10.0
+    """Seconds left for a commit or hooks whose caller is cancelled, and for a rollback in any case."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hooks = Hooks()
@@ -289,16 +292,29 @@ async def hooks_after(session: AsyncSession) -> AsyncIterator[None]:
 
 
 async def _run_due(session: HookedSession) -> None:
-    """Run what is due, to the end: a client that leaves does not undo the commit either."""
+    """Run what is due: a client that leaves does not undo the commit either.
+
+    Hooks may take as long as somebody waits for them, and a little longer.
+    """
     if session.hooks.due:
         due, session.hooks.due = session.hooks.due, []
-        await finish(asyncio.create_task(_run(session, due)))
+        await finish(asyncio.create_task(_run(session, due)), patience=lambda: session.patience)
 
 
 async def _run(session: HookedSession, due: list[_Hook]) -> None:
     _hooks_of.set(session)
-    for hook in due:
-        await hook.call()
+    for position, hook in enumerate(due):
+        try:
+            await hook.call()
+        except asyncio.CancelledError:
+            logger.error(  # noqa: TRY400 - where it was waiting is no news
+                "The %s was cut off: its caller was cancelled, and it did not end within %g s. These "
+                "were not run: %s",
+                hook,
+                session.patience,
+                ", ".join(map(str, due[position + 1 :])) or "none",
+            )
+            raise
 
 
 def _register(session: AsyncSession | Session, hook: _Hook) -> None:
