@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb.dialects import causes
-from fastapi_asyncdb.errors import SessionError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
@@ -264,6 +264,8 @@ async def _run_after(session: AsyncSession, work: Awaitable[T], *, may_commit: b
 
 
 def _lost_at_commit(error: BaseException) -> bool:
+    if isinstance(error, CommitOutcomeUnknown):
+        return True
     # COMMIT is what SQLAlchemy runs without a statement.
     return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
-from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError
 from fastapi_asyncdb.retry import Attempts, backoff, is_retryable
 
 
@@ -76,6 +76,7 @@ def test_conflicts_are_retried(error: Exception):
         wrapped(asyncpg.QueryCanceledError("canceling statement due to statement timeout")),
         wrapped(asyncpg.AdminShutdownError("terminating connection"), connection_invalidated=True),
         wrapped(SERIALIZATION, connection_invalidated=True),
+        CommitOutcomeUnknown("lost", SERIALIZATION),
         caused(InvalidRequestError(), wrapped(SERIALIZATION, connection_invalidated=True)),
         wrapped(Exception(1062, "Duplicate entry")),
         wrapped(ConnectionResetError(104, "reset by peer")),
