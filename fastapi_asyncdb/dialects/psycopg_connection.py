@@ -9,6 +9,9 @@ import psycopg
 
 from fastapi_asyncdb.shield import finish
 
+# Seconds for the server to take note; psycopg would wait five, and as long again for its answer.
+_LIMIT = 2.0
+
 
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
     """Ask the server to cancel, to the end.
@@ -21,4 +24,4 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""
-        await finish(asyncio.create_task(super().cancel_safe(timeout=timeout)))
+        await finish(asyncio.create_task(super().cancel_safe(timeout=min(timeout, _LIMIT))))

@@ -1,5 +1,6 @@
 """A network that swallows everything: nothing is refused, and nothing is answered."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import checked_out, eventually
+from tests.faults.support import Cancellable
 from tests.tcp_proxy import Proxy, tcp_proxy
 
 
@@ -73,3 +76,23 @@ async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: P
         assert time.monotonic() - started < 4
         proxy.silent = False
         assert await session.scalar(text("SELECT 2")) == 2
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how: str):
+    """Whoever is cancelled in a query that nobody answers leaves in bounded time (T10)."""
+
+    async def work() -> None:
+        async with database.session() as session:
+            await session.execute(text("SELECT 1"))
+            proxy.silent = True
+            await session.execute(text("SELECT 2"))
+
+    run = Cancellable(work, how)
+    run.start()
+    await eventually(lambda: proxy.silent)
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    await run.cancel()
+    assert time.monotonic() - started < 8.5
+    assert checked_out(database) == 0
