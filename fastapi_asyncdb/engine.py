@@ -12,7 +12,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
-from fastapi_asyncdb.discard import discard_whole
+from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
 from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
@@ -62,13 +62,17 @@ class Engines:
         return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
 
     async def dispose(self) -> None:
-        """Close every connection: the idle ones now, those in use when they come back."""
+        """Close every connection: the idle ones now, those in use when they come back.
+
+        Takes a few seconds at most, whatever the network does.
+        """
         for engine in (self.write, self.read):
             event.listen(engine.sync_engine.pool, "checkin", _close)
         try:
-            await self.write.dispose()
+            await dispose(self.write, self.preset.discard)
         finally:
-            await self.read.dispose()
+            if self.preset.separate_readers:
+                await dispose(self.read, self.preset.discard)
 
 
 def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
