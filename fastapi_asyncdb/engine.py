@@ -26,8 +26,8 @@ from fastapi_asyncdb.url import Target, parse_url
 _SAVEPOINTS = "fastapi_asyncdb_savepoints"
 
 _ADVICE = (
-    "Most likely they are held during slow work, or by a task that opens a second session inside its "
-    "first. The warnings of fastapi_asyncdb.holding name who holds one for long: call "
+    "Most likely connections are held during slow work, or by a task that opens a second session "
+    "inside its first. The warnings of fastapi_asyncdb.holding name who holds one for long: call "
     "'await db.commit()' before the slow work. If nobody does, raise DATABASE_POOL_SIZE."
 )
 
