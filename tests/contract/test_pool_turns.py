@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
@@ -99,6 +101,25 @@ async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Data
         line.served.append("newcomer")
     await line.empty()
     assert line.served == ["waiter", "newcomer"]
+
+
+async def test_free_connection_is_taken_without_a_task(database: Database):
+    """Nobody pays for the line while there is none."""
+    started: list[object] = []
+
+    def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        started.append(work)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    await (await database.read_engine.connect()).close()
+    loop.set_task_factory(count)
+    try:
+        connection = await database.read_engine.connect()
+    finally:
+        loop.set_task_factory(None)
+    await connection.close()
+    assert started == []
 
 
 async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
@@ -240,6 +261,27 @@ async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database
         await eventually(lambda: pool_of(database).waiting() == 2)
         await asyncio.gather(*(holder.close() for holder in holders))
         await line.empty()
+
+
+async def test_connection_whose_closing_fails_makes_room(database_url: str):
+    """The pool has given it up, whatever the closing of it, or a listener, had to say."""
+    async with limited(database_url, max_overflow=1) as database:
+        line = Line(database)
+        first, second = [await database.read_engine.connect() for _ in range(2)]
+        engine = database.read_engine.sync_engine
+
+        def fail(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+            connection.close()
+            raise RuntimeError("the listener is broken")
+
+        event.listen(engine, "close", fail)
+        await first.close()
+        with pytest.raises(RuntimeError):
+            await second.close()
+        event.remove(engine, "close", fail)
+        async with database.read_engine.connect(), asyncio.timeout(SOON):
+            line.tasks = [asyncio.create_task(_use(database.read_engine))]
+            await line.empty()
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
