@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+import time
 
 import pytest
 
@@ -76,16 +77,17 @@ async def test_leaving_from_another_thread_wakes_the_loop():
     seen = threading.Event()
 
     def leave_and_stay() -> None:
+        time.sleep(0.2)  # by then the loop sleeps
         gate.leave()
         seen.wait(20)  # the thread's own end would wake the loop
 
     thread = asyncio.create_task(asyncio.to_thread(leave_and_stay))
-    try:
-        async with asyncio.timeout(10):
-            assert await waiter
-    finally:
-        seen.set()
-        await thread
+    started = time.monotonic()
+    asyncio.get_running_loop().call_later(10, seen.set)
+    assert await waiter
+    assert time.monotonic() - started < 5
+    seen.set()
+    await thread
 
 
 def test_leaving_after_the_loop_was_closed_is_no_error():
