@@ -9,6 +9,8 @@
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
     ├── DatabaseUnavailable (ConnectionError)
+    ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
+    │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
@@ -25,6 +27,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 Outcome = Literal["committed", "aborted", "unknown"]
 """What became of a transaction."""
@@ -68,6 +71,14 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
     """No first connection could be made, at once or within ``startup_timeout``."""
+
+
+class PoolTimeout(AsyncDBError, PoolLimitError):
+    """No connection became free within ``pool_timeout``. A request answers it with 503."""
+
+
+class TooManyWaiting(PoolTimeout):
+    """No connection was free, and ``max_waiting`` others waited already. It did not wait itself."""
 
 
 class CommitOutcomeUnknown(AsyncDBError, DBAPIError):

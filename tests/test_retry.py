@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
-from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
 from fastapi_asyncdb.retry import Attempts, backoff, is_retryable
 
 
@@ -83,6 +83,8 @@ def test_conflicts_are_retried(error: Exception):
         sqlite_error(sqlite3.SQLITE_FULL),
         sqlite_error(sqlite3.SQLITE_CONSTRAINT_UNIQUE),
         exc.TimeoutError("QueuePool limit"),
+        PoolTimeout("No connection became free"),
+        caused(PoolTimeout("No connection became free"), wrapped(SERIALIZATION)),
         caused(ValueError("409"), wrapped(SERIALIZATION)),
         caused(wrapped(UNIQUE), wrapped(SERIALIZATION)),
         caused(ValueError(1213), wrapped(UNIQUE)),

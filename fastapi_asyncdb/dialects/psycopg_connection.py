@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import psycopg
@@ -24,4 +23,4 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""
-        await finish(asyncio.create_task(super().cancel_safe(timeout=min(timeout, _LIMIT))))
+        await finish(super().cancel_safe(timeout=min(timeout, _LIMIT)))

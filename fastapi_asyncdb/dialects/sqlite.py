@@ -70,7 +70,7 @@ class SQLite:
         if not read_only:
             # One writer at a time is SQLite's rule. Writers that take turns on one connection are
             # served sooner, and more fairly, than writers that poll for the lock.
-            options |= {"pool_size": 1, "max_overflow": 0}
+            options |= {"pool_size": 1, "max_overflow": 0, "advice": _WRITERS_ADVICE}
             if settings.lock_timeout is not None:
                 options["pool_timeout"] = settings.lock_timeout
         if _in_memory(target):
@@ -165,6 +165,13 @@ class SQLite:
                 return diagnosis
         return Diagnosis("Check the path in DATABASE_URL", permanent=True)
 
+
+_WRITERS_ADVICE = (
+    "On SQLite writers take turns on one connection. Most likely one holds it during slow work, or a "
+    "task opens a second session inside its first. The warnings of fastapi_asyncdb.holding name who "
+    "holds it for long: call 'await db.commit()' before the slow work, and read with ReadDB, which "
+    "waits for no writer."
+)
 
 _INSTEAD = {
     "statement_timeout": "Leave it out, or put 'async with asyncio.timeout(seconds)' around the work.",

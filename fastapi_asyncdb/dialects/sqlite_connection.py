@@ -28,5 +28,5 @@ async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
     try:
         return await connection
     except BaseException:
-        await finish(asyncio.create_task(asyncio.to_thread(thread.join)))
+        await finish(asyncio.to_thread(thread.join))
         raise
