@@ -81,7 +81,7 @@ class Line:
 
 
 async def test_waiters_are_served_first_come_first_served(database: Database):
-    """The order of coming is the order of being served."""
+    """The order of coming is the order of being served (T18)."""
     line = Line(database)
     names = [str(number) for number in range(10)]
     async with database.read_engine.connect():
@@ -92,7 +92,7 @@ async def test_waiters_are_served_first_come_first_served(database: Database):
 
 
 async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Database):
-    """A connection that comes back belongs to the next in line, before that one could even run."""
+    """A connection that comes back belongs to the next in line, before that one could even run (T18)."""
     line = Line(database)
     holder = await database.read_engine.connect()
     await line.join("waiter")
@@ -104,7 +104,7 @@ async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Data
 
 
 async def test_free_connection_is_taken_without_a_task(database: Database):
-    """Nobody pays for the line while there is none."""
+    """Nobody pays for the line while there is none (T18)."""
     started: list[object] = []
 
     def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
@@ -123,7 +123,7 @@ async def test_free_connection_is_taken_without_a_task(database: Database):
 
 
 async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
-    """The connection goes to whoever still waits."""
+    """The connection goes to whoever still waits (T18)."""
     async with limited(database_url, pool_timeout=0.2) as database:
         line = Line(database)
         async with database.read_engine.connect():
@@ -137,7 +137,7 @@ async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
 
 
 async def test_cancelled_waiter_leaves_the_line(database: Database):
-    """Those behind it move up."""
+    """Those behind it move up (T18)."""
     line = Line(database)
     async with database.read_engine.connect():
         first = await line.join("first")
@@ -152,7 +152,7 @@ async def test_cancelled_waiter_leaves_the_line(database: Database):
 
 
 async def test_waiter_in_a_cancel_scope_leaves_the_line(database: Database):
-    """AnyIO's scopes count like task.cancel()."""
+    """AnyIO's scopes count like task.cancel() (T18)."""
     line = Line(database)
     async with database.read_engine.connect():
         with anyio.move_on_after(0.1) as scope:
@@ -164,7 +164,7 @@ async def test_waiter_in_a_cancel_scope_leaves_the_line(database: Database):
 
 
 async def test_waiter_that_is_cancelled_when_its_turn_comes_hands_it_on(database: Database):
-    """It was woken, and is cancelled before it runs: the turn is the next one's."""
+    """It was woken, and is cancelled before it runs: the turn is the next one's (T18)."""
     line = Line(database)
     holder = await database.read_engine.connect()
     first = await line.join("first")
@@ -194,7 +194,7 @@ async def _detach(connection: AsyncConnection) -> None:
 async def test_however_a_connection_is_given_up_the_next_is_served(
     database: Database, give_up: Callable[[AsyncConnection], Awaitable[None]]
 ):
-    """Closed, invalidated, taken out of the pool: there is room for another."""
+    """Closed, invalidated, taken out of the pool: there is room for another (T18)."""
     line = Line(database)
     holder = await database.read_engine.connect()
     await line.join("next")
@@ -203,7 +203,7 @@ async def test_however_a_connection_is_given_up_the_next_is_served(
 
 
 async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
-    """Whoever holds it gets the error, whoever waits gets a connection."""
+    """Whoever holds it gets the error, whoever waits gets a connection (T18)."""
     async with limited(postgres_url) as database, Database(database.settings) as other:
         line = Line(database)
         holder = await database.read_engine.connect()
@@ -220,7 +220,7 @@ async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
 
 
 async def test_connection_that_cannot_be_made_makes_room(database_url: str):
-    """Each in line tries for itself, and nobody waits for what will not come."""
+    """Each in line tries for itself, and nobody waits for what will not come (T18)."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         engine = database.read_engine.sync_engine
@@ -247,7 +247,7 @@ async def test_connection_that_cannot_be_made_makes_room(database_url: str):
 
 
 async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database_url: str):
-    """Two come back at once, and the pool keeps one; the second in line need not wait for that."""
+    """Two come back at once, and the pool keeps one; the second in line need not wait for that (T18)."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         both = asyncio.Barrier(2)
@@ -264,7 +264,7 @@ async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database
 
 
 async def test_connection_whose_closing_fails_makes_room(database_url: str):
-    """The pool has given it up, whatever the closing of it, or a listener, had to say."""
+    """The pool has given it up, whatever the closing of it, or a listener, had to say (T18)."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         first, second = [await database.read_engine.connect() for _ in range(2)]
@@ -288,7 +288,7 @@ async def test_connection_whose_closing_fails_makes_room(database_url: str):
 async def test_connection_that_the_garbage_collector_finds_makes_room(
     database: Database, in_thread: bool
 ):
-    """Somebody forgot it; the collector runs in whichever thread it likes."""
+    """Somebody forgot it; the collector runs in whichever thread it likes (T18)."""
     line = Line(database)
     forgotten = [await database.read_engine.raw_connection()]
     await line.join("next")
@@ -304,7 +304,7 @@ async def test_connection_that_the_garbage_collector_finds_makes_room(
 
 
 async def test_those_who_wait_while_the_handle_stops_are_served(database_url: str):
-    """Work that had begun may end, that which waits for its connection too."""
+    """Work that had begun may end, that which waits for its connection too (T18)."""
     database = Database(
         DatabaseSettings(url=database_url, pool_size=1, max_overflow=0, pool_timeout=FOREVER)
     )
@@ -327,7 +327,7 @@ async def _use(engine: Any) -> None:
 
 
 async def test_settings_survive_the_disposal_of_the_engine(database_url: str):
-    """SQLAlchemy makes a new pool then, with the same limit and the same messages."""
+    """SQLAlchemy makes a new pool then, with the same limit and the same messages (T18)."""
     async with limited(database_url, pool_timeout=0.1, max_waiting=0) as database:
         old = pool_of(database)
         await database.read_engine.dispose()
