@@ -12,6 +12,7 @@ from fastapi_asyncdb.default import (
 )
 from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.hooks import on_commit, on_rollback
+from fastapi_asyncdb.in_doubt import remember_transaction_id
 from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
 from fastapi_asyncdb.retry_route import RetryRoute
@@ -33,5 +34,6 @@ __all__ = [
     "get_snapshot_db",
     "on_commit",
     "on_rollback",
+    "remember_transaction_id",
 ]
 __version__ = "0.1.0"

@@ -16,6 +16,8 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.errors import PoolTimeout
+from fastapi_asyncdb.overload import overloaded
 from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.session import TransactionScope, expect_streamers
 
@@ -48,6 +50,8 @@ def session_dependency(
         except Exception as error:
             if is_retryable(error):
                 connection.scope[CONFLICT] = error
+            if isinstance(error, PoolTimeout):
+                raise overloaded(error, connection) from error
             raise
         expect_streamers(session)
 

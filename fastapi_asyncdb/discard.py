@@ -1,4 +1,4 @@
-"""Closes a connection whose work was cut off, to the end and in bounded time."""
+"""Closes connections, those whose work was cut off too, to the end and in bounded time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _LIMIT = 3.0
 """Seconds. A server that does not answer finds out by itself that the client is gone."""
 
 
-def discard_whole(engine: AsyncEngine, close: Callable[[DBAPIConnection], Awaitable[None]]) -> None:
+Close = Callable[[DBAPIConnection], Awaitable[bool]]
+"""Ends what a connection does and closes it; tells whether the server was there to hear of it."""
+
+
+def discard_whole(engine: AsyncEngine, close: Close) -> None:
     """Let nothing interrupt the closing of a connection that the pool gives up.
 
     SQLAlchemy closes it in the task that was cancelled. There, an AnyIO scope, or a second
@@ -29,7 +33,7 @@ def discard_whole(engine: AsyncEngine, close: Callable[[DBAPIConnection], Awaita
 
     Args:
         engine: The engine whose connections to close so.
-        close: Ends what the connection does, and closes it.
+        close: Closes one of them.
     """
     dialect = engine.sync_engine.dialect
     terminate = dialect.do_terminate
@@ -44,7 +48,47 @@ def discard_whole(engine: AsyncEngine, close: Callable[[DBAPIConnection], Awaita
     dialect.do_terminate = do_terminate  # type: ignore[method-assign]
 
 
-async def _to_the_end(closing: Awaitable[None]) -> None:
+async def dispose(engine: AsyncEngine, close: Close) -> None:
+    """Close the idle connections of an engine, all at the same time.
+
+    SQLAlchemy closes one after the other, and each waits for its server, however long that is silent.
+
+    Args:
+        engine: The engine, which has a new and empty pool afterwards.
+        close: Closes one of them.
+    """
+    dialect = engine.sync_engine.dialect
+    idle: list[DBAPIConnection] = []
+    do_close = dialect.do_close
+    dialect.do_close = idle.append  # type: ignore[assignment, method-assign]
+    try:
+        # Waits for nothing now, so that nobody else can meet the dialect like this.
+        await engine.dispose()
+    finally:
+        dialect.do_close = do_close  # type: ignore[method-assign]
+    goodbyes = await asyncio.gather(*map(_goodbye, map(close, idle)))
+    if not all(goodbyes):
+        logger.warning(
+            "%d of %d idle connections to %r were dropped without a goodbye, most likely because the "
+            "network is cut. The server closes its ends when it notices: there is nothing to do.",
+            goodbyes.count(False),
+            len(goodbyes),
+            engine.url,
+        )
+
+
+async def _goodbye(closing: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(_LIMIT):
+            return await closing
+    except TimeoutError:
+        return False
+    except Exception:
+        logger.exception("A connection could not be closed.")
+        return True
+
+
+async def _to_the_end(closing: Awaitable[bool]) -> None:
     """Close, and hand a cancellation that comes meanwhile to whatever is awaited next.
 
     The pool would take one that is raised here for a failure to close.
@@ -62,5 +106,5 @@ async def _to_the_end(closing: Awaitable[None]) -> None:
             caller.cancel(*error.args)
 
 
-async def _await(closing: Awaitable[None]) -> None:
+async def _await(closing: Awaitable[bool]) -> None:
     await closing

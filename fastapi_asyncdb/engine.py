@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.dialects import Preset, preset_for
-from fastapi_asyncdb.discard import discard_whole
+from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
 from fastapi_asyncdb.pool import ping_after_idling
@@ -25,6 +26,12 @@ from fastapi_asyncdb.url import Target, parse_url
 # Execution options of connections that only read: with a transaction, they may use savepoints.
 _READS = "fastapi_asyncdb_reads"
 _SAVEPOINTS = "fastapi_asyncdb_savepoints"
+
+_ADVICE = (
+    "Most likely connections are held during slow work, or by a task that opens a second session "
+    "inside its first. The warnings of fastapi_asyncdb.holding name who holds one for long: call "
+    "'await db.commit()' before the slow work. If nobody does, raise DATABASE_POOL_SIZE."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,17 @@ class Engines:
         return that_reads(engine)
 
     async def dispose(self) -> None:
-        """Close every connection: the idle ones now, those in use when they come back."""
+        """Close every connection: the idle ones now, those in use when they come back.
+
+        Takes a few seconds at most, whatever the network does.
+        """
         for engine in (self.write, self.read):
             event.listen(engine.sync_engine.pool, "checkin", _close)
         try:
-            await self.write.dispose()
+            await dispose(self.write, self.preset.discard)
         finally:
-            await self.read.dispose()
+            if self.preset.separate_readers:
+                await dispose(self.read, self.preset.discard)
 
 
 def that_reads(engine: AsyncEngine) -> AsyncEngine:
@@ -105,10 +116,12 @@ def _create(
     target: Target, preset: Preset, settings: DatabaseSettings, *, read_only: bool
 ) -> AsyncEngine:
     options: dict[str, Any] = {
-        "poolclass": AsyncAdaptedQueuePool,
+        "poolclass": FairPool,
         "pool_size": settings.pool_size,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
+        "max_waiting": settings.max_waiting,
+        "advice": _ADVICE,
         "pool_recycle": settings.pool_recycle,
         # The connection used last is taken first: hot ones need no ping, cold ones can age out.
         "pool_use_lifo": True,

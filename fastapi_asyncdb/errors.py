@@ -85,8 +85,9 @@ class TooManyWaiting(PoolTimeout):
 class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
     """The connection was lost while COMMIT was under way: the work is stored, or it is not.
 
-    Never try such work again without looking first: it may be done twice. A ``DBAPIError`` with
-    ``connection_invalidated``, as the driver's own error was, which is its ``orig`` and its cause.
+    Never try such work again without looking first: it may be done twice. A ``DBAPIError`` whose
+    ``orig`` and cause is the driver's own error. Its ``connection_invalidated`` is ``False``, although
+    the connection is lost: loops that repeat work after a lost connection go by it.
     """
 
     transaction_id: int | None
@@ -95,7 +96,7 @@ class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
     def __init__(
         self, message: str, orig: BaseException, *, transaction_id: int | None = None
     ) -> None:
-        super().__init__(None, None, orig, connection_invalidated=True)
+        super().__init__(None, None, orig)
         self.args = (message,)
         self.transaction_id = transaction_id
 

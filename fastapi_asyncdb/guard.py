@@ -27,8 +27,6 @@ class SessionGuard(HookedSession):
     """
 
     ended = False
-    patience = 10.0
-    """Seconds that a commit has left once its caller is cancelled, and a rollback in any case."""
     settling: asyncio.Task[None] | None = None
     """The commit or rollback that is under way."""
     streamers: set[asyncio.Task[Any]] | None = None

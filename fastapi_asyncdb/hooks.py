@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb.dialects import causes
-from fastapi_asyncdb.errors import SessionError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
 from fastapi_asyncdb.shield import finish
 
 logger = logging.getLogger(__name__)
@@ -168,6 +168,9 @@ _hooks_of: ContextVar[Session | None] = ContextVar("fastapi_asyncdb.hooks_of", d
 class HookedSession(Session):
     """A ``Session`` that remembers hooks. Who ends its transaction runs those that are due."""
 
+    patience = 10.0
+    """Seconds left for a commit or hooks whose caller is cancelled, and for a rollback in any case."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.hooks = Hooks()
@@ -265,6 +268,8 @@ async def _run_after(session: AsyncSession, work: Awaitable[T], *, may_commit: b
 
 
 def _lost_at_commit(error: BaseException) -> bool:
+    if isinstance(error, CommitOutcomeUnknown):
+        return True
     # COMMIT is what SQLAlchemy runs without a statement.
     return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
 
@@ -286,16 +291,29 @@ async def run_hooks(session: AsyncSession, *, committed: bool) -> None:
 
 
 async def _run_due(session: HookedSession) -> None:
-    """Run what is due, to the end: a client that leaves does not undo the commit either."""
+    """Run what is due: a client that leaves does not undo the commit either.
+
+    Hooks may take as long as somebody waits for them, and a little longer.
+    """
     if session.hooks.due:
         due, session.hooks.due = session.hooks.due, []
-        await finish(_run(session, due))
+        await finish(_run(session, due), patience=lambda: session.patience)
 
 
 async def _run(session: HookedSession, due: list[_Hook]) -> None:
     _hooks_of.set(session)
-    for hook in due:
-        await hook.call()
+    for position, hook in enumerate(due):
+        try:
+            await hook.call()
+        except asyncio.CancelledError:
+            logger.error(  # noqa: TRY400 - where it was waiting is no news
+                "The %s was cut off: its caller was cancelled, and it did not end within %g s. These "
+                "were not run: %s",
+                hook,
+                session.patience,
+                ", ".join(map(str, due[position + 1 :])) or "none",
+            )
+            raise
 
 
 def _register(session: AsyncSession | Session, hook: _Hook) -> None:

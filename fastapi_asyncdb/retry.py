@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from fastapi_asyncdb.dialects import causes
-from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
 
 # serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
 # somebody set: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -32,14 +32,23 @@ def is_retryable(error: BaseException) -> bool:
 
     So it is after a serialization failure, a deadlock, or when SQLite is busy: the database has
     rolled back. It is not when the connection was lost, since COMMIT may have been done, nor for an
-    exception of the application's own, even one that was raised because of such an error.
+    exception of the application's own, even one that was raised because of such an error. Nor when
+    the pool was at its limit: whoever tries again makes it worse.
     """
+    if isinstance(error, PoolTimeout):
+        return False
     chain = list(causes(error))
-    if any(getattr(cause, "connection_invalidated", False) for cause in chain):
+    if any(_may_be_committed(cause) for cause in chain):
         return False
     if not isinstance(error, SQLAlchemyError) and _verdict(error) is None:
         return False
     return next((found for cause in chain if (found := _verdict(cause)) is not None), False)
+
+
+def _may_be_committed(error: BaseException) -> bool:
+    if isinstance(error, CommitOutcomeUnknown):
+        return True
+    return bool(getattr(error, "connection_invalidated", False))
 
 
 def _verdict(error: BaseException) -> bool | None:
@@ -109,7 +118,5 @@ class Attempts:
         if retryable and self.made < self.limit and in_time:
             return delay
         if retryable or self.made > 1:
-            error.add_note(
-                f"run_in_transaction gave up at attempt {self.made}, after {waited:.1f} s."
-            )
+            error.add_note(f"Given up at attempt {self.made}, after {waited:.1f} s.")
         return None

@@ -47,9 +47,9 @@ class RetryRoute(APIRoute):
             attempt = _Attempt(dict(scope), send, tries)
             try:
                 return await super().handle(attempt.scope, body.receive, attempt.send)
-            except Exception as error:
+            except Exception:
                 # Either the application has no handler for it, or its answer was held back.
-                delay = error.delay if isinstance(error, _Conflict) else attempt.delay_after()
+                delay = attempt.delay()
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
@@ -62,9 +62,8 @@ _STREAMS = (
 )
 
 
-class _Conflict(Exception):
-    def __init__(self, delay: float) -> None:
-        self.delay = delay
+class _HeldBack(Exception):
+    """Stops a response that nobody is to see."""
 
 
 class _Attempt:
@@ -76,33 +75,35 @@ class _Attempt:
         self._tries = tries
         self._start: Message | None = None
         self._judged = False
+        self._delay: float | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            delay = self.delay_after()
-            if delay is not None:
-                raise _Conflict(delay)
+            if self.delay() is not None:
+                raise _HeldBack
             self._start = message
             return
         if self._start is not None:
             if message.get("more_body"):
-                self._start = None
                 raise ConfigurationError(_STREAMS)
             start, self._start = self._start, None
             await self._send(start)
         await self._send(message)
 
-    def delay_after(self) -> float | None:
-        """Return the seconds until the next run; ``None`` if there is no conflict, or no next run."""
-        conflict = self.scope.get(CONFLICT)
-        if conflict is None or self._judged:
-            return None
-        self._judged = True
-        return self._tries.delay_after(conflict)
+    def delay(self) -> float | None:
+        """Return the seconds until the next run; ``None`` if there is no conflict, or no next run.
+
+        Decided once, when the response starts or the run fails, whichever is first.
+        """
+        if not self._judged:
+            self._judged = True
+            conflict = self.scope.get(CONFLICT)
+            self._delay = None if conflict is None else self._tries.delay_after(conflict)
+        return self._delay
 
 
 class _Replay:
-    """The request's body, received once and read by every attempt."""
+    """What the client sent, received once and read by every attempt."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -111,10 +112,7 @@ class _Replay:
 
     async def receive(self) -> Message:
         if self._position == len(self._messages):
-            message = await self._receive()
-            if message["type"] != "http.request":
-                return message
-            self._messages.append(message)
+            self._messages.append(await self._receive())
         self._position += 1
         return self._messages[self._position - 1]
 

@@ -40,7 +40,9 @@ class DatabaseSettings(BaseSettings):
     max_overflow: int = Field(default=10, ge=0)
     """Connections beyond ``pool_size`` while there is demand."""
     pool_timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Wait for a free connection."""
+    """Wait for a free connection, first come, first served."""
+    max_waiting: int | None = Field(default=None, ge=0)
+    """Refuse at once when so many wait for a connection already; 0 lets nobody wait."""
     pool_recycle: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
     """Replace a connection older than this."""
     pool_pre_ping: bool = True

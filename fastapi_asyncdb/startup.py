@@ -23,7 +23,6 @@ from fastapi_asyncdb.settings import DatabaseSettings
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
-_GOODBYE = 0.02
 
 
 async def connect(engines: Engines, settings: DatabaseSettings) -> None:
@@ -80,8 +79,6 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | N
         # collector would get at: an exception that a frame holds, holds the frame.
         for cause in causes(error):
             traceback.clear_frames(cause.__traceback__)
-        # aiosqlite's thread says goodbye to the event loop, which the caller may be about to close.
-        await asyncio.sleep(_GOODBYE)
         return failure
 
 

@@ -20,6 +20,8 @@ class Proxy:
     at_commit: Literal["forward", "cut before", "cut after", "swallow"] = "forward"
     """Cut the connection before COMMIT reaches the server, or when it has answered; or swallow the
     answer and leave the connection as it is."""
+    silent: bool = False
+    """Take everything, forward nothing, close nothing: a network that swallows packets."""
     commit_seen: asyncio.Event = field(default_factory=asyncio.Event)
     links: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -30,11 +32,12 @@ class Proxy:
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
         clients_turn = True
-
         committing = False
 
         def client_spoke(data: bytes) -> bool:
             nonlocal clients_turn, committing
+            if self.silent:
+                return False
             self.round_trips += clients_turn
             clients_turn = False
             # Drivers send it as text, whatever the message around it.
@@ -46,7 +49,7 @@ class Proxy:
         def server_spoke(data: bytes) -> bool:
             nonlocal clients_turn
             clients_turn = True
-            if committing and self.at_commit == "swallow":
+            if self.silent or (committing and self.at_commit == "swallow"):
                 return False
             return self._go_on(cut=committing and self.at_commit == "cut after")
 

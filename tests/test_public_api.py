@@ -30,6 +30,7 @@ def test_front_door():
         "get_snapshot_db",
         "on_commit",
         "on_rollback",
+        "remember_transaction_id",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 

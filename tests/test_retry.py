@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
-from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
 from fastapi_asyncdb.retry import Attempts, backoff, is_retryable
 
 
@@ -76,12 +76,15 @@ def test_conflicts_are_retried(error: Exception):
         wrapped(asyncpg.QueryCanceledError("canceling statement due to statement timeout")),
         wrapped(asyncpg.AdminShutdownError("terminating connection"), connection_invalidated=True),
         wrapped(SERIALIZATION, connection_invalidated=True),
+        CommitOutcomeUnknown("lost", SERIALIZATION),
         caused(InvalidRequestError(), wrapped(SERIALIZATION, connection_invalidated=True)),
         wrapped(Exception(1062, "Duplicate entry")),
         wrapped(ConnectionResetError(104, "reset by peer")),
         sqlite_error(sqlite3.SQLITE_FULL),
         sqlite_error(sqlite3.SQLITE_CONSTRAINT_UNIQUE),
         exc.TimeoutError("QueuePool limit"),
+        PoolTimeout("No connection became free"),
+        caused(PoolTimeout("No connection became free"), wrapped(SERIALIZATION)),
         caused(ValueError("409"), wrapped(SERIALIZATION)),
         caused(wrapped(UNIQUE), wrapped(SERIALIZATION)),
         caused(ValueError(1213), wrapped(UNIQUE)),
@@ -125,7 +128,7 @@ def test_the_last_attempt_is_not_followed_by_another():
     assert [getattr(error, "__notes__", []) for error in errors] == [
         [],
         [],
-        ["run_in_transaction gave up at attempt 3, after 0.0 s."],
+        ["Given up at attempt 3, after 0.0 s."],
     ]
 
 

@@ -41,6 +41,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "pool_size": (5, "7", 7),
     "max_overflow": (10, "0", 0),
     "pool_timeout": (30.0, "2.5", 2.5),
+    "max_waiting": (None, "0", 0),
     "pool_recycle": (3600.0, "60", 60.0),
     "pool_pre_ping": (True, "false", False),
     "pool_ping_idle": (1.0, "0", 0.0),
@@ -154,7 +155,7 @@ async def test_pool_has_its_size_its_overflow_and_its_timeout(database_url: str)
         for _ in range(2):
             await stack.enter_async_context(database.read_engine.connect())
         started = time.monotonic()
-        with pytest.raises(PoolTimeoutError, match="size 1 overflow 1"):
+        with pytest.raises(PoolTimeoutError, match="all 2 are in use"):
             await stack.enter_async_context(database.read_engine.connect())
         assert 0.2 <= time.monotonic() - started < 5
 
@@ -435,6 +436,8 @@ async def test_production_creates_no_tables(sqlite_url: str, environment: str) -
         ("DATABASE_MAX_OVERFLOW", "-1", "greater than or equal to 0"),
         ("DATABASE_POOL_TIMEOUT", "0", "greater than 0"),
         ("DATABASE_POOL_TIMEOUT", "nan", "finite"),
+        ("DATABASE_MAX_WAITING", "-1", "greater than or equal to 0"),
+        ("DATABASE_MAX_WAITING", "1.5", "integer"),
         ("DATABASE_POOL_RECYCLE", "-1", "greater than 0"),
         ("DATABASE_POOL_PRE_PING", "perhaps", "boolean"),
         ("DATABASE_POOL_PING_IDLE", "-1", "greater than or equal to 0"),

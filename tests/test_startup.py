@@ -637,3 +637,13 @@ def files(query: str, authority: Authority) -> str:
     return query.replace("OWN", str(authority.file)).replace(
         "STRANGER", str(authority.strangers_file)
     )
+
+
+async def test_failed_connect_leaves_no_thread(tmp_path: Path):
+    """Aiosqlite's thread has spoken to the event loop for the last time, which may be closed now."""
+    before = set(threading.enumerate())
+    with pytest.raises(DatabaseUnavailable):
+        await Database(DatabaseSettings(url=f"sqlite:///{tmp_path / 'missing' / 'app.db'}")).start()
+    left = set(threading.enumerate()) - before
+    # asyncio's own are those of its executor.
+    assert [thread.name for thread in left if not thread.name.startswith("asyncio_")] == []

@@ -80,7 +80,7 @@ class PostgreSQL:
             event.listen(engine.sync_engine, "begin", _set_timeouts(options.timeouts))
         return engine
 
-    async def discard(self, connection: DBAPIConnection) -> None:
+    async def discard(self, connection: DBAPIConnection) -> bool:
         """Close it; asyncpg waits for the query that it has cancelled, within its time."""
         driver: Any = getattr(connection, "driver_connection", None)
         terminate: Any = getattr(connection, "terminate", None)
@@ -89,6 +89,9 @@ class PostgreSQL:
                 await driver.close()
         except Exception:
             logger.info("A connection was discarded without a goodbye.", exc_info=True)
+            return False
+        else:
+            return True
         finally:
             # Without waiting, since no greenlet is here: it forgets the transaction too.
             if terminate is not None:
@@ -137,9 +140,17 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.
         "connect_timeout": math.ceil(_connect_timeout(target, settings)),
         "options": options,
+        "async_creator_fn": _connect_psycopg,
         **libpq_arguments(target.tls),
         **given,
     }
+
+
+async def _connect_psycopg(*args: Any, **options: Any) -> Any:
+    # Imported late, since whoever uses asyncpg does not have psycopg.
+    from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
+
+    return await PsycopgConnection.connect(*args, **options)
 
 
 def _connect_timeout(target: Target, settings: DatabaseSettings) -> float:

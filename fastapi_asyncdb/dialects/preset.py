@@ -65,8 +65,12 @@ class Preset(Protocol):
         """Return an engine on one of the two pools whose transactions have the options."""
         ...
 
-    async def discard(self, connection: DBAPIConnection) -> None:
-        """End what the connection does, and close it. Called in a task of its own, bounded in time."""
+    async def discard(self, connection: DBAPIConnection) -> bool:
+        """End what the connection does, and close it. Called in a task of its own, bounded in time.
+
+        Returns:
+            Whether the server was there to hear of it.
+        """
         ...
 
     async def lock_schema(self, connection: AsyncConnection) -> None:

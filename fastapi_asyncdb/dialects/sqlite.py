@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
@@ -59,12 +60,17 @@ class SQLite:
         """Let SQLite wait for locks itself, and leave BEGIN to us instead of the driver."""
         busy = _BUSY_TIMEOUT if settings.lock_timeout is None else settings.lock_timeout
         options: dict[str, Any] = {
-            "connect_args": {"timeout": busy, "isolation_level": None, **target.connect_args}
+            "connect_args": {
+                "timeout": busy,
+                "isolation_level": None,
+                "async_creator_fn": connect,
+                **target.connect_args,
+            }
         }
         if not read_only:
             # One writer at a time is SQLite's rule. Writers that take turns on one connection are
             # served sooner, and more fairly, than writers that poll for the lock.
-            options |= {"pool_size": 1, "max_overflow": 0}
+            options |= {"pool_size": 1, "max_overflow": 0, "advice": _WRITERS_ADVICE}
             if settings.lock_timeout is not None:
                 options["pool_timeout"] = settings.lock_timeout
         if _in_memory(target):
@@ -119,7 +125,7 @@ class SQLite:
         event.listen(engine.sync_engine, "begin", _begin_deferred)
         return engine
 
-    async def discard(self, connection: DBAPIConnection) -> None:
+    async def discard(self, connection: DBAPIConnection) -> bool:
         """Interrupt the query, roll back and close, on the connection's own thread.
 
         A connection that is closed in the middle of a query keeps its write lock until the garbage
@@ -136,9 +142,10 @@ class SQLite:
             await driver.rollback()
         except ValueError:
             # That is how aiosqlite says that the connection was closed already.
-            return
+            pass
         finally:
             await driver.close()
+        return True
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""
@@ -158,6 +165,13 @@ class SQLite:
                 return diagnosis
         return Diagnosis("Check the path in DATABASE_URL", permanent=True)
 
+
+_WRITERS_ADVICE = (
+    "On SQLite writers take turns on one connection. Most likely one holds it during slow work, or a "
+    "task opens a second session inside its first. The warnings of fastapi_asyncdb.holding name who "
+    "holds it for long: call 'await db.commit()' before the slow work, and read with ReadDB, which "
+    "waits for no writer."
+)
 
 _INSTEAD = {
     "statement_timeout": "Leave it out, or put 'async with asyncio.timeout(seconds)' around the work.",

@@ -2,15 +2,21 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
+from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Note, client
+from fastapi_asyncdb.holding import Hold, HoldWatch
+from tests.contract.support import Base, Note, checked_out, client, eventually
+from tests.faults.support import pause
+from tests.http_server import http_server
 
 
 @pytest.fixture
@@ -50,6 +56,8 @@ async def test_held_connection_is_told_once_with_route_seconds_and_place(
     (message,) = warnings(caplog)
     assert message.startswith("POST /orders/{secret} has held a database connection for 0.1 s")
     assert "test_holding.py:" in message
+    assert "session.py" not in message
+    assert "routing.py" not in message
     assert "slow" in message
     assert "await db.commit()" in message
     assert "s3cret" not in message
@@ -94,3 +102,87 @@ async def test_zero_is_never(database_url: str, caplog: pytest.LogCaptureFixture
         await session.connection()
         await asyncio.sleep(0.25)
     assert warnings(caplog) == []
+
+
+async def test_the_place_is_where_it_was_taken(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    """Not where it was used later, and in three names of the application's own."""
+
+    async def first(session: AsyncSession) -> None:
+        await session.connection()
+
+    async def second(session: AsyncSession) -> None:
+        await first(session)
+
+    async def third(session: AsyncSession) -> None:
+        await second(session)
+
+    async def later(session: AsyncSession) -> None:
+        await session.connection()
+
+    async with database.session() as session:
+        await third(session)
+        await later(session)
+        await asyncio.sleep(0.25)
+    (message,) = warnings(caplog)
+    names = [name.rpartition(".")[2] for name in re.findall(r":\d+ in ([\w.<>]*\w)", message)]
+    assert names == ["first", "second", "third"]
+
+
+async def test_next_transaction_is_watched_anew(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    """What one transaction took counts from its own beginning, and once, savepoints or not."""
+    async with database.session() as session:
+        for _ in range(4):
+            await session.connection()
+            async with session.begin_nested():
+                await session.connection()
+                await asyncio.sleep(0.05)
+            await session.commit()
+        await asyncio.sleep(0.25)
+        assert warnings(caplog) == []
+        await session.connection()
+        await asyncio.sleep(0.25)
+    assert len(warnings(caplog)) == 1
+
+
+async def test_slow_commit_is_told_as_the_end(database: Database, caplog: pytest.LogCaptureFixture):
+    """A connection that only the commit has taken was taken by nobody's line."""
+    pause(database, "commit", 0.25)
+    async with database.session() as session:
+        session.add(Note(text="late"))
+    (message,) = warnings(caplog)
+    assert "It was taken at the end of the transaction." in message
+
+
+async def test_socket_and_prefixed_route_have_names(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    """A route is told as it is declared, with its prefix; a socket has no method."""
+    router = APIRouter(prefix="/v1")
+
+    @router.websocket("/rooms/{room}")
+    async def room(socket: WebSocket, db: Annotated[AsyncSession, Depends(database.get_db)]):
+        await socket.accept()
+        await db.connection()
+        await asyncio.sleep(0.25)
+        await socket.close()
+
+    app = FastAPI()
+    app.include_router(router)
+    async with http_server(app) as address, connect(f"ws://{address}/v1/rooms/12") as socket:
+        await socket.wait_closed()
+    await eventually(lambda: checked_out(database) == 0)
+    (message,) = warnings(caplog)
+    assert message.startswith("WebSocket /v1/rooms/{room} has held")
+
+
+async def test_request_without_a_route_is_told_as_such(caplog: pytest.LogCaptureFixture):
+    """Task queues resolve dependencies with a request of their own making."""
+    request = HTTPConnection({"type": "http", "method": "POST", "path": "/s3cret"})
+    Hold(HoldWatch(0.01), request).take()
+    await asyncio.sleep(0.05)
+    (message,) = warnings(caplog)
+    assert message.startswith("POST an unknown route has held")

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from sqlalchemy.orm import Session
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit, on_rollback
 from fastapi_asyncdb.errors import SessionClosed
 from tests.contract.support import Base, Note, Reply, Request, checked_out, client, stored
+from tests.faults.support import Cancellable
 
 
 class Journal(list[Any]):
@@ -568,6 +571,59 @@ async def test_cancellation_waits_for_the_hooks(
     assert checked_out(database) == 0
 
 
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_hook_that_never_ends_is_cut_off_once_its_caller_is_cancelled(
+    database: Database,
+    journal: Journal,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    """A client that is gone, or a shutdown, waits no longer than for a commit; the log has names."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.2)
+    running = asyncio.Event()
+
+    async def hang() -> None:
+        running.set()
+        await asyncio.sleep(60)
+
+    async def job() -> None:
+        async with database.session() as session:
+            on_commit(session, hang)
+            on_commit(session, journal.sync, "next")
+            session.add(Note(text="job"))
+
+    run = Cancellable(job, how)
+    run.start()
+    await running.wait()
+    started = time.monotonic()
+    await run.cancel()
+    assert 0.2 <= time.monotonic() - started < 2
+    assert journal == []
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.hooks"]
+    assert re.match(
+        r"The on_commit hook .*hang was cut off.*: on_commit hook Journal.sync$", message
+    )
+    assert await stored(database) == ["job"]
+    assert checked_out(database) == 0
+
+
+async def test_hook_may_take_its_time_while_somebody_waits(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    """The bound is for those that nobody waits for (T14)."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.05)
+
+    async def slow() -> None:
+        await asyncio.sleep(0.3)
+        journal.append("slow")
+
+    async with database.session() as session:
+        on_commit(session, slow)
+        session.add(Note(text="job"))
+    assert journal == ["slow"]
+
+
 async def lose_connection(database: Database, session: AsyncSession) -> None:
     """End the session's backend, from another connection."""
     pid = await session.scalar(text("SELECT pg_backend_pid()"))
@@ -615,3 +671,29 @@ async def test_connection_lost_before_commit_counts_as_rollback(
                 else:
                     raise ZeroDivisionError
     assert journal == ["lost rolled back"]
+
+
+async def test_cut_stream_that_ran_no_sql_counts_as_rollback(database: Database, journal: Journal):
+    """Nothing was to be committed, but the response never reached its end (T14, T6)."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def endpoint(
+        db: Annotated[AsyncSession, Depends(database.get_db)],
+    ) -> StreamingResponse:
+        async def body() -> AsyncIterator[str]:
+            journal.both(db, "streamed")
+            yield "first"
+            await asyncio.sleep(60)
+
+        return StreamingResponse(body())
+
+    request = Request(app, "/", "POST")
+
+    async def leave(message: dict[str, Any]) -> None:
+        if message.get("body"):
+            request.left.set()
+
+    request.on_send = leave
+    await request.run()
+    assert journal == ["streamed rolled back"]

@@ -1,20 +1,23 @@
 """A route that asks for it runs again after a conflict, and its code knows nothing of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, on_commit
+from fastapi_asyncdb.dependencies import CONFLICT as SCOPE_KEY
 from fastapi_asyncdb.errors import ConfigurationError
 from tests.contract.support import Base, Counter, Note, client, stored
+from tests.contract.support import Request as SpokenRequest
 
 # What PostgreSQL says when it cannot serialize; SQLite never has to.
 CONFLICT = text("DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$")
@@ -31,6 +34,12 @@ class Brief(RetryRoute):
     """Three attempts."""
 
     attempts = 3
+
+
+class Hurried(RetryRoute):
+    """No time for a second attempt."""
+
+    deadline = 0
 
 
 class Move(BaseModel):
@@ -64,9 +73,16 @@ async def test_concurrent_serializable_transfers_all_succeed(database: Database)
         assert await session.scalar(select(func.sum(Counter.value))) == 300
 
 
-def conflicting_app(database: Database, *, conflicts: int, seen: dict[str, Any]) -> FastAPI:
+def conflicting_app(
+    database: Database,
+    *,
+    conflicts: int,
+    seen: dict[str, Any],
+    route_class: type[RetryRoute] = Brief,
+    dependencies: Sequence[Any] = (),
+) -> FastAPI:
     """An application whose first attempts meet a conflict."""
-    router = APIRouter(route_class=Brief)
+    router = APIRouter(route_class=route_class, dependencies=dependencies)
     seen |= {"attempts": 0, "bodies": [], "hooks": 0, "tasks": 0}
 
     def count(what: str) -> None:
@@ -126,6 +142,148 @@ async def test_handler_of_the_application_answers_the_last_failure_only(postgres
     assert seen["attempts"] == -1000 + Brief.attempts
 
 
+async def test_attempts_wait_longer_each_time(
+    postgresql: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
+    monkeypatch.setattr("fastapi_asyncdb.retry.random.uniform", lambda low, high: high)
+    started = time.monotonic()
+    async with client(conflicting_app(postgresql, conflicts=2, seen={})) as http:
+        assert (await http.post("/notes")).status_code == 201
+    assert time.monotonic() - started > 0.15
+
+
+async def test_no_attempt_starts_after_the_deadline(postgresql: Database):
+    """Past it, the conflict is an error like any other."""
+    seen: dict[str, Any] = {}
+    app = conflicting_app(postgresql, conflicts=1, seen=seen, route_class=Hurried)
+    async with client(app) as http:
+        assert (await http.post("/notes")).status_code == 500
+    assert seen["attempts"] == 1
+
+
+async def test_cancelled_request_is_not_run_again(postgresql: Database):
+    """Whoever cancels during the answer to a conflict gets the cancellation."""
+    seen: dict[str, Any] = {}
+    app = conflicting_app(postgresql, conflicts=9, seen=seen)
+    answering = asyncio.Event()
+
+    @app.exception_handler(DBAPIError)
+    async def answer(request: Request, error: DBAPIError) -> None:
+        answering.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(SpokenRequest(app, "/notes", "POST").run())
+    await answering.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen["attempts"] == 1
+
+
+async def test_dependency_that_has_its_own_word_for_failures_prevents_nothing(
+    postgresql: Database,
+):
+    """What becomes of the answer that is held back does not matter: the conflict decides."""
+
+    async def translate() -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise RuntimeError("something failed") from error
+
+    seen: dict[str, Any] = {}
+    app = conflicting_app(postgresql, conflicts=2, seen=seen, dependencies=[Depends(translate)])
+
+    @app.exception_handler(DBAPIError)
+    async def answer(request: Request, error: DBAPIError) -> JSONResponse:
+        return JSONResponse({}, status_code=503)
+
+    async with client(app) as http:
+        assert (await http.post("/notes")).status_code == 201
+    assert seen["attempts"] == 3
+
+
+async def test_body_in_pieces_is_replayed_from_its_first(postgresql: Database):
+    """An attempt that read a part, and one that read all, leave the whole body to the next."""
+    router = APIRouter(route_class=Brief)
+    bodies: list[bytes] = []
+
+    @router.post("/notes")
+    async def create(
+        request: Request, db: Annotated[AsyncSession, Depends(postgresql.get_db)]
+    ) -> None:
+        pieces = request.stream()
+        bodies.append(await anext(pieces))
+        if len(bodies) == 1:
+            await db.execute(CONFLICT)
+        bodies[-1] += b"".join([piece async for piece in pieces])
+        if len(bodies) == 2:
+            await db.execute(CONFLICT)
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in (b"one ", b"two ", b"three"):
+            yield piece
+
+    app = FastAPI()
+    app.include_router(router)
+    async with client(app) as http:
+        assert (await http.post("/notes", content=body())).status_code == 200
+    assert bodies == [b"one ", b"one two three", b"one two three"]
+
+
+async def test_response_with_trailers_starts_once(database: Database):
+    """What follows the body does not start the response again."""
+
+    class WithTrailers(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.trailers", "headers": []})
+
+    router = APIRouter(route_class=RetryRoute)
+
+    @router.get("/")
+    async def respond(db: Annotated[AsyncSession, Depends(database.get_db)]) -> Response:
+        return WithTrailers(b"body")
+
+    app = FastAPI()
+    app.include_router(router)
+    request = SpokenRequest(app, "/")
+    await request.run()
+    assert [message["type"] for message in request.sent] == [
+        "http.response.start",
+        "http.response.body",
+        "http.response.trailers",
+    ]
+
+
+async def test_failure_that_is_no_conflict_is_not_kept(database: Database):
+    """The request's scope would keep its frames, and with them the session."""
+    app = FastAPI()
+    scopes: list[Any] = []
+
+    @app.get("/")
+    async def broken(
+        request: Request, db: Annotated[AsyncSession, Depends(database.get_db)]
+    ) -> None:
+        scopes.append(request.scope)
+        raise HTTPException(404)
+
+    async with client(app) as http:
+        assert (await http.get("/")).status_code == 404
+    assert SCOPE_KEY not in scopes[0]
+
+
+async def test_attempts_are_checked_where_the_route_is_declared():
+    """No attempt at all is a mistake that no request should have to find."""
+
+    class Never(RetryRoute):
+        attempts = 0
+
+    with pytest.raises(ConfigurationError, match="attempts=0"):
+        APIRouter(route_class=Never).get("/")(lambda: None)
+
+
 async def test_other_failures_are_not_tried_again(database: Database):
     """A bug is answered at once."""
     router = APIRouter(route_class=RetryRoute)
@@ -150,8 +308,12 @@ async def test_streams_are_refused():
     async def generate() -> AsyncIterator[str]:
         yield "line"
 
-    with pytest.raises(ConfigurationError, match="streams"):
-        router.get("/generator", response_model=None)(generate)
+    def generate_in_a_thread() -> Iterator[str]:
+        yield "line"
+
+    for endpoint in (generate, generate_in_a_thread):
+        with pytest.raises(ConfigurationError, match="streams"):
+            router.get("/generator", response_model=None)(endpoint)
 
     @router.get("/stream", response_model=None)
     async def stream() -> StreamingResponse:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -164,7 +165,7 @@ async def test_giving_up_raises_the_last_error_with_a_note(
         async with asyncio.timeout(5):
             with pytest.raises(OperationalError, match="locked") as caught:
                 await waiter.run_in_transaction(work, **limits)
-    assert f"run_in_transaction gave up {note}" in caught.value.__notes__[0]
+    assert f"Given up {note}" in caught.value.__notes__[0]
 
 
 @pytest.mark.usefixtures("accounts")
@@ -461,3 +462,21 @@ async def test_requests_are_refused_while_their_transaction_is_open(database: Da
     await request.run()
     assert request.body == b"stream"
     assert await stored(database) == ["idle", "handler", "hook", "stream", "background"]
+
+
+async def test_attempts_wait_longer_each_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Whoever met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
+    monkeypatch.setattr("fastapi_asyncdb.retry.random.uniform", lambda low, high: high)
+    begun: list[float] = []
+
+    async def work(session: AsyncSession) -> None:
+        begun.append(time.monotonic())
+        if len(begun) < 3:
+            await session.execute(
+                text("DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$")
+            )
+
+    async with Database(DatabaseSettings(url=postgres_url)) as database:
+        await database.run_in_transaction(work)
+    assert begun[1] - begun[0] > 0.05
+    assert begun[2] - begun[1] > 0.1

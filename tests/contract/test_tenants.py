@@ -465,3 +465,16 @@ async def test_tenant_is_gone_with_the_transaction(postgres_url: str):
                         await session.execute(
                             text("INSERT INTO bill (tenant, amount) VALUES ('red', 1)")
                         )
+
+
+async def test_another_database_in_the_session_is_left_alone(
+    watched: Database, witness: Witness, sqlite_url: str
+):
+    """A statement that is sent elsewhere begins no transaction of this handle."""
+    other = Database(DatabaseSettings(url=f"{sqlite_url}.other"))
+    async with other, watched.session() as session:
+        elsewhere = {"bind": other.engine.sync_engine}
+        await session.execute(text("SELECT 1"), bind_arguments=elsewhere)
+        assert witness.connections == []
+        await session.execute(text("SELECT 2"))
+    assert witness.connections == [None]

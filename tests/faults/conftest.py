@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -10,6 +10,15 @@ import pytest
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.contract.support import Base
 from tests.faults.support import Witness
+
+
+@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, on SQLite and with each driver for PostgreSQL."""
+    if request.param == "sqlite":
+        return cast(str, request.getfixturevalue("sqlite_url"))
+    url: str = request.getfixturevalue("postgres_url")
+    return url.replace("postgresql:", f"postgresql+{request.param}:", 1)
 
 
 @pytest.fixture

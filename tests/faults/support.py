@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -113,7 +114,7 @@ class Witness:
 
     async def ask(self, sql: str, *arguments: object) -> list[Any]:
         """Ask PostgreSQL on a connection of one's own."""
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(re.sub(r"^postgresql\+\w+", "postgresql", self.url))
         try:
             return list(await connection.fetch(sql, *arguments))
         finally:

@@ -16,9 +16,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.pool import PoolProxiedConnection
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import (
+    Database,
+    DatabaseSettings,
+    on_commit,
+    on_rollback,
+    remember_transaction_id,
+)
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
-from fastapi_asyncdb.in_doubt import remember_transaction_id
 from tests.contract.support import Base, Note, Reply, client, eventually, stored
 from tests.contract.support import checked_out as checked_out_of
 from tests.faults.support import Cancellable, Witness
@@ -85,10 +90,25 @@ async def test_cut_connection(
     proxy.at_commit = "forward"
     error = caught.value
     assert isinstance(error, DBAPIError)
-    assert error.connection_invalidated
+    # Loops that repeat work after a lost connection go by it.
+    assert not error.connection_invalidated
     assert error.__cause__ is error.orig
     assert await error.resolve(database) == outcome
     assert await stored(database) == rows
+
+
+async def test_no_hook_runs(database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture):
+    """Nobody knows which of the two would be right; the log names both (T11, T14)."""
+    ran: list[str] = []
+    with pytest.raises(CommitOutcomeUnknown):
+        async with database.session() as session:
+            on_commit(session, ran.append, "committed")
+            on_rollback(session, ran.append, "rolled back")
+            session.add(Note(text="written"))
+            await session.flush()
+            proxy.at_commit = "cut after"
+    assert ran == []
+    assert "not run: on_commit hook list.append, on_rollback hook list.append" in caplog.text
 
 
 @pytest.mark.parametrize("at_commit", ["cut before", "cut after"])
@@ -279,7 +299,7 @@ async def test_error_survives_pickling(database: Database, proxy: Proxy):
     """Task queues send exceptions to other processes (T11)."""
     error = CommitOutcomeUnknown("words", ConnectionError("cut"), transaction_id=7)
     copy = pickle.loads(pickle.dumps(error))
-    assert (str(copy), copy.transaction_id, copy.connection_invalidated) == ("words", 7, True)
+    assert (str(copy), copy.transaction_id, copy.connection_invalidated) == ("words", 7, False)
 
 
 async def test_server_that_knows_no_such_transaction(database: Database):

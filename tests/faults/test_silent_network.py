@@ -1,0 +1,98 @@
+"""A network that swallows everything: nothing is refused, and nothing is answered."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import text
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import checked_out, eventually
+from tests.faults.support import Cancellable
+from tests.tcp_proxy import Proxy, tcp_proxy
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """A network that can fall silent."""
+    port = urlsplit(postgres_url).port
+    assert port is not None
+    async with tcp_proxy(port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+async def database(
+    request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
+) -> AsyncIterator[Database]:
+    """A started handle with five idle connections."""
+    parts = urlsplit(postgres_url)
+    url = parts._replace(
+        scheme=f"postgresql+{request.param}", netloc=f"{parts.username}@127.0.0.1:{proxy.port}"
+    ).geturl()
+    database = Database(DatabaseSettings(url=url))
+    await database.start()
+    async with AsyncExitStack() as stack:
+        for _ in range(5):
+            session = await stack.enter_async_context(database.session())
+            await session.execute(text("SELECT 1"))
+    yield database
+    proxy.silent = False
+    await database.stop()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the library's warnings."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("fastapi_asyncdb") and record.levelno >= logging.WARNING
+    ]
+
+
+async def test_stop_is_bounded(database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture):
+    """Five connections are dropped in the time of one, and asyncpg's, which waits, is told (T10)."""
+    waits = database.engine.driver == "asyncpg"
+    proxy.silent = True
+    started = time.monotonic()
+    await database.stop()
+    assert time.monotonic() - started < 4
+    assert [message[:40] for message in warnings(caplog)] == [
+        "5 of 5 idle connections to postgresql+as"
+    ] * waits
+
+
+async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: Proxy):
+    """A session that is in use may end its work when the network is back (T10)."""
+    async with database.session() as session:
+        await session.execute(text("SELECT 1"))
+        proxy.silent = True
+        started = time.monotonic()
+        await database.stop()
+        assert time.monotonic() - started < 4
+        proxy.silent = False
+        assert await session.scalar(text("SELECT 2")) == 2
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how: str):
+    """Whoever is cancelled in a query that nobody answers leaves in bounded time (T10)."""
+
+    async def work() -> None:
+        async with database.session() as session:
+            await session.execute(text("SELECT 1"))
+            proxy.silent = True
+            await session.execute(text("SELECT 2"))
+
+    run = Cancellable(work, how)
+    run.start()
+    await eventually(lambda: proxy.silent)
+    await asyncio.sleep(0.05)
+    started = time.monotonic()
+    await run.cancel()
+    assert time.monotonic() - started < 8.5
+    assert checked_out(database) == 0

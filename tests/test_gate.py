@@ -1,0 +1,103 @@
+"""The gate by itself: places, turns, and leaving from another thread."""
+
+import asyncio
+import math
+import threading
+import time
+
+import pytest
+
+from fastapi_asyncdb.gate import Gate
+
+
+async def test_as_many_as_it_is_wide_go_in_at_once():
+    """The next one would have to wait."""
+    gate = Gate(2)
+    assert [gate.enter_at_once() for _ in range(3)] == [True, True, False]
+    gate.leave()
+    assert gate.enter_at_once()
+
+
+async def test_without_a_limit_nobody_waits():
+    """SQLAlchemy's max_overflow=-1 is no limit."""
+    gate = Gate(math.inf)
+    assert all(gate.enter_at_once() for _ in range(1000))
+
+
+async def test_place_that_is_handed_over_is_not_free():
+    """A newcomer stands behind the one whose turn it is."""
+    gate = Gate(1)
+    assert gate.enter_at_once()
+    waiter = asyncio.create_task(gate.enter(10))
+    await asyncio.sleep(0)
+    gate.leave()
+    assert not gate.enter_at_once()
+    assert await waiter
+
+
+async def test_turn_that_comes_too_late_goes_to_the_next():
+    """Who has given up has no place that would have to be given back."""
+    gate = Gate(1)
+    assert gate.enter_at_once()
+    hasty = asyncio.create_task(gate.enter(0.01))
+    patient = asyncio.create_task(gate.enter(10))
+    assert await hasty is False
+    assert gate.waiting == 1
+    gate.leave()
+    assert await patient is True
+    gate.leave()
+    assert gate.enter_at_once()
+
+
+@pytest.mark.parametrize("woken", [False, True])
+async def test_cancelled_turn_leaves_nothing_behind(woken: bool):
+    """Before its turn and in the moment of it."""
+    gate = Gate(1)
+    assert gate.enter_at_once()
+    waiter = asyncio.create_task(gate.enter(10))
+    await asyncio.sleep(0)
+    if woken:
+        gate.leave()
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert gate.waiting == 0
+    if not woken:
+        gate.leave()
+    assert gate.enter_at_once()
+    assert not gate.enter_at_once()
+
+
+async def test_leaving_from_another_thread_wakes_the_loop():
+    """A future's result that another thread sets would be seen at the loop's next event only."""
+    gate = Gate(1)
+    assert gate.enter_at_once()
+    waiter = asyncio.create_task(gate.enter(50))
+    await asyncio.sleep(0)
+    seen = threading.Event()
+
+    def leave_and_stay() -> None:
+        time.sleep(0.2)  # by then the loop sleeps
+        gate.leave()
+        seen.wait(20)  # the thread's own end would wake the loop
+
+    thread = asyncio.create_task(asyncio.to_thread(leave_and_stay))
+    started = time.monotonic()
+    asyncio.get_running_loop().call_later(10, seen.set)
+    assert await waiter
+    assert time.monotonic() - started < 5
+    seen.set()
+    await thread
+
+
+def test_leaving_after_the_loop_was_closed_is_no_error():
+    """The garbage collector comes late; nobody waits any more."""
+
+    async def enter() -> Gate:
+        gate = Gate(1)
+        assert gate.enter_at_once()
+        return gate
+
+    gate = asyncio.run(enter())
+    gate.leave()
+    asyncio.run(asyncio.to_thread(gate.leave))
