@@ -66,7 +66,7 @@ class Engines:
         engine = self.preset.bind(options, self.write, self.read)
         if not options.read_only:
             return engine
-        return that_reads(engine)
+        return that_only_reads(engine)
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use when they come back.
@@ -82,7 +82,7 @@ class Engines:
                 await dispose(self.read, self.preset.discard)
 
 
-def that_reads(engine: AsyncEngine) -> AsyncEngine:
+def that_only_reads(engine: AsyncEngine) -> AsyncEngine:
     """Return an engine like this one whose transactions refuse to write."""
     return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
 

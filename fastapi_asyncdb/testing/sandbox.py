@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
-from fastapi_asyncdb.engine import Engines, that_reads
+from fastapi_asyncdb.engine import Engines, that_only_reads
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.testing.deferred import check_of
 from fastapi_asyncdb.testing.one_connection import OneConnection
@@ -81,23 +81,18 @@ def _engines(
         made.echo = like.echo
         return AsyncEngine(made)
 
-    def limited(local: dict[str, int]) -> AsyncEngine:
-        return make(pool, writing(one, check, local))
-
-    pool = SandboxPool(one, turn_timeout)
+    plain = writing(one, check, {})
+    pool = SandboxPool(one, plain, turn_timeout)
     read = make(pool, reading(one)).execution_options(isolation_level="AUTOCOMMIT")
-    own = make(SandboxPool(one, None), writing(one, check, {}))
-    return (
-        _SandboxEngines(
-            engines.target,
-            engines.preset,
-            limited({}),
-            that_reads(read),
-            engines.holds,
-            limited=limited,
-        ),
-        own,
+    sandboxed = _SandboxEngines(
+        engines.target,
+        engines.preset,
+        make(pool, plain),
+        that_only_reads(read),
+        engines.holds,
+        limited=lambda local: make(pool, writing(one, check, local)),
     )
+    return sandboxed, make(SandboxPool(one, plain, None), plain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +105,7 @@ class _SandboxEngines(Engines):
         self.preset.check(options)
         local = {name: ceil(seconds * 1000) for name, seconds in options.timeouts.items()}
         engine = self.limited(local) if local else self.write
-        return that_reads(engine) if options.read_only else engine
+        return that_only_reads(engine) if options.read_only else engine
 
     async def dispose(self) -> None:
         """Do nothing: the connection belongs to the engines that it comes from."""

@@ -33,10 +33,15 @@ def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]
             one.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
-        check()
+        savepoint = dbapi_connection.info.pop(SAVEPOINT)
+        try:
+            check()
+        except BaseException:
+            one.undo(savepoint)  # as the database does when COMMIT fails
+            raise
         for name in local:
             one.run(f"SET LOCAL {name} TO DEFAULT")
-        one.savepoints.commit(dbapi_connection.info.pop(SAVEPOINT))
+        one.savepoints.commit(savepoint)
 
     def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
         forget_abort(dbapi_connection)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import event
+from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from sqlalchemy.util import await_only
 
@@ -23,11 +24,12 @@ class SandboxPool(NullPool):
 
     Args:
         one: The connection.
+        dialect: One that closes nothing.
         patience: Seconds to wait for one's turn; ``None`` takes none.
     """
 
-    def __init__(self, one: OneConnection, patience: float | None) -> None:
-        super().__init__(lambda: one.connection, dialect=one.dialect)
+    def __init__(self, one: OneConnection, dialect: Dialect, patience: float | None) -> None:
+        super().__init__(lambda: one.connection, dialect=dialect)
         self._one = one
         self._patience = patience
         self._out = 0
@@ -59,7 +61,7 @@ class SandboxPool(NullPool):
 
     def _take_turn(self, patience: float) -> Turn:
         around = self._one.turns.innermost()
-        turn = around.at_once() or cast("Turn | None", await_only(around.in_line(patience)))
+        turn = around.at_once() or await_only(around.in_line(patience))
         if turn is None:
             raise PoolTimeout(
                 f"No turn in the sandbox within {patience:g} s: its sessions share one connection, "
