@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, ExceptionContext, event
-from sqlalchemy.engine.interfaces import ExecutionContext
+from sqlalchemy.engine.interfaces import Dialect, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import Preset
-from fastapi_asyncdb.errors import TransactionAborted
+from fastapi_asyncdb.errors import AsyncDBError, TransactionAborted
 
 _CULPRIT = "fastapi_asyncdb.aborted_by"
 
@@ -27,18 +27,27 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
         # Without a statement it was the COMMIT or ROLLBACK itself that failed: nothing was swallowed.
         if connection is None or context.statement is None or not _in_transaction(connection):
             return
+        if isinstance(context.original_exception, AsyncDBError):
+            return  # refused by the library: the database has not seen it
         raw = connection.connection.dbapi_connection
         if raw is not None and preset.drops_transaction(raw, context.original_exception):
             connection.info.setdefault(_CULPRIT, context.original_exception)
 
-    def refuse(cursor: object, statement: str, *rest: ExecutionContext) -> None:
-        refuse_aborted(rest[-1].root_connection)
+    event.listen(engine.sync_engine, "handle_error", remember)
+    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine.sync_engine, execution, _refuse)
+    _watch_rollbacks(engine.sync_engine.dialect)
 
-    dialect = engine.sync_engine.dialect
-    rollback, rollback_to_savepoint = dialect.do_rollback, dialect.do_rollback_to_savepoint
 
+def _refuse(cursor: object, statement: str, *rest: ExecutionContext) -> None:
+    refuse_aborted(rest[-1].root_connection)
+
+
+def _watch_rollbacks(dialect: Dialect) -> None:
     # In the dialect's own methods, since one listener for an engine's events makes SQLAlchemy look
     # for listeners at each step of each statement.
+    rollback, rollback_to_savepoint = dialect.do_rollback, dialect.do_rollback_to_savepoint
+
     def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
         forget_abort(dbapi_connection)
         rollback(dbapi_connection)
@@ -50,9 +59,6 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
 
     dialect.do_rollback = do_rollback  # type: ignore[method-assign]
     dialect.do_rollback_to_savepoint = do_rollback_to_savepoint  # type: ignore[method-assign]
-    event.listen(engine.sync_engine, "handle_error", remember)
-    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine.sync_engine, execution, refuse)
 
 
 def forget_abort(connection: Connection | PoolProxiedConnection) -> None:

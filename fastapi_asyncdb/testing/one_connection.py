@@ -22,7 +22,6 @@ _ENDS = re.compile(
 )
 _LIMIT = 5.0
 """Seconds to wait for a statement that was cut off, before the sandbox is given up."""
-_ENDED = "it has ended"
 
 
 class OneConnection:
@@ -49,9 +48,18 @@ class OneConnection:
         finally:
             cursor.close()
 
-    def end(self) -> None:
-        """Let nobody use it any more: what ran on it now would be committed for good."""
-        self._lost = self._lost or _ENDED
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be done on it any more."""
+        return self._lost is not None
+
+    def lose(self, reason: str) -> None:
+        """Let nobody use it any more: what ran on it now would be committed for good.
+
+        Args:
+            reason: The first one is told.
+        """
+        self._lost = self._lost or reason
 
     def refuse_lost(self) -> None:
         """Refuse to go on outside of the transaction.
@@ -62,7 +70,7 @@ class OneConnection:
         driver: Any = getattr(self.connection, "driver_connection", None)
         # SQLite ends a transaction by itself when the disk is full, for example.
         if self._lost is None and getattr(driver, "in_transaction", None) is False:
-            self._lost = "the database has rolled back the whole of it"
+            self.lose("the database has rolled back the whole of it")
         if self._lost is not None:
             raise SandboxError(
                 f"This sandbox cannot be used any more: {self._lost}. Await background work before "
@@ -86,9 +94,9 @@ class OneConnection:
     def undo(self, savepoint: Savepoint) -> None:
         """Roll back to where a statement was cut off, although the caller is being cancelled."""
         if not in_greenlet():
-            self._lost = "a session was left to the garbage collector in its transaction"
+            self.lose("a session was left to the garbage collector in its transaction")
             return
         try:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
         except Exception as error:
-            self._lost = f"a statement was cut off, and the connection with it ({error!r})"
+            self.lose(f"its connection was lost ({type(error).__name__})")

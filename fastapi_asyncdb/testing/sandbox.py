@@ -52,14 +52,22 @@ async def sandbox(
         await _begin(root)
         raw = (await root.get_raw_connection()).dbapi_connection
         one = OneConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
+        engines, own = _engines(database._engines(), one, turn_timeout)
+        session = database._make_on(own)
         try:
-            engines, own = _engines(database._engines(), one, turn_timeout)
             with database._replaced(engines):
-                async with database._make_on(own) as session:
-                    yield session
+                yield session
         finally:
-            one.end()
-            await finish(root.rollback())
+            await finish(_end(root, one, session))
+
+
+async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> None:
+    broken = one.lost
+    one.lose("it has ended")
+    await session.close()
+    if broken:
+        await root.invalidate()
+    await root.rollback()
 
 
 async def _begin(root: AsyncConnection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
@@ -25,49 +26,57 @@ def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]
         check: Checks what COMMIT would check; raises what it would raise.
         local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
     """
+    ends = _Ends(one, check, local)
     dialect = _plain(one)
+    _put(dialect, do_begin=ends.do_begin, do_commit=ends.do_commit, do_rollback=ends.do_rollback)
+    _execute_through(dialect, ends.around)
+    return dialect
 
-    def do_begin(dbapi_connection: PoolProxiedConnection) -> None:
-        dbapi_connection.info[SAVEPOINT] = one.savepoints.begin()
-        for name, value in local.items():
-            one.run(f"SET LOCAL {name} = {value:d}")
 
-    def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
+@dataclass(frozen=True)
+class _Ends:
+    """The ends of a transaction that is a savepoint, and what happens between them."""
+
+    one: OneConnection
+    check: Callable[[], None]
+    local: dict[str, int]
+
+    def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
+        dbapi_connection.info[SAVEPOINT] = self.one.savepoints.begin()
+        for name, value in self.local.items():
+            self.one.run(f"SET LOCAL {name} = {value:d}")
+
+    def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:
-            check()
+            self.check()
         except BaseException:
-            one.undo(savepoint)  # as the database does when COMMIT fails
+            self.one.undo(savepoint)  # as the database does when COMMIT fails
             raise
-        for name in local:
-            one.run(f"SET LOCAL {name} TO DEFAULT")
-        one.savepoints.commit(savepoint)
+        for name in self.local:
+            self.one.run(f"SET LOCAL {name} TO DEFAULT")
+        self.one.savepoints.commit(savepoint)
 
-    def do_rollback(dbapi_connection: PoolProxiedConnection) -> None:
+    def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         forget_abort(dbapi_connection)
         savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
-        if savepoint is not None:
-            one.savepoints.rollback(savepoint)
+        if savepoint is not None and not self.one.lost:
+            self.one.savepoints.rollback(savepoint)
 
-    def around(execute: Execute) -> Execute:
+    def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            one.refuse_lost()
-            one.refuse_end(statement)
+            self.one.refuse_lost()
+            self.one.refuse_end(statement)
             savepoint = rest[-1].root_connection.info.get(SAVEPOINT)
             if savepoint is not None and not only_reads(statement):
-                one.savepoints.note_write(savepoint)
+                self.one.savepoints.note_write(savepoint)
             execute(cursor, statement, *rest)
 
         return run
 
-    _put(dialect, do_begin=do_begin, do_commit=do_commit, do_rollback=do_rollback)
-    _execute_through(dialect, around)
-    return dialect
-
 
 def reading(one: OneConnection) -> Dialect:
     """Return a dialect for autocommit reads: one that fails takes nothing along but itself."""
-    dialect = _plain(one)
 
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
@@ -81,6 +90,7 @@ def reading(one: OneConnection) -> Dialect:
 
         return run
 
+    dialect = _plain(one)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
     _execute_through(dialect, around)
     return dialect

@@ -81,3 +81,5 @@ class SandboxPool(NullPool):
         savepoint: Savepoint | None = record.info.pop(SAVEPOINT, None)
         if savepoint is not None:
             self._one.undo(savepoint)
+        elif isinstance(error, Exception):  # a cancelled read has been undone already
+            self._one.lose(f"its connection was lost ({type(error).__name__})")

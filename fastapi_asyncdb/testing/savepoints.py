@@ -19,6 +19,8 @@ class Savepoint:
     wrote: int = 0
     """The number of its last statement that wrote."""
     committed: bool = False
+    holds_others: bool = False
+    """Whether another transaction, begun inside of it, has written and committed."""
 
 
 class Savepoints:
@@ -63,13 +65,16 @@ class Savepoints:
                 "independent. End one before the other begins, or test this with isolated_database."
             )
         savepoint.committed = True
+        if savepoint.wrote:
+            for around in self._open[: self._open.index(savepoint)]:
+                around.holds_others = True
         self._release()
 
     def rollback(self, savepoint: Savepoint) -> None:
         """Undo what was done since it began.
 
         Raises:
-            SandboxError: that includes what an earlier session wrote meanwhile.
+            SandboxError: that includes what another session wrote meanwhile.
         """
         if savepoint not in self._open:
             return
@@ -78,7 +83,7 @@ class Savepoints:
         self._run(f"RELEASE SAVEPOINT {savepoint.name}")
         del self._open[position:]
         self._release()
-        if any(other.wrote > savepoint.began for other in self._open):
+        if savepoint.holds_others or any(o.wrote > savepoint.began for o in self._open):
             raise SandboxError(
                 "A rollback took along what another session wrote: the two overlapped in time, and "
                 "share the sandbox's one connection. In production they would be independent. End "

@@ -1,78 +1,484 @@
 """In a sandbox everything happens as in production, and nothing stays."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI
-from sqlalchemy import select
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
+from fastapi.responses import StreamingResponse
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.exc import IntegrityError
 
-from fastapi_asyncdb import Database, DatabaseSettings, on_commit
+from fastapi_asyncdb import Database, DatabaseSettings, create_lifespan, on_commit, on_rollback
+from fastapi_asyncdb.errors import (
+    DatabaseNotStarted,
+    PoolTimeout,
+    ReadOnlySession,
+    SandboxError,
+    TransactionAborted,
+)
 from fastapi_asyncdb.testing import sandbox
-from tests.contract.support import Base, Note, Reply, client, stored
+from tests.contract.support import Base, Counter, Note, Reply, client, running, stored
+from tests.faults.support import slow_query
 
 
-@pytest.fixture
-async def database(database_url: str):
-    database = Database(DatabaseSettings(url=database_url))
-    await database.start(create_tables=Base.metadata)
+async def add(database: Database, note: str) -> None:
+    """Store a note, as a job does."""
     async with database.session() as session:
-        session.add(Note(text="before"))
-    yield database
-    assert await stored(database) == ["before"]
-    await database.stop()
+        session.add(Note(text=note))
 
 
-async def test_nothing_stays(database: Database):
-    async with sandbox(database) as session:
-        session.add(Note(text="own"))
-        await session.commit()
-        async with database.session() as other:
-            other.add(Note(text="other"))
-        assert await stored(database) == ["before", "own", "other"]
-        with pytest.raises(ZeroDivisionError):
-            async with database.session() as other:
-                other.add(Note(text="failed"))
-                await other.flush()
-                1 / 0
-        assert await stored(database) == ["before", "own", "other"]
-        done = []
-        async with database.session() as other:
-            on_commit(other, done.append, "hook")
-            other.add(Note(text="third"))
-            await other.commit()
-            assert done == ["hook"]
-            other.add(Note(text="fourth"))
-            await other.rollback()
-        assert await stored(database) == ["before", "own", "other", "third"]
-        with pytest.raises(IntegrityError):
-            async with database.session() as other:
-                other.add(Reply(note_id=99))
-        assert await stored(database) == ["before", "own", "other", "third"]
+# --- The classical mistakes -----------------------------------------------------------------------
 
 
-async def test_concurrent(database: Database):
+async def test_application_commits_twice(database: Database):
+    """The application's commit ends its own transaction, and not the test's."""
     app = FastAPI()
 
-    @app.post("/{name}")
-    async def write(
-        name: str,
-        db: Annotated[AsyncSession, Depends(database.get_db)],
-        r: Annotated[AsyncSession, Depends(database.get_read_db)],
-    ):
-        db.add(Note(text=name))
-        await db.flush()
-        await asyncio.sleep(0.01)
-        await r.scalars(select(Note))
-        async with database.session() as s:
-            s.add(Note(text=name + "x"))
-        if name == "3":
-            1 / 0
+    @app.post("/")
+    async def commit_twice(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        db.add(Note(text="first"))
+        await db.commit()
+        db.add(Note(text="second"))
+        await db.commit()
+        db.add(Note(text="third"))
 
     async with sandbox(database), client(app) as http:
-        r = await asyncio.gather(*(http.post(f"/{n}") for n in range(6)))
-        print([x.status_code for x in r])
-        print(await stored(database))
-        assert len(await stored(database)) == 11
+        assert (await http.post("/")).status_code == 200
+        assert (await http.post("/")).status_code == 200
+        assert await stored(database) == ["before"] + 2 * ["first", "second", "third"]
+
+
+async def test_application_rolls_back(database: Database):
+    """A rollback undoes its own work: what was committed before stays in the test's sight."""
+    app = FastAPI()
+
+    @app.post("/{status}")
+    async def fail(status: int, db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        db.add(Note(text="kept"))
+        await db.commit()
+        db.add(Note(text="undone"))
+        await db.flush()
+        if status == 500:
+            raise RuntimeError("after a flush")
+        if status == 409:
+            raise HTTPException(409)
+        await db.rollback()
+
+    async with sandbox(database) as session, client(app) as http:
+        session.add(Note(text="test's own"))
+        await session.commit()
+        for status in (500, 409, 200):
+            assert (await http.post(f"/{status}")).status_code == status
+        assert await stored(database) == ["before", "test's own"] + 3 * ["kept"]
+
+
+async def test_application_opens_sessions_of_its_own(database: Database):
+    """Jobs, retried work and the engine itself take part."""
+    async with sandbox(database):
+        await add(database, "job")
+
+        async def work(session: AsyncSession, note: str) -> None:
+            session.add(Note(text=note))
+
+        await database.run_in_transaction(work, "retried")
+        async with database.engine.begin() as connection:
+            await connection.execute(insert(Note).values(text="engine"))
+        with pytest.raises(RuntimeError):
+            async with database.session() as session:
+                session.add(Note(text="undone"))
+                await session.flush()
+                raise RuntimeError
+        assert await stored(database) == ["before", "job", "retried", "engine"]
+
+
+async def test_background_task(database: Database):
+    """A background task sees the handler's commit, and its failure undoes only its own work."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def handler(
+        db: Annotated[AsyncSession, Depends(database.get_db)], tasks: BackgroundTasks
+    ) -> None:
+        db.add(Note(text="handler"))
+        tasks.add_task(task, db)
+
+    async def task(db: AsyncSession) -> None:
+        await add(database, "job")
+        assert len((await db.scalars(select(Note))).all()) == 3
+        db.add(Note(text="undone"))
+        await db.flush()
+        raise RuntimeError("in the background")
+
+    async with sandbox(database), client(app) as http:
+        await http.post("/")
+        assert await stored(database) == ["before", "handler", "job"]
+
+
+async def test_stream(database: Database):
+    """A stream goes on in a transaction of its own."""
+    app = FastAPI()
+
+    @app.post("/{end}")
+    async def handler(
+        end: str, db: Annotated[AsyncSession, Depends(database.get_db)]
+    ) -> StreamingResponse:
+        db.add(Note(text="handler"))
+
+        async def lines() -> AsyncIterator[str]:
+            yield "first\n"
+            db.add(Note(text=f"stream that {end}"))
+            await db.flush()
+            if end == "fails":
+                raise RuntimeError("in the stream")
+            yield "last\n"
+
+        return StreamingResponse(lines())
+
+    async with sandbox(database), client(app) as http:
+        assert (await http.post("/ends")).text == "first\nlast\n"
+        assert (await http.post("/fails")).text == "first\n"
+        assert await stored(database) == ["before", "handler", "stream that ends", "handler"]
+
+
+# --- As in production -----------------------------------------------------------------------------
+
+
+async def test_hooks_run_at_the_applications_commit(database: Database):
+    """Hooks follow what the application's transaction did, not what becomes of the sandbox."""
+    called: list[str] = []
+    async with sandbox(database), database.session() as session:
+        on_commit(session, called.append, "committed")
+        session.add(Note(text="note"))
+        await session.commit()
+        assert called == ["committed"]
+        on_rollback(session, called.append, "rolled back")
+        session.add(Note(text="undone"))
+        await session.rollback()
+    assert called == ["committed", "rolled back"]
+
+
+@pytest.mark.parametrize("order", ["valid first", "invalid first"])
+async def test_deferred_constraint_fails_at_the_applications_commit(database: Database, order: str):
+    """A reply to nothing may be written, and not committed; afterwards both may be done again."""
+
+    async def reply(note_id: int) -> None:
+        async with database.session() as session:
+            session.add(Reply(note_id=note_id))
+            await session.flush()
+
+    async def both() -> None:
+        async with database.session() as session:
+            await session.execute(insert(Reply).values(note_id=50))
+            session.add(Note(id=50, text="written second"))
+
+    async with sandbox(database):
+        if order == "valid first":
+            await both()
+        with pytest.raises(IntegrityError):
+            await reply(note_id=99)
+        assert await stored(database) == ["before"] + ["written second"] * (order == "valid first")
+        if order == "invalid first":
+            await both()
+            await reply(note_id=50)
+
+
+async def test_swallowed_failure_is_refused(database: Database):
+    """A transaction that a failed statement has ended cannot be committed here either."""
+    async with sandbox(database):
+        try:
+            async with database.session() as session:
+                session.add(Note(text="lost"))
+                await session.flush()
+                with suppress(DBAPIError):
+                    await session.execute(text("SELECT * FROM nowhere"))
+        except TransactionAborted:
+            assert database.engine.dialect.name == "postgresql"
+            assert await stored(database) == ["before"]
+        else:
+            assert await stored(database) == ["before", "lost"]
+
+
+async def test_readers_refuse_to_write_and_fail_alone(database: Database):
+    """A read that fails takes nothing along: neither the reader's next nor the writer's work."""
+    async with sandbox(database):
+        async with database.session() as writer, database.read_session() as reader:
+            writer.add(Note(text="written"))
+            await writer.flush()
+            with pytest.raises(ReadOnlySession):
+                await reader.execute(text("DELETE FROM note"))
+            with pytest.raises(DBAPIError):
+                await reader.execute(text("SELECT * FROM nowhere"))
+            assert len((await reader.scalars(select(Note))).all()) == 2
+        with pytest.raises(ReadOnlySession):
+            async with database.session(isolation_level="SERIALIZABLE", read_only=True) as snapshot:
+                await snapshot.scalars(select(Note))
+                snapshot.add(Note(text="refused"))
+        assert await stored(database) == ["before", "written"]
+
+
+async def test_options_end_with_their_transaction(postgres_url: str):
+    """A timeout holds in its transaction, and in no other of the sandbox."""
+    async with Database(DatabaseSettings(url=postgres_url, statement_timeout=33)) as database:
+        show = text("SELECT current_setting('statement_timeout')")
+        async with sandbox(database):
+            for commit in (True, False):
+                async with database.session(
+                    statement_timeout=5, isolation_level="SERIALIZABLE"
+                ) as s:
+                    assert await s.scalar(show) == "5s"
+                    if not commit:
+                        await s.rollback()
+                async with database.session() as session:
+                    assert await session.scalar(show) == "33s"
+
+
+async def test_savepoints_of_the_application(database: Database):
+    """begin_nested() works inside of what is a savepoint already."""
+    async with sandbox(database):
+        async with database.session() as session:
+            session.add(Note(text="kept"))
+            with pytest.raises(RuntimeError):
+                async with session.begin_nested():
+                    session.add(Note(text="undone"))
+                    await session.flush()
+                    raise RuntimeError
+        assert await stored(database) == ["before", "kept"]
+
+
+async def test_lifespan_runs_inside(kit_url: str):
+    """The application may start and stop inside; tables that it creates are gone afterwards."""
+    database = Database(DatabaseSettings(url=kit_url), metadata=Base.metadata)
+    app = FastAPI(lifespan=create_lifespan(databases=[database], auto_create_tables=True))
+
+    @app.post("/")
+    async def write(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        db.add(Note(text="note"))
+
+    async with database:
+        async with sandbox(database):
+            async with running(app) as http:
+                assert (await http.post("/")).status_code == 200
+            assert await stored(database) == ["note"]
+        with pytest.raises(DBAPIError):
+            await stored(database)
+
+
+async def test_handle_that_is_not_started_is_started(kit_url: str):
+    """A sandbox needs no ceremony around it, and leaves the handle as it was."""
+    database = Database(DatabaseSettings(url=kit_url))
+    async with sandbox(database) as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+    with pytest.raises(DatabaseNotStarted):
+        _ = database.engine
+
+
+async def test_sandbox_in_a_sandbox(database: Database):
+    """What an inner one did is undone at its end, for the outer one to see."""
+    async with sandbox(database):
+        await add(database, "outer")
+        async with sandbox(database):
+            await add(database, "inner")
+            assert await stored(database) == ["before", "outer", "inner"]
+        assert await stored(database) == ["before", "outer"]
+
+
+# --- One connection -------------------------------------------------------------------------------
+
+
+async def test_concurrent_requests_take_turns(database: Database):
+    """Twenty read-modify-writes at once give twenty, failures among them undo only themselves."""
+    app = FastAPI()
+
+    @app.post("/{number}")
+    async def increment(
+        number: int,
+        db: Annotated[AsyncSession, Depends(database.get_db)],
+        reader: Annotated[AsyncSession, Depends(database.get_read_db)],
+    ) -> None:
+        counter = await db.get_one(Counter, 1)
+        value = counter.value
+        await asyncio.sleep(0.001)
+        await reader.scalars(select(Note))
+        counter.value = value + 1
+        if number % 4 == 0:
+            await db.flush()
+            raise HTTPException(409)
+        async with database.session() as inside:
+            inside.add(Note(text=str(number)))
+
+    async with sandbox(database) as session, client(app) as http:
+        answers = await asyncio.gather(*(http.post(f"/{number}") for number in range(20)))
+        assert [answer.status_code for answer in answers].count(409) == 5
+        assert (await session.get_one(Counter, 1)).value == 16
+
+
+async def test_session_inside_of_a_request_shares_its_turn(database: Database):
+    """What a handler opens while its own transaction is open does not wait for itself."""
+    async with sandbox(database, turn_timeout=5):
+        async with database.session() as outer:
+            outer.add(Note(text="outer"))
+            await outer.flush()
+            await asyncio.gather(add(database, "a"), add(database, "b"))
+        assert sorted(await stored(database)) == ["a", "b", "before", "outer"]
+
+
+async def test_two_tasks_that_wait_for_each_other_are_told(database: Database):
+    """A deadlock that only the sandbox has ends with an error that says so."""
+    async with sandbox(database, turn_timeout=0.1):
+        other_may_go, other_done = asyncio.Event(), asyncio.Event()
+
+        async def other() -> None:
+            await other_may_go.wait()
+            try:
+                await add(database, "other")
+            finally:
+                other_done.set()
+
+        waiting = asyncio.create_task(other())
+        async with database.session() as session:
+            session.add(Note(text="own"))
+            await session.flush()
+            other_may_go.set()
+            await other_done.wait()
+        with pytest.raises(PoolTimeout, match=r"No turn in the sandbox within 0\.1 s"):
+            await waiting
+        assert await stored(database) == ["before", "own"]
+
+
+async def test_earlier_session_may_end_first(database: Database):
+    """Two that overlap, in whatever order they end, are both there."""
+    async with sandbox(database):
+        first, second = database.session(), database.session()
+        session = await first.__aenter__()
+        session.add(Note(text="first"))
+        await session.flush()
+        session = await second.__aenter__()
+        session.add(Note(text="second"))
+        await session.flush()
+        await first.__aexit__(None, None, None)
+        await second.__aexit__(None, None, None)
+        assert await stored(database) == ["before", "first", "second"]
+
+
+async def test_overlap_that_cannot_be_as_in_production_is_an_error(database: Database):
+    """A rollback that took along another session's work does not go unnoticed, on either side."""
+    async with sandbox(database):
+        with pytest.raises(SandboxError, match="took along what another session wrote"):
+            async with database.session() as outer:
+                outer.add(Note(text="outer"))
+                await outer.flush()
+                async with database.session() as inner:
+                    inner.add(Note(text="inner"))
+                    await inner.flush()
+                    outer.add(Note(text="lost"))
+                    await outer.flush()
+                    await inner.rollback()
+        with pytest.raises(SandboxError, match="What this session did is gone"):
+            async with database.session() as outer:
+                outer.add(Note(text="outer"))
+                await outer.flush()
+                async with database.session() as inner:
+                    inner.add(Note(text="inner"))
+                    await inner.flush()
+                    await outer.rollback()
+        with pytest.raises(SandboxError, match="took along what another session wrote"):
+            async with database.session() as outer:
+                outer.add(Note(text="outer"))
+                await outer.flush()
+                await add(database, "would be stored in production")
+                await outer.rollback()
+        assert await stored(database) == ["before"]
+
+
+async def test_session_of_the_test_waits_for_nobody(database: Database):
+    """It may have an open transaction while the application works, even in other tasks."""
+    async with sandbox(database, turn_timeout=0.1) as session:
+        session.add(Note(text="flushed"))
+        await session.flush()
+        await asyncio.gather(add(database, "a"), add(database, "b"))
+        assert sorted(await stored(database)) == ["a", "b", "before", "flushed"]
+
+
+# --- What goes wrong ------------------------------------------------------------------------------
+
+
+async def test_cancelled_query_takes_along_its_own_transaction_only(database: Database):
+    """A request that is cut off in the middle of a query leaves a sandbox that works."""
+    if database.engine.dialect.name == "sqlite":
+        query = slow_query(database).replace("1000000000", "3000000")  # nobody can interrupt it
+    else:
+        query = slow_query(database)
+
+    async def work() -> None:
+        async with database.session() as session:
+            session.add(Note(text="cut off"))
+            await session.flush()
+            await session.execute(text(query))
+
+    async with sandbox(database):
+        await add(database, "kept")
+        for timeout in (0.05, 0.01):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await work()
+        await add(database, "afterwards")
+        assert await stored(database) == ["before", "kept", "afterwards"]
+
+
+async def test_session_that_outlives_the_sandbox_can_do_nothing(database: Database):
+    """Work that the test forgot to await is refused, for it would be stored for good."""
+    async with sandbox(database):
+        left = database.session()
+        session = await left.__aenter__()
+        session.add(Note(text="left"))
+        await session.flush()
+    with pytest.raises(SandboxError, match="it has ended"):
+        await session.execute(text("DELETE FROM note"))
+    with pytest.raises(SandboxError, match="it has ended"):
+        await left.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("statement", ["COMMIT", " rollback", "BEGIN", "END TRANSACTION"])
+async def test_sql_that_would_end_it_is_refused(database: Database, statement: str):
+    """Raw transaction control is told from the session's."""
+    async with sandbox(database), database.session() as session:
+        with pytest.raises(SandboxError, match="would end the transaction"):
+            await session.execute(text(statement))
+        await session.execute(text("SAVEPOINT own"))
+        await session.execute(text("ROLLBACK TO SAVEPOINT own"))
+
+
+async def test_error_in_the_test_itself_leaves_nothing(database: Database):
+    """A test that fails is rolled back like one that passes, and its error is the one raised."""
+    with pytest.raises(ZeroDivisionError):
+        async with sandbox(database) as session:
+            session.add(Note(text="own"))
+            await session.flush()
+            await add(database, "job")
+            _ = 1 / 0
+
+
+async def test_connection_that_the_server_ends(postgres_url: str):
+    """A lost connection is one clear error, and nothing is written on a new one."""
+    database = Database(DatabaseSettings(url=postgres_url))
+    await database.start(create_tables=Base.metadata)
+    async with Database(DatabaseSettings(url=postgres_url)) as other:
+        async with sandbox(database):
+            await add(database, "lost")
+            async with other.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as c:
+                await c.execute(
+                    text(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                    )
+                )
+            with pytest.raises((DBAPIError, SandboxError)):
+                await add(database, "first")
+            with pytest.raises((DBAPIError, SandboxError)):
+                await add(database, "second")
+        assert await stored(database) == []
+    await database.stop()

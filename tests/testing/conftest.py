@@ -1,0 +1,47 @@
+"""A handle with tables and a row, which is as before after each test."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from tests.contract.support import Base, Counter, Note, checked_out
+
+
+@pytest.fixture(params=["sqlite", "sqlite in memory", "asyncpg", "psycopg"])
+def kit_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, once for each way to reach one."""
+    if request.param == "sqlite in memory":
+        return "sqlite://"
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    url: str = request.getfixturevalue("postgres_url")
+    return url.replace("postgresql://", f"postgresql+{request.param}://")
+
+
+@pytest.fixture
+async def database(kit_url: str) -> AsyncIterator[Database]:
+    """A started handle whose database is as before when the test is over."""
+    database = Database(DatabaseSettings(url=kit_url))
+    await database.start(create_tables=Base.metadata)
+    async with database.session() as session:
+        session.add_all([Note(text="before"), Counter(id=1, value=1)])
+    before = await contents(database)
+    yield database
+    assert await contents(database) == before
+    assert checked_out(database) == 0
+    # What is unchanged can also be changed: nothing holds a lock.
+    async with database.session() as session:
+        session.add(Note(text="after"))
+    await database.stop()
+
+
+async def contents(database: Database) -> dict[str, list[Any]]:
+    """Return every row of every table."""
+    async with database.read_session() as session:
+        return {
+            table.name: [tuple(row) for row in await session.execute(select(table))]
+            for table in Base.metadata.sorted_tables
+        }
