@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Capture = Callable[[Callable[..., object], tuple[Any, ...], dict[str, Any]], bool]
+
+captures: list[Capture] = []
+"""For tests: shown each ``on_commit`` hook that is due, which runs only if all of them return true."""
+
 ENDINGS = ("close", "commit", "invalidate", "reset", "rollback", "run_sync")
 """The coroutines of ``AsyncSession`` that may end the outermost transaction."""
 
@@ -297,7 +302,15 @@ async def _run_due(session: HookedSession) -> None:
     """
     if session.hooks.due:
         due, session.hooks.due = session.hooks.due, []
+        if captures:
+            due = [hook for hook in due if not hook.after_commit or _is_let(hook)]
         await finish(_run(session, due), patience=lambda: session.patience)
+
+
+def _is_let(hook: _Hook) -> bool:
+    # First all, then the verdict: each of them is to see it.
+    verdicts = [capture(hook.fn, hook.args, hook.kwargs) for capture in captures]
+    return all(verdicts)
 
 
 async def _run(session: HookedSession, due: list[_Hook]) -> None:
