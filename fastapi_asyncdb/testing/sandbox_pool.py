@@ -48,13 +48,7 @@ class SandboxPool(NullPool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         turn = None if self._patience is None else self._take_turn(self._patience)
-        try:
-            self._one.refuse_lost()
-            record = super()._do_get()
-        except BaseException:
-            if turn is not None:
-                turn.end()
-            raise
+        record = super()._do_get()
         record.info[_TURN] = turn
         self._out += 1
         return record

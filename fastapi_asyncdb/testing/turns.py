@@ -6,8 +6,9 @@ from contextvars import ContextVar
 
 from fastapi_asyncdb.gate import Gate
 
-# Tasks inherit it: what a handler starts while it holds the connection is inside of its turn.
-_inside: ContextVar[Turn | None] = ContextVar("fastapi_asyncdb.turn", default=None)
+# The innermost turns of the running code, one for each sandbox. Tasks inherit them: what a handler
+# starts while it holds the connection is inside of its turn.
+_inside: ContextVar[tuple[Turn, ...]] = ContextVar("fastapi_asyncdb.turns", default=())
 
 
 class Turn:
@@ -19,6 +20,7 @@ class Turn:
 
     def __init__(self, around: Turn | None = None) -> None:
         self.around = around
+        self.root: Turn = self if around is None else around.root
         self._gate = Gate(1)
         self._parts = 1
         """Itself, and the turns taken inside of it."""
@@ -32,33 +34,27 @@ class Turn:
         """Wait for a turn inside of this one; ``None`` when so many seconds were not enough."""
         return self._take() if await self._gate.enter(patience) else None
 
+    def end(self) -> None:
+        """Give it back; who waits is next when the turns inside of it have ended as well."""
+        self._over = True
+        self._leave_part()
+
+    def innermost(self) -> Turn:
+        """Return the turn of this sandbox that the running code is inside of, or this one."""
+        turn = next((turn for turn in _inside.get() if turn.root is self.root), None)
+        while turn is not None and turn._over:
+            turn = turn.around
+        return turn or self
+
     def _take(self) -> Turn:
         self._parts += 1
         turn = Turn(self)
-        _inside.set(turn)
+        others = (other for other in _inside.get() if other.root is not self.root)
+        _inside.set((turn, *(other for other in others if not other._over)))
         return turn
-
-    def end(self) -> None:
-        """Give it back; who waits is next when the turns inside of it have ended as well."""
-        if not self._over:
-            self._over = True
-            self._leave_part()
 
     def _leave_part(self) -> None:
         self._parts -= 1
         if self._parts == 0 and self.around is not None:
             self.around._gate.leave()
             self.around._leave_part()
-
-    def innermost(self) -> Turn:
-        """Return the turn inside of this one that the running code is in, or this one."""
-        turn = _inside.get()
-        while turn is not None and (turn._over or not turn._is_within(self)):
-            turn = turn.around
-        return turn or self
-
-    def _is_within(self, other: Turn) -> bool:
-        turn: Turn | None = self
-        while turn is not None and turn is not other:
-            turn = turn.around
-        return turn is other

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -14,15 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, create_lifespan, on_commit, on_rollback
 from fastapi_asyncdb.errors import (
+    ConfigurationError,
     DatabaseNotStarted,
     PoolTimeout,
     ReadOnlySession,
     SandboxError,
     TransactionAborted,
 )
-from fastapi_asyncdb.testing import sandbox
+from fastapi_asyncdb.testing import count_queries, sandbox
 from tests.contract.support import Base, Counter, Note, Reply, client, running, stored
-from tests.faults.support import slow_query
+from tests.faults.support import Cancellable, pause, slow_query
 
 
 async def add(database: Database, note: str) -> None:
@@ -87,6 +89,11 @@ async def test_application_opens_sessions_of_its_own(database: Database):
         await database.run_in_transaction(work, "retried")
         async with database.engine.begin() as connection:
             await connection.execute(insert(Note).values(text="engine"))
+        async with database.engine.connect() as connection:
+            with pytest.raises(DBAPIError):
+                await connection.execute(text("SELECT * FROM nowhere"))
+            await connection.rollback()
+            await connection.execute(insert(Note).values(text="without a commit"))
         with pytest.raises(RuntimeError):
             async with database.session() as session:
                 session.add(Note(text="undone"))
@@ -403,6 +410,54 @@ async def test_session_of_the_test_waits_for_nobody(database: Database):
         assert sorted(await stored(database)) == ["a", "b", "before", "flushed"]
 
 
+async def test_turn_that_is_over_is_nobodys(database: Database):
+    """Whoever has ended its transaction waits again, behind those that have come meanwhile."""
+    order: list[str] = []
+    async with sandbox(database):
+        began, may_end = asyncio.Event(), asyncio.Event()
+
+        async def other() -> None:
+            async with database.session() as session:
+                session.add(Note(text="other"))
+                await session.flush()
+                began.set()
+                await may_end.wait()
+                order.append("other")
+
+        async with database.session() as session:
+            session.add(Note(text="own"))
+            await session.commit()
+            task = asyncio.create_task(other())
+            await began.wait()
+            asyncio.get_running_loop().call_later(0.05, may_end.set)
+            await session.scalars(select(Note))
+            order.append("own")
+        await task
+    assert order == ["other", "own"]
+
+
+async def test_two_databases(tmp_path: Path):
+    """Sandboxes of two handles know nothing of each other, however their sessions are nested."""
+    urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("users", "orders")]
+    users, orders = (Database(DatabaseSettings(url=url)) for url in urls)
+    for database in (users, orders):
+        await database.start(create_tables=Base.metadata)
+    async with sandbox(users, turn_timeout=0.5), sandbox(orders, turn_timeout=0.5):
+        async with users.session() as outer:
+            outer.add(Note(text="outer"))
+            await outer.flush()
+            async with orders.session() as order:
+                order.add(Note(text="order"))
+                await order.flush()
+                await add(users, "inner")
+                await add(orders, "inner")
+        assert await stored(users) == ["outer", "inner"]
+        assert await stored(orders) == ["order", "inner"]
+    for database in (users, orders):
+        assert await stored(database) == []
+        await database.stop()
+
+
 # --- What goes wrong ------------------------------------------------------------------------------
 
 
@@ -462,6 +517,74 @@ async def test_error_in_the_test_itself_leaves_nothing(database: Database):
             _ = 1 / 0
 
 
+async def test_failure_of_an_inner_session_whose_work_is_gone_is_the_one_raised(database: Database):
+    """Nothing is left to roll back for it, and its own error is not replaced."""
+    async with sandbox(database), database.session() as outer:
+        outer.add(Note(text="outer"))
+        await outer.flush()
+        with pytest.raises(ZeroDivisionError):
+            async with database.session() as inner:
+                inner.add(Note(text="inner"))
+                await inner.flush()
+                await outer.rollback()
+                _ = 1 / 0
+
+
+async def test_transaction_that_sqlite_ends_by_itself(sqlite_url: str):
+    """What comes after it would be stored for good, and is refused."""
+    async with Database(DatabaseSettings(url=sqlite_url)) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with sandbox(database):
+            with suppress(DBAPIError, SandboxError, TransactionAborted):
+                async with database.session() as session:
+                    await session.execute(insert(Note).values(id=1, text="first"))
+                    await session.execute(
+                        text("INSERT OR ROLLBACK INTO note (id, text) VALUES (1, 'second')")
+                    )
+            with pytest.raises(SandboxError, match="rolled back the whole of it"):
+                await add(database, "third")
+        assert await stored(database) == []
+
+
+async def test_options_that_the_database_has_not(sqlite_url: str):
+    """They are refused as in production."""
+    async with Database(DatabaseSettings(url=sqlite_url)) as database, sandbox(database):
+        with pytest.raises(ConfigurationError, match="SQLite has no statement_timeout"):
+            async with database.session(statement_timeout=1):
+                pass
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_test_that_is_cancelled_at_its_end(database: Database, how: str):
+    """The rollback is finished, and the connection goes back alive."""
+    engine = database.engine
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with sandbox(database):
+            await add(database, "undone")
+            inside.set()
+
+    under_way = pause(database, "rollback")
+    request = Cancellable(work, how)
+    request.start()
+    await asyncio.wait_for(under_way.wait(), 5)
+    await request.cancel()
+    assert database.engine is engine
+    assert await stored(database) == ["before"]
+
+
+async def test_queries_are_counted_without_what_the_sandbox_adds(database: Database):
+    """A savepoint in the place of BEGIN is no query of the application's."""
+    async with sandbox(database):
+        with count_queries(database) as queries:
+            async with database.session() as session:
+                await session.scalars(select(Note))
+            await stored(database)
+    assert queries.count == 2
+
+
 async def test_connection_that_the_server_ends(postgres_url: str):
     """A lost connection is one clear error, and nothing is written on a new one."""
     database = Database(DatabaseSettings(url=postgres_url))
@@ -476,9 +599,10 @@ async def test_connection_that_the_server_ends(postgres_url: str):
                         "WHERE pid <> pg_backend_pid() AND datname = current_database()"
                     )
                 )
-            with pytest.raises((DBAPIError, SandboxError)):
+            with pytest.raises(DBAPIError):
                 await add(database, "first")
-            with pytest.raises((DBAPIError, SandboxError)):
-                await add(database, "second")
+            for _ in range(2):
+                with pytest.raises(SandboxError, match="its connection was lost"):
+                    await add(database, "second")
         assert await stored(database) == []
     await database.stop()
