@@ -1,8 +1,8 @@
 """What the promises are tested with: two tables, an application, a witness, an ASGI client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fastapi_asyncdb import Database
+from fastapi_asyncdb.testing import async_client
 
 
 class Base(DeclarativeBase):
@@ -46,17 +47,9 @@ def client(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
-@asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application's lifespan and hand out a client; requests see the lifespan's state."""
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope: Any, receive: Any, send: Any) -> None:
-            await app({**scope, "state": dict(state or {})}, receive, send)
-
-        transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            yield http
+def running(app: FastAPI) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    """Run the application's lifespan and hand out a client that sees its errors as responses."""
+    return async_client(app, raise_app_exceptions=False)
 
 
 async def stored(database: Database) -> list[str]:
