@@ -109,6 +109,9 @@ class ServerProcess:
         try:
             self._pg_ctl("-w", "-t", f"{timeout:g}", "-m", mode, "stop")
         except subprocess.SubprocessError as error:
+            # A smart stop that came before may have ended just now, and pg_ctl finds nothing to stop.
+            if not self._postmaster():
+                return
             raise TimeoutError(
                 f"{self!r} did not stop within {timeout:g} s, most likely because a client is still "
                 f"connected and the mode was {mode!r}. Close its connections, or use a harder mode: "

@@ -17,6 +17,7 @@ from fastapi_asyncdb.url import parse_url
         "postgresql+psycopg://u@host:5433/app?connect_timeout=3&application_name=a%26b",
         "postgresql://u%40x:p%2F%3A%23%25@[::1]:5432/app?sslmode=require&options=-c%20a%3Db",
         "postgresql://u:p@w@host/app",
+        "postgresql://u%2541:p%2541@host/app",
         "postgresql://a:1,b:2/app?target_session_attrs=read-write",
         "postgresql://u:p@/app?host=/var/run/postgresql&port=5433",
         "postgresql://%2Fvar%2Frun/app",

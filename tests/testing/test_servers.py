@@ -1,5 +1,6 @@
 """Private servers: they start, fail, are killed, are followed, and leave nothing behind."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -110,16 +111,19 @@ async def test_smart_stop_tells_that_a_client_is_there(server: PostgresServer):
 
 
 async def test_killed_server_recovers_what_was_committed(server: PostgresServer):
-    """No process is left, and the commit is."""
+    """No process is left, not even one too busy to see its postmaster die, and the commit is."""
     connection = await asyncpg.connect(server.url())
     await connection.execute("CREATE TABLE committed AS SELECT 1 AS x")
     backend = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()"))
     postmaster = backend.parent()
     assert postmaster is not None
     processes = [postmaster, *postmaster.children()]
+    busy = asyncio.create_task(connection.execute("DO $$ BEGIN LOOP END LOOP; END $$"))
+    await asyncio.sleep(0.2)
     server.kill()
     assert [p for p in processes if p.is_running() and p.status() != "zombie"] == []
-    connection.terminate()
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
+        await busy
     server.kill()
     server.start()
     assert await ask(server.url(), "SELECT x FROM committed") == 1
@@ -256,14 +260,19 @@ async def test_options_and_hba_are_obeyed():
         assert await ask(server.socket_url(user="locked"), "SELECT 1") == 1
 
 
-def test_folder_is_in_memory_unless_somebody_says_where(monkeypatch: pytest.MonkeyPatch):
+def test_folder_is_in_memory_unless_somebody_says_where(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+):
     """The argument says it, else TMPDIR, else there is memory, if it is roomy."""
     with (
         tempfile.TemporaryDirectory(prefix="t") as folder,
         postgres_server(folder=folder) as server,
     ):
         assert server.data.is_relative_to(folder)
-    monkeypatch.delenv("TMPDIR", raising=False)
+        assert not folder.startswith("/dev/shm")
+    with postgres_server() as server:
+        assert server.data.is_relative_to(folders)
+    monkeypatch.delenv("TMPDIR")
     memory = Path("/dev/shm")
     roomy = memory.exists() and shutil.disk_usage(memory).free >= 2 * 1024**3
     with postgres_server() as server:
