@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from fastapi_asyncdb.fair_pool import FairPool
-from tests.servers import PostgresServer
+from fastapi_asyncdb.testing import PostgresServer
 
 CLIENTS = 200
 CONNECTIONS = 5

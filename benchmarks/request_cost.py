@@ -24,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_asyncdb import Base, Database, DatabaseSettings
 from fastapi_asyncdb.pool import ping_after_idling
-from tests.servers import PostgresServer
+from fastapi_asyncdb.testing.servers import PostgresServer
 
 REQUESTS = 100
 

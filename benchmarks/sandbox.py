@@ -16,8 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, text
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.testing import sandbox
-from tests.servers import PostgresServer
+from fastapi_asyncdb.testing import PostgresServer, sandbox
 
 metadata = MetaData()
 TABLES = [

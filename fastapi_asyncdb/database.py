@@ -78,6 +78,7 @@ class BaseDatabase:
         self.settings = settings
         self.metadata = metadata
         self._on_begin = on_begin
+        self._override: DatabaseSettings | None = None
         self._defined: set[TransactionOptions] = set()
         self._plain_session_class = session_class
         self._session_class = guarded(session_class)
@@ -110,7 +111,7 @@ class BaseDatabase:
         """
         run = self._runs.setdefault(asyncio.get_running_loop(), _Run())
         async with run.lock:
-            wanted = settings or self.settings
+            wanted = self._override or settings or self.settings
             if run.engines is None or run.settings is None:
                 run.settings = wanted or DatabaseSettings.load()
             elif wanted is not None and wanted != run.settings:
@@ -132,6 +133,33 @@ class BaseDatabase:
                 raise
             run.engines = engines
             run.users += 1
+
+    @contextmanager
+    def override_settings(self, settings: DatabaseSettings) -> Iterator[None]:
+        """Let each start in the block use these settings, whatever it or the handle says: for tests.
+
+        An application may pass settings to its lifespan, which starts the handle like any other.
+
+        Args:
+            settings: For every start in the block.
+
+        Raises:
+            ConfigurationError: the handle runs already when the block begins, or still when it has
+                ended well.
+        """
+        self._refuse_running("Its settings can be overridden only before it starts: stop it first.")
+        before, self._override = self._override, settings
+        try:
+            yield
+        finally:
+            self._override = before
+        self._refuse_running("Its settings were overridden until here: stop it in the same block.")
+
+    def _refuse_running(self, advice: str) -> None:
+        if any(run.engines is not None for run in self._runs.values()):
+            raise ConfigurationError(
+                f"{self!r}, by a lifespan or a block that has not ended. {advice}"
+            )
 
     async def stop(self) -> None:
         """Close all connections, if this ends the last start on this event loop.

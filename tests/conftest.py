@@ -13,10 +13,14 @@ import asyncpg
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.servers import PostgresServer, free_port
+from fastapi_asyncdb.testing.server_process import free_port
+from fastapi_asyncdb.testing.servers import PostgresServer
 
 _cleanup = pytest.StashKey[ExitStack]()
 _server_url = pytest.StashKey[str]()
+
+# Whoever is called "locked" needs a password over TCP.
+_HBA = "host all locked 127.0.0.1/32 scram-sha-256"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     stack = config.stash[_cleanup] = ExitStack()
     given = os.environ.get("TEST_POSTGRES_URL")
-    config.stash[_server_url] = given or stack.enter_context(PostgresServer()).url()
+    config.stash[_server_url] = given or stack.enter_context(PostgresServer(hba=_HBA)).url()
 
 
 @pytest.hookimpl(optionalhook=True)

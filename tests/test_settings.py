@@ -26,8 +26,8 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
     InsecureConnectionError,
 )
+from fastapi_asyncdb.testing.server_process import free_port
 from tests.leaks import PASSWORD, leaks
-from tests.servers import free_port
 from tests.tcp_proxy import tcp_proxy
 from tests.tls_proxy import tls_proxy
 

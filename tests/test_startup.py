@@ -29,10 +29,10 @@ from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
-from tests import servers
+from fastapi_asyncdb.testing.server_process import free_port
+from fastapi_asyncdb.testing.servers import PostgresServer
 from tests.contract.support import eventually
 from tests.leaks import PASSWORD, leaks
-from tests.servers import PostgresServer, free_port
 from tests.tls_proxy import tls_proxy
 
 both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
@@ -196,10 +196,9 @@ async def test_wrong_password_fails_at_once(driver: str, locked: str, given: str
     assert "User or password is wrong: correct DATABASE_URL" in message
 
 
-async def test_full_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_server_is_waited_for() -> None:
     """At max_connections the message says which settings to lower; once one is free, start succeeds."""
-    monkeypatch.setitem(servers._OPTIONS, "max_connections", "4")
-    with PostgresServer() as server:
+    with PostgresServer(options={"max_connections": "4"}) as server:
         taken = [await asyncpg.connect(server.url()) for _ in range(4)]
         for driver in ("asyncpg", "psycopg"):
             url = server.url().replace("postgresql", f"postgresql+{driver}", 1)

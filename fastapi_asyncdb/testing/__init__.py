@@ -2,18 +2,31 @@
 
 from fastapi_asyncdb.testing.client import async_client
 from fastapi_asyncdb.testing.hooks import CapturedHook, capture_commit_hooks
+from fastapi_asyncdb.testing.isolated import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.override import override_db
 from fastapi_asyncdb.testing.queries import QueryCount, Statement, assert_queries, count_queries
 from fastapi_asyncdb.testing.sandbox import sandbox
+from fastapi_asyncdb.testing.servers import (
+    PostgresReplica,
+    PostgresServer,
+    given_server,
+    postgres_server,
+)
 
 __all__ = [
     "CapturedHook",
+    "DatabaseTemplate",
+    "PostgresReplica",
+    "PostgresServer",
     "QueryCount",
     "Statement",
     "assert_queries",
     "async_client",
     "capture_commit_hooks",
     "count_queries",
+    "given_server",
+    "isolated_database",
     "override_db",
+    "postgres_server",
     "sandbox",
 ]

@@ -85,9 +85,8 @@ def _engines(
     check = check_of(one)
 
     def make(pool: SandboxPool, dialect: Dialect) -> AsyncEngine:
-        made = Engine(pool, dialect, like.url, hide_parameters=like.hide_parameters)
-        made.echo = like.echo
-        return AsyncEngine(made)
+        echo, hide = bool(like.echo), like.hide_parameters
+        return AsyncEngine(Engine(pool, dialect, like.url, echo=echo, hide_parameters=hide))
 
     plain = writing(one, check, {})
     pool = SandboxPool(one, plain, turn_timeout)

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SessionClosed
+from fastapi_asyncdb.testing.servers import PostgresServer
 from tests.contract.support import Base, Note, client, stored
-from tests.servers import PostgresServer
 
 
 def count_checkouts(database: Database) -> list[object]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fastapi_asyncdb.testing.server_process import free_port
 from tests.example_app.conftest import ROOT
-from tests.servers import free_port
 
 Serve = Callable[[], AbstractContextManager[httpx.Client]]
 

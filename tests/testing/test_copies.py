@@ -1,0 +1,49 @@
+"""Where copies are made: a URL keeps all but its database, and names fit."""
+
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from fastapi_asyncdb.errors import UnsupportedDriver
+from fastapi_asyncdb.testing.copies import copies_at, unique_name
+from fastapi_asyncdb.url import parse_url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://host/app",
+        "postgresql+psycopg://u@host:5433/app?connect_timeout=3&application_name=a%26b",
+        "postgresql://u%40x:p%2F%3A%23%25@[::1]:5432/app?sslmode=require&options=-c%20a%3Db",
+        "postgresql://u:p@w@host/app",
+        "postgresql://u%2541:p%2541@host/app",
+        "postgresql://a:1,b:2/app?target_session_attrs=read-write",
+        "postgresql://u:p@/app?host=/var/run/postgresql&port=5433",
+        "postgresql://%2Fvar%2Frun/app",
+        "postgresql://host?user=u&password=p%26q&dbname=app",
+        "postgresql://host",
+        "postgresql:///app",
+    ],
+)
+def test_url_keeps_all_but_the_database(url: str):
+    """User, password, hosts and parameters, however they were written."""
+    before, after = parse_url(url), parse_url(copies_at(url).url("a-B_1"))
+    assert after == replace(before, url=before.url.set(database="a-B_1"))
+
+
+def test_name_is_of_this_worker_and_never_too_long(monkeypatch: pytest.MonkeyPatch):
+    """A server cuts off what is longer than 63 bytes, and with it what makes the name unique."""
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw7")
+    assert "_gw7_" in unique_name()
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", 'ü"; DROP' * 20)
+    names = {unique_name() for _ in range(100)}
+    assert len(names) == 100
+    assert max(len(name.encode()) for name in names) <= 63
+    assert not set("\"'; ü") & set("".join(names))
+
+
+def test_other_databases_are_refused():
+    """Not every database has templates."""
+    with pytest.raises(UnsupportedDriver, match="mysql has no templates"):
+        copies_at(SecretStr("mysql://host/app"))
