@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import fastapi_asyncdb
-from fastapi_asyncdb import errors
+from fastapi_asyncdb import errors, testing
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,6 +33,28 @@ def test_front_door():
         "remember_transaction_id",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
+
+
+def test_front_door_of_the_testing_kit():
+    """The same for the names that tests import."""
+    assert sorted(testing.__all__) == [
+        "CapturedHook",
+        "DatabaseTemplate",
+        "PostgresReplica",
+        "PostgresServer",
+        "QueryCount",
+        "Statement",
+        "assert_queries",
+        "async_client",
+        "capture_commit_hooks",
+        "count_queries",
+        "given_server",
+        "isolated_database",
+        "override_db",
+        "postgres_server",
+        "sandbox",
+    ]
+    assert all(hasattr(testing, name) for name in testing.__all__)
 
 
 def test_every_error_is_drawn_in_the_tree():
