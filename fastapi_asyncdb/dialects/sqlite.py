@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -132,14 +134,18 @@ class SQLite:
         collector finds it.
         """
         driver: Any = getattr(connection, "driver_connection", None)
-        # The thread works one thing off after the other: when it is here, the query is over.
-        turn = asyncio.ensure_future(_turn_of(driver))
+        # The thread works one thing off after the other: when it is here, the query is over. The
+        # thread tells, since a busy event loop hears of it late, and an interrupt that comes too late
+        # would hit the ROLLBACK.
+        over = Event()
+        turn = asyncio.ensure_future(driver._execute(over.set))
         while not (await asyncio.wait([turn], timeout=_TURN))[0]:
-            with suppress(ValueError):
-                await driver.interrupt()
+            if not over.is_set():
+                with suppress(ValueError):
+                    await driver.interrupt()
         try:
             await turn
-            await driver.rollback()
+            await _rollback(driver)
         except ValueError:
             # That is how aiosqlite says that the connection was closed already.
             pass
@@ -198,8 +204,20 @@ _DIAGNOSES = {
 }
 
 
-async def _turn_of(driver: Any) -> None:
-    await (await driver.cursor()).close()
+async def _rollback(driver: Any) -> None:
+    try:
+        await driver.rollback()
+    except sqlite3.OperationalError:
+        # While a cursor has rows that nobody fetched, an interrupt hits whatever runs next.
+        # https://sqlite.org/c3ref/interrupt.html
+        await driver._execute(_close_cursors, driver._conn)
+        await driver.rollback()
+
+
+def _close_cursors(connection: sqlite3.Connection) -> None:
+    for found in gc.get_objects():
+        if type(found) is sqlite3.Cursor and found.connection is connection:
+            found.close()
 
 
 def _in_memory(target: Target) -> bool:

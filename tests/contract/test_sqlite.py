@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.contract.support import Base, Counter, Note, Reply, checked_out, client, stored
+from tests.faults.support import Cancellable, slow_query
 
 
 @pytest.fixture(params=["file", "memory", "named memory"])
@@ -137,3 +138,30 @@ async def test_busy_timeout_is_the_lock_timeout(
     settings = DatabaseSettings(url=sqlite_url, lock_timeout=lock_timeout)
     async with Database(settings) as database, database.session() as session:
         assert await session.scalar(text("PRAGMA busy_timeout")) == milliseconds
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_query_beside_rows_that_nobody_fetched(sqlite_url: str, how: str):
+    """A cursor that is still open keeps no lock, although SQLite's interrupts last as long (T10)."""
+    database = Database(DatabaseSettings(url=sqlite_url))
+    await database.start(create_tables=Base.metadata)
+    reached = asyncio.Event()
+
+    async def work() -> None:
+        async with database.session() as session:
+            session.add_all([Note(text="lost") for _ in range(2000)])
+            await session.flush()
+            rows = await session.stream(select(Note).execution_options(yield_per=1))
+            await rows.fetchone()
+            reached.set()
+            await session.execute(text(slow_query(database)))
+
+    request = Cancellable(work, how)
+    request.start()
+    await asyncio.wait_for(reached.wait(), 5)
+    await asyncio.sleep(0.05)
+    await request.cancel()
+    assert await stored(database) == []
+    async with asyncio.timeout(1), database.session() as session:
+        session.add(Note(text="others may write"))
+    await database.stop()
