@@ -120,7 +120,8 @@ def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
 
 # --- The fixtures that run on the test's event loop -----------------------------------------------
 
-_asynchronous: dict[object, Callable[..., AsyncIterator[Any]]] = {}
+# By the id of what is declared in its place; other projects' fixtures may not be hashable.
+_asynchronous: dict[int, Callable[..., AsyncIterator[Any]]] = {}
 
 
 def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
@@ -137,7 +138,7 @@ def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
     declared.__doc__ = function.__doc__
     # __wrapped__ would lead pytest back to the asynchronous function.
     declared.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
-    _asynchronous[declared] = function
+    _asynchronous[id(declared)] = function
     return pytest.fixture(declared)
 
 
@@ -146,11 +147,11 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """Hand the asynchronous function to the plugin that runs the test, which comes after this."""
-    declared: Any = fixturedef.func
-    if declared not in _asynchronous:
+    function = _asynchronous.get(id(fixturedef.func))
+    if function is None:
         return (yield)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fixturedef, "func", _or_refusal(_asynchronous[declared], request))
+        patch.setattr(fixturedef, "func", _or_refusal(function, request))
         return (yield)
 
 
@@ -172,7 +173,7 @@ def _or_refusal(
 
 def _for_runner(
     function: Callable[..., AsyncIterator[Any]], request: pytest.FixtureRequest
-) -> Callable[..., AsyncIterator[Any]]:
+) -> Callable[..., object]:
     """Return the function as the runner of this test wants to have it.
 
     Raises:
@@ -181,7 +182,9 @@ def _for_runner(
     marker = request.node.get_closest_marker("asyncio")
     plugins = request.config.pluginmanager
     if marker is not None and plugins.hasplugin("asyncio"):
-        return _on_loop_of(marker, function, request.config)
+        scope = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+        default = request.config.getini("asyncio_default_test_loop_scope")
+        return _on_loop_of_scope(scope or default, function)
     if plugins.hasplugin("anyio") and "anyio_backend" in request.fixturenames:
         _refuse_trio(request)
         return function
@@ -189,22 +192,32 @@ def _for_runner(
     return function
 
 
-def _on_loop_of(
-    marker: pytest.Mark, function: Callable[..., AsyncIterator[Any]], config: pytest.Config
-) -> Callable[..., AsyncIterator[Any]]:
-    """Return a copy that pytest-asyncio runs on the loop of the test, whatever that one's scope is."""
+def _on_loop_of_scope(
+    scope: Any, function: Callable[..., AsyncIterator[Any]]
+) -> Callable[..., Iterator[Any]]:
+    """Return a fixture function for which pytest-asyncio makes the test's loop the current one.
+
+    Not an asynchronous one: a test of pytest-asyncio's auto mode that has AnyIO's mark too is run by the
+    former, and AnyIO would run its asynchronous fixtures.
+    """
+    import asyncio
+
     import pytest_asyncio
 
-    scope = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    def on_loop(**arguments: Any) -> Iterator[Any]:
+        loop = asyncio.get_event_loop()
+        values = function(**arguments)
+        yield loop.run_until_complete(_step(values))
+        loop.run_until_complete(_step(values))
 
-    async def copy(**arguments: Any) -> AsyncIterator[Any]:
-        async for value in function(**arguments):
-            yield value
+    # Its types leave out the functions that are not asynchronous; it runs them on purpose.
+    decorate: Any = pytest_asyncio.fixture(loop_scope=scope)
+    decorate(on_loop)
+    return on_loop
 
-    pytest_asyncio.fixture(loop_scope=scope or config.getini("asyncio_default_test_loop_scope"))(
-        copy
-    )
-    return copy
+
+async def _step(values: AsyncIterator[Any]) -> Any:
+    return await anext(values, None)
 
 
 def _refuse_trio(request: pytest.FixtureRequest) -> None:
@@ -212,7 +225,7 @@ def _refuse_trio(request: pytest.FixtureRequest) -> None:
     name = backend if isinstance(backend, str) else backend[0]
     if name != "asyncio":
         raise _usage_error(
-            f"{request.node.name} asks for {request.fixturename} and runs on {name}; SQLAlchemy's async "
+            f"{request.node.name} asks for {_asked(request)} and runs on {name}; SQLAlchemy's async "
             "engines run on asyncio only. AnyIO runs a test on each backend that is installed: define "
             'a fixture anyio_backend that returns "asyncio".'
         )
@@ -226,9 +239,14 @@ def _refuse_plain_test(request: pytest.FixtureRequest) -> None:
         else "Make it 'async def', and mark it with @pytest.mark.anyio"
     )
     raise _usage_error(
-        f"{request.node.name} asks for {request.fixturename}, and no event loop runs it: it is "
+        f"{request.node.name} asks for {_asked(request)}, and no event loop runs it: it is "
         f"neither AnyIO's nor pytest-asyncio's. {step}."
     )
+
+
+def _asked(request: pytest.FixtureRequest) -> str:
+    """Return the first of the fixtures here that the test asks for itself, or by way of its own."""
+    return next(name for name in request.fixturenames if name.startswith("asyncdb_"))
 
 
 @contextmanager

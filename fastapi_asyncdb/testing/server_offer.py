@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from contextlib import ExitStack
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable
@@ -47,7 +48,7 @@ class ServerOffer:
                     if connection.recv() == _LEAVE:
                         return
                     self._answer(connection)
-            except (OSError, EOFError):
+            except (OSError, EOFError, AuthenticationError):
                 continue  # A worker that was killed in the middle of asking.
 
     def _answer(self, connection: Connection) -> None:

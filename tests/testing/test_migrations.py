@@ -32,6 +32,7 @@ handlers =
 # Alembic's own template for async engines, with DATABASE_URL left out.
 _ENV = """\
 import asyncio
+import logging
 from logging.config import fileConfig
 
 from alembic import context
@@ -39,6 +40,8 @@ from sqlalchemy import pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 config = context.config
+logging.getLogger().setLevel(logging.CRITICAL)
+logging.getLogger().addHandler(logging.NullHandler())
 if config.config_file_name is not None:
     fileConfig(config.config_file_name)
 
@@ -179,6 +182,17 @@ def test_a_downgrade_that_leaves_something_is_named(write: Write) -> None:
     lazy = _SECOND.replace('op.drop_table("tags")', "pass")
     with pytest.raises(AssertionError, match=r"Revision b .* does not undo(?s:.*)table tags is th"):
         write({"a": _FIRST, "b/a": lazy}).check_steps()
+
+
+def test_a_type_that_is_left_behind_is_named(write: Write, database_url: str) -> None:
+    """PostgreSQL keeps the type of an enumeration when its table is dropped."""
+    typed = _SECOND.replace("sa.String(20)", "sa.Enum('a', 'b', name='mood')")
+    migrations = write({"a": _FIRST, "b/a": typed})
+    if database_url.startswith("sqlite"):
+        migrations.check_steps()
+    else:
+        with pytest.raises(AssertionError, match=r"Revision b .*\n.*enums: unexpected mood"):
+            migrations.check_steps()
 
 
 def test_a_downgrade_that_fails_is_named(write: Write) -> None:

@@ -49,7 +49,7 @@ def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pytest.param(_NOTHING, ("anyio_mode = auto",), ("-n", "2"), id="anyio-auto-xdist"),
         pytest.param(_ASYNCIO, (), (), id="asyncio-strict"),
         pytest.param(_SESSION, (), (), id="asyncio-strict-session"),
-        pytest.param(_NOTHING, _AUTO, ("-n", "2"), id="asyncio-auto-xdist"),
+        pytest.param(_ANYIO, _AUTO, ("-n", "2"), id="asyncio-auto-anyio-mark-xdist"),
     ],
 )
 def test_no_test_sees_the_rows_of_another(
@@ -166,17 +166,26 @@ async def test_wrong_line(asyncdb_client): ...
 async def test_no_mark(asyncdb_session): ...
 
 def test_not_async(asyncdb_session): ...
+
+class TestTrio:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "trio"
+
+    @pytest.mark.anyio
+    async def test_trio(self, asyncdb_session): ...
 """
     project = make_project(tmp_path, tests, "asyncdb_app = shop.mian:app")
     result = run_pytest(project, "-W", "ignore")
-    assert counts(result) == {"errors": 3}, result.stdout
+    assert counts(result) == {"errors": 4}, result.stdout
     assert (
         "asyncdb_app = 'shop.mian:app' in pytest.ini names a module that cannot be found: No"
         in (result.stdout)
     )
-    # AnyIO and pytest-asyncio would both run it, if it were theirs.
+    assert "test_no_mark asks for asyncdb_session, and no event loop runs it" in result.stdout
     assert "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio" in result.stdout
     assert "Make it 'async def', and mark it with @pytest.mark.anyio" in result.stdout
+    assert "runs on trio; SQLAlchemy's async engines run on asyncio only" in result.stdout
     assert "pytest_asyncdb.py" not in result.stdout
     assert "site-packages" not in result.stdout
 

@@ -12,7 +12,7 @@ async def write_with_client(asyncdb_client):
     assert (await asyncdb_client.get("/items")).json() == ["tea"]
 
 
-async def write_with_session(asyncdb_session, asyncdb_client, asyncdb_queries):
+async def write_with_session(asyncdb_queries, asyncdb_session, asyncdb_client):
     asyncdb_session.add(Item(name="tea"))
     await asyncdb_session.commit()
     assert (await asyncdb_client.get("/items")).json() == ["tea"]

@@ -1,5 +1,7 @@
 """An application with a handle of its own, whose settings name a database that is not there."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
@@ -7,10 +9,19 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import Database, DatabaseSettings, create_lifespan
 
 database = Database(DatabaseSettings(url="postgresql://nobody@nowhere.invalid/production"))
-app = FastAPI(lifespan=database.lifespan)
+
+
+@asynccontextmanager
+async def warm_up(app: FastAPI) -> AsyncIterator[None]:
+    async with database.read_session() as session:
+        await session.execute(select(Item).limit(1))
+    yield
+
+
+app = FastAPI(lifespan=create_lifespan(databases=[database], lifespan=warm_up))
 DB = Annotated[AsyncSession, Depends(database.get_db)]
 
 
