@@ -113,13 +113,22 @@ def write(tmp_path: Path, database_url: str) -> Write:
 _CHECKS = ("check_heads", "check_upgrade", "check_models", "check_steps")
 
 
+class _Handler(logging.NullHandler):
+    was_closed = False
+
+    def close(self) -> None:
+        self.was_closed = True
+        super().close()
+
+
 @pytest.mark.parametrize("check", _CHECKS)
 def test_good_migrations_pass(write: Write, check: str) -> None:
     """In the middle of a test, without a trace in logging or in the environment."""
-    logger, root = logging.getLogger("somebody.else"), logging.getLogger()
+    logger, root, handler = logging.getLogger("somebody.else"), logging.getLogger(), _Handler()
     before = (root.level, list(root.handlers), os.environ.get("DATABASE_URL"))
     getattr(write({"a": _FIRST, "b/a": _SECOND}, metadata=_models()), check)()
     assert not logger.disabled
+    assert not handler.was_closed
     assert (root.level, root.handlers, os.environ.get("DATABASE_URL")) == before
     assert logging.config.fileConfig.__module__ == "logging.config"
 
