@@ -240,8 +240,19 @@ def given_server(variable: str = "TEST_DATABASE_URL") -> str | None:
     """
     # Some loggers print the local variables of a traceback: none of these shows a password.
     url = SecretStr(os.environ.get(variable, "").strip())
-    if not url:
-        return None
+    return for_tests(url, variable) if url else None
+
+
+def for_tests(url: SecretStr, variable: str) -> str:
+    """Return a URL that somebody has written down, if it names a database for tests.
+
+    Args:
+        url: The URL.
+        variable: Where it is written down.
+
+    Raises:
+        ConfigurationError: as ``given_server``.
+    """
     _refuse_what_is_not_for_tests(parse_url(url), variable)
     return url.get_secret_value()
 

@@ -1,0 +1,21 @@
+"""Runs what needs an event loop of its own, while another may be running here. Keeps none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def in_own_thread(work: Callable[[], T]) -> T:
+    """Call it in a thread without an event loop, where ``asyncio.run`` works, and wait."""
+    with ThreadPoolExecutor(1, "asyncdb") as pool:
+        return pool.submit(work).result()
+
+
+def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine function on an event loop of its own, and wait."""
+    return in_own_thread(lambda: asyncio.run(work()))

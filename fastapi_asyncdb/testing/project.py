@@ -1,0 +1,144 @@
+"""What the lines of a test configuration name: handle, application, tables. Starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import MetaData
+
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing.servers import for_tests
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The lines as they stand in the configuration; empty where there is none."""
+
+    app: str
+    database: str
+    backend: str
+    metadata: str
+    alembic: str
+    file: Path
+    """The file that they stand in."""
+
+    @property
+    def wants_server(self) -> bool:
+        """Whether a private server is to be used."""
+        return self.backend == "postgresql"
+
+    @property
+    def server_url(self) -> str | None:
+        """The server that the configuration names itself.
+
+        Raises:
+            ConfigurationError: it is not PostgreSQL, or its database is not for tests.
+        """
+        if self.backend in ("sqlite", "postgresql"):
+            return None
+        if "://" not in self.backend:
+            raise ConfigurationError(
+                f"asyncdb_backend = {self.backend!r} in {self.file.name} is no backend: neither a name "
+                "that is known nor a URL. Write sqlite, postgresql, or postgresql://.../app_test."
+            )
+        return for_tests(SecretStr(self.backend), f"asyncdb_backend in {self.file.name}")
+
+    def load_database(self) -> BaseDatabase:
+        """Return the handle.
+
+        Raises:
+            ConfigurationError: there is none under that name.
+        """
+        found = self._load("asyncdb_database", self.database)
+        if isinstance(found, BaseDatabase):
+            return found
+        raise self._wrong(
+            "asyncdb_database", self.database, found, "the Database of your application"
+        )
+
+    def load_app(self) -> Any:
+        """Return the application; a factory is called each time.
+
+        Raises:
+            ConfigurationError: there is none under that name, or no name.
+        """
+        if not self.app:
+            raise ConfigurationError(
+                f"asyncdb_client has no application: {self.file.name} has no line asyncdb_app. Add it: "
+                'asyncdb_app = "app.main:app", or "app.main:create_app()" for a factory.'
+            )
+        found = self._load("asyncdb_app", self.app.removesuffix("()"))
+        if not callable(found):
+            raise self._wrong(
+                "asyncdb_app", self.app, found, "an application, or its factory with ()"
+            )
+        return found() if self.app.endswith("()") else found
+
+    def load_metadata(self) -> MetaData | None:
+        """Return the tables: those that are named, or the handle's.
+
+        Raises:
+            ConfigurationError: there are none under that name.
+        """
+        if not self.metadata:
+            return self.load_database().metadata
+        found = self._load("asyncdb_metadata", self.metadata)
+        if isinstance(found, MetaData):
+            return found
+        raise self._wrong("asyncdb_metadata", self.metadata, found, "a MetaData: Base.metadata")
+
+    def load_alembic(self) -> Path | None:
+        """Return the path of the alembic.ini.
+
+        Raises:
+            ConfigurationError: there is no such file.
+        """
+        if not self.alembic:
+            return None
+        path = self.file.parent / self.alembic
+        if path.is_file():
+            return path
+        raise ConfigurationError(
+            f"asyncdb_alembic = {self.alembic!r} in {self.file.name} names no file: there is nothing at "
+            f"{path}. Paths start at the folder of {self.file.name}: correct the line."
+        )
+
+    def _load(self, line: str, name: str) -> Any:
+        module, _, attribute = name.partition(":")
+        if not (module and attribute):
+            raise ConfigurationError(
+                f"{line} = {name!r} in {self.file.name} is not of the form module:attribute. Correct "
+                "the line: app.main:app, for example."
+            )
+        found = self._import(line, name, module)
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                raise ConfigurationError(
+                    f"{line} = {name!r} in {self.file.name} names an attribute that is not there: "
+                    f"{module} has no {attribute}. It was renamed, or is made later: correct the line."
+                )
+            found = getattr(found, part)
+        return found
+
+    def _import(self, line: str, name: str, module: str) -> Any:
+        try:
+            return import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # The module is there; what it imports is not.
+            raise ConfigurationError(
+                f"{line} = {name!r} in {self.file.name} names a module that cannot be found: {error}. "
+                "It is misspelled, or its folder is not on the import path. Correct the line, or add "
+                'pythonpath = ["."].'
+            ) from error
+
+    def _wrong(self, line: str, name: str, found: object, wanted: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"{line} = {name!r} in {self.file.name} is of the wrong kind: it names a "
+            f"{type(found).__name__}. Name {wanted}."
+        )

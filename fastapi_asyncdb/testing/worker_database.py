@@ -1,0 +1,142 @@
+"""The database of one pytest worker: made, given its tables, run on any event loop, removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from alembic import command
+from sqlalchemy import MetaData, text
+
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.testing.alembic_commands import run_alembic
+from fastapi_asyncdb.testing.own_thread import run_async
+from fastapi_asyncdb.testing.project import Project
+from fastapi_asyncdb.testing.server_address import ServerAddress
+from fastapi_asyncdb.testing.worker_settings import settings_for
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDatabase:
+    """A database with its tables, and the handle that is to run on it."""
+
+    database: BaseDatabase
+    settings: DatabaseSettings
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[BaseDatabase]:
+        """Start the handle on this event loop, on this database whatever its settings say.
+
+        Raises:
+            ConfigurationError: it runs already, on another database.
+        """
+        with (
+            self.database.override_settings(self.settings),
+            _no_other_from_environment(self.database),
+        ):
+            async with self.database:
+                yield self.database
+
+
+@contextmanager
+def worker_database(
+    project: Project, server_url: str | None, folder: Path
+) -> Iterator[WorkerDatabase]:
+    """Make a database with the project's tables.
+
+    Args:
+        project: Names the handle and the tables.
+        server_url: The server to make it on; ``None`` for a file.
+        folder: Where to put the file.
+
+    Raises:
+        ConfigurationError: what the project names is not there.
+    """
+    database = project.load_database()
+    alembic, metadata = project.load_alembic(), project.load_metadata()
+    with empty_database(server_url, folder) as url:
+        settings = settings_for(url, database)
+        if alembic is not None:
+            run_alembic(alembic, url, command.upgrade, "head", database=database)
+        elif metadata is not None:
+            _create_tables(settings, metadata)
+        yield WorkerDatabase(database, settings)
+
+
+@contextmanager
+def empty_database(server_url: str | None, folder: Path) -> Iterator[str]:
+    """Make an empty database, and remove it at the end.
+
+    Args:
+        server_url: The server to make it on; ``None`` for a file.
+        folder: Where to put the file; it goes with the folder.
+
+    Yields:
+        Its URL.
+    """
+    worker = re.sub(r"\W", "_", os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    name = f"asyncdb_test_{worker}_{secrets.token_hex(4)}"
+    if server_url is None:
+        yield f"sqlite:///{folder / name}.db"
+        return
+    _administer(server_url, f"CREATE DATABASE {name}")
+    try:
+        yield ServerAddress(server_url).url(name)
+    finally:
+        _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(url: str, sql: str) -> None:
+    async def run() -> None:
+        async with BaseDatabase(settings_for(url)) as database, database.engine.connect() as plain:
+            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text(sql))
+
+    run_async(run)
+
+
+def _create_tables(settings: DatabaseSettings, metadata: MetaData) -> None:
+    async def run() -> None:
+        database = BaseDatabase(settings)
+        await database.start(create_tables=metadata)
+        await database.stop()
+
+    run_async(run)
+
+
+@contextmanager
+def _no_other_from_environment(database: BaseDatabase) -> Iterator[None]:
+    """Refuse to start another handle on DATABASE_URL: tests would write to the developer's database."""
+    start = BaseDatabase.start
+
+    async def guarded(
+        self: BaseDatabase, settings: DatabaseSettings | None = None, **options: Any
+    ) -> None:
+        own = settings or self.settings
+        if self is not database and own is None and not _runs_here(self):
+            raise ConfigurationError(
+                "A test was about to start a handle on what DATABASE_URL says: it is not the one that "
+                "asyncdb_database names. Name it there. If it is a further one, start it in a fixture "
+                "of your own, before the client and with settings for tests: other.start(settings)."
+            )
+        await start(self, settings, **options)
+
+    with mock.patch.object(BaseDatabase, "start", guarded):
+        yield
+
+
+def _runs_here(database: BaseDatabase) -> bool:
+    try:
+        database._engines()
+    except DatabaseNotStarted:
+        return False
+    return True

