@@ -14,7 +14,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.dialects.sqlite_connection import connect
@@ -95,6 +95,7 @@ class SQLite:
 
         if not read_only:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
+            _roll_back_failed_commits(engine)
             if memory:
                 _keep_alive(engine, target)
 
@@ -228,6 +229,26 @@ def _begin_immediate(connection: Connection) -> None:
     # The event fires for autocommit connections too, which must not have a transaction.
     if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _roll_back_failed_commits(engine: AsyncEngine) -> None:
+    """End a transaction whose COMMIT fails, as other databases do by themselves.
+
+    SQLite leaves it open, for a deferred foreign key for example, to be mended and committed again.
+    SQLAlchemy takes it for over, and the pool would hand out its connection, and keep its lock.
+    https://sqlite.org/lang_transaction.html#immediate_constraints_and_deferred_constraints
+    """
+    dialect = engine.sync_engine.dialect
+    commit = dialect.do_commit
+
+    def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
+        try:
+            commit(dbapi_connection)
+        except Exception:
+            dialect.do_rollback(dbapi_connection)
+            raise
+
+    dialect.do_commit = do_commit  # type: ignore[method-assign]
 
 
 def _begin_deferred(connection: Connection) -> None:

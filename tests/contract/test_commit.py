@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database
 from tests.contract.support import Note, Reply, client, stored
 from tests.contract.support import Request as RawRequest
+from tests.faults.support import Witness
 
 
 class NoteIn(BaseModel):
@@ -337,3 +338,16 @@ async def test_session_outside_a_request_commits_or_rolls_back(database: Databas
         async with database.session() as session:
             session.add(Reply(note_id=404))
     assert await stored(database) == ["kept"]
+
+
+async def test_connection_of_a_failed_commit_is_clean(database: Database, database_url: str):
+    """Whoever gets the connection next begins anew, and nobody waits for a lock (T2)."""
+    for _ in range(2):
+        with pytest.raises(IntegrityError):
+            async with database.session() as session:
+                session.add(Note(text="lost"))
+                session.add(Reply(note_id=404))
+        await Witness(database, database_url).nobody_else_holds_a_lock()
+    async with database.session() as session:
+        session.add(Note(text="next"))
+    assert await stored(database) == ["next"]
