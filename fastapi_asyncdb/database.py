@@ -47,6 +47,8 @@ class _Run:
     users: int = 0
     settings: DatabaseSettings | None = None
     engines: Engines | None = None
+    replaced: bool = False
+    """Whether the testing kit has lent these engines, and keeps the others."""
 
 
 class BaseDatabase:
@@ -174,7 +176,7 @@ class BaseDatabase:
     async def _stop(self, run: _Run) -> None:
         async with run.lock:
             run.users = max(0, run.users - 1)
-            if run.users == 0 and run.engines is not None:
+            if run.users == 0 and run.engines is not None and not run.replaced:
                 engines, run.engines = run.engines, None
                 await engines.dispose()
 
@@ -377,11 +379,12 @@ class BaseDatabase:
     def _replaced(self, engines: Engines) -> Iterator[None]:
         """Use other engines on this event loop for the time being; for the testing kit."""
         run = self._runs[asyncio.get_running_loop()]
-        run.engines, own = engines, run.engines
+        own, around = run.engines, run.replaced
+        run.engines, run.replaced = engines, True
         try:
             yield
         finally:
-            run.engines = own
+            run.engines, run.replaced = own, around
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""

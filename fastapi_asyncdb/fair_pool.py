@@ -34,6 +34,9 @@ class FairPool(AsyncAdaptedQueuePool):
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
     """
 
+    refusal: BaseException | None = None
+    """Raised instead of handing out a connection; for the testing kit."""
+
     # create_engine passes on what it finds here, and it does not look at keyword-only arguments.
     def __init__(
         self, creator: Any, max_waiting: int | None = None, advice: str = "", **options: Any
@@ -58,6 +61,8 @@ class FairPool(AsyncAdaptedQueuePool):
         return pool
 
     def _do_get(self) -> ConnectionPoolEntry:
+        if self.refusal is not None:
+            raise self.refusal
         if not self._gate.enter_at_once():
             self._wait_in_line()
         try:

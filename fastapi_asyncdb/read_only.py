@@ -41,7 +41,12 @@ def only_reads(sql: str) -> bool:
 
     What a function does that is called in a query cannot be seen from here.
     """
-    return all(_reads(statement) for statement in _OPAQUE.sub(_blank, sql).split(";"))
+    return all(_reads(statement) for statement in statements_in(sql))
+
+
+def statements_in(sql: str) -> list[str]:
+    """Return the statements in the text; blanks stand for comments, x for strings and quoted names."""
+    return _OPAQUE.sub(_blank, sql).split(";")
 
 
 def _blank(opaque: re.Match[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from fastapi_asyncdb.testing.one_connection import OneConnection
 
@@ -15,7 +14,11 @@ DECLARE names text;
 BEGIN
     SET CONSTRAINTS ALL IMMEDIATE;
     SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO names
-    FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE c.condeferred;
+    FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+    WHERE c.condeferred AND NOT EXISTS (  -- whose name is another's, too, which cannot be deferred
+        SELECT FROM pg_constraint o
+        WHERE (o.conname, o.connamespace) = (c.conname, c.connamespace) AND NOT o.condeferrable
+    );
     IF names IS NOT NULL THEN
         EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
     END IF;
@@ -38,19 +41,12 @@ class _SQLite:
 
     def __init__(self, one: OneConnection) -> None:
         self._one = one
-        self._known: int | None = None
 
     def __call__(self) -> None:
-        if not self._ask(_SQLITE_HAS_DEFERRED):
+        deferring = self._one.ask("PRAGMA defer_foreign_keys")
+        if deferring:  # which ends with the transaction
+            self._one.run("PRAGMA defer_foreign_keys = OFF")
+        if not deferring and not self._one.ask(_SQLITE_HAS_DEFERRED):
             return
-        if self._ask(_SQLITE_VIOLATIONS):
+        if self._one.ask(_SQLITE_VIOLATIONS):
             raise self._one.dialect.loaded_dbapi.IntegrityError("FOREIGN KEY constraint failed")
-
-    def _ask(self, query: str) -> Any:
-        cursor = self._one.connection.cursor()
-        try:
-            cursor.execute(query)
-            row = cursor.fetchone()
-        finally:
-            cursor.close()
-        return row[0] if row else None

@@ -10,6 +10,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.read_only import statements_in
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.turns import Turn
@@ -40,13 +41,22 @@ class OneConnection:
         self._lost: str | None = None
 
     def run(self, statement: str) -> None:
-        """Run a statement of the sandbox's own, which no listener sees."""
+        """Run a statement of the sandbox's own, which no listener sees and no cancellation cuts off."""
+        self.ask(statement)
+
+    def ask(self, statement: str) -> Any:
+        """Run such a statement, and return the first value that it answers, if any."""
         self.refuse_lost()
+        return await_only(finish(greenlet_spawn(self._ask, statement), limit=_LIMIT))
+
+    def _ask(self, statement: str) -> Any:
         cursor = self.connection.cursor()
         try:
             cursor.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
         finally:
             cursor.close()
+        return row[0] if row else None
 
     @property
     def lost(self) -> bool:
@@ -69,7 +79,7 @@ class OneConnection:
         """
         driver: Any = getattr(self.connection, "driver_connection", None)
         # SQLite ends a transaction by itself when the disk is full, for example.
-        if self._lost is None and getattr(driver, "in_transaction", None) is False:
+        if self._lost is None and not _is_in_transaction(driver):
             self.lose("the database has rolled back the whole of it")
         if self._lost is not None:
             raise SandboxError(
@@ -83,7 +93,7 @@ class OneConnection:
         Raises:
             SandboxError: it would.
         """
-        if _ENDS.match(statement):
+        if any(_ENDS.match(part) for part in statements_in(statement)):
             words = " ".join(statement.split()[:2])
             raise SandboxError(
                 f"{words} would end the transaction that the sandbox rolls back, and with it the "
@@ -98,5 +108,18 @@ class OneConnection:
             return
         try:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
+        except SandboxError:
+            self.lose(
+                "a statement was cut off, and undoing it took along what another session wrote"
+            )
         except Exception as error:
             self.lose(f"its connection was lost ({type(error).__name__})")
+
+
+def _is_in_transaction(driver: Any) -> bool:
+    """Tell whether it is, as far as the driver knows; a closed connection has errors of its own."""
+    if hasattr(driver, "is_in_transaction"):  # asyncpg
+        return bool(driver.is_closed() or driver.is_in_transaction())
+    if hasattr(driver, "info"):  # psycopg: 0 is idle
+        return bool(driver.info.transaction_status)
+    return bool(getattr(driver, "in_transaction", True))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 from typing import cast
@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.engine import Engines, that_only_reads
+from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.testing.deferred import check_of
 from fastapi_asyncdb.testing.one_connection import OneConnection
@@ -52,13 +54,35 @@ async def sandbox(
         await _begin(root)
         raw = (await root.get_raw_connection()).dbapi_connection
         one = OneConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
-        engines, own = _engines(database._engines(), one, turn_timeout)
+        own_engines = database._engines()
+        engines, own = _engines(own_engines, one, turn_timeout)
         session = database._make_on(own)
         try:
-            with database._replaced(engines):
+            with database._replaced(engines), _refused(own_engines):
                 yield session
         finally:
             await finish(_end(root, one, session))
+
+
+@contextmanager
+def _refused(engines: Engines) -> Iterator[None]:
+    """Refuse connections to whoever has taken an engine before: it would commit for good."""
+    pools = [
+        pool
+        for engine in (engines.write, engines.read)
+        if isinstance(pool := engine.sync_engine.pool, FairPool)
+    ]
+    refusal = SandboxError(
+        "An engine or a session from before this sandbox was used inside of it, where it would commit "
+        "for good. Take database.engine when it is needed, and open sessions inside."
+    )
+    for pool in pools:
+        pool.refusal = refusal
+    try:
+        yield
+    finally:
+        for pool in pools:
+            pool.refusal = None
 
 
 async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> None:

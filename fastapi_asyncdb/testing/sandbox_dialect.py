@@ -7,15 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.aborted import forget_abort
+from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.read_only import only_reads
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
+from fastapi_asyncdb.testing.savepoints import Savepoint
 
 Execute = Callable[..., None]
+_ORIGINAL = "fastapi_asyncdb_original"
 
 
 def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]) -> Dialect:
@@ -28,7 +32,15 @@ def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]
     """
     ends = _Ends(one, check, local)
     dialect = _plain(one)
-    _put(dialect, do_begin=ends.do_begin, do_commit=ends.do_commit, do_rollback=ends.do_rollback)
+    _put(
+        dialect,
+        do_begin=ends.do_begin,
+        do_commit=ends.do_commit,
+        do_rollback=ends.do_rollback,
+        do_savepoint=ends.do_savepoint,
+        do_rollback_to_savepoint=ends.do_rollback_to_savepoint,
+        do_release_savepoint=ends.do_release_savepoint,
+    )
     _execute_through(dialect, ends.around)
     return dialect
 
@@ -42,19 +54,27 @@ class _Ends:
     local: dict[str, int]
 
     def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
-        dbapi_connection.info[SAVEPOINT] = self.one.savepoints.begin()
+        savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
+        self.one.savepoints.begin(savepoint)
         for name, value in self.local.items():
+            dbapi_connection.info[name] = self.one.ask(f"SELECT current_setting('{name}')")
             self.one.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:
             self.check()
-        except BaseException:
+        except BaseException as error:
             self.one.undo(savepoint)  # as the database does when COMMIT fails
+            if isinstance(error, Exception) and self.one.savepoints.others_wrote(savepoint):
+                raise SandboxError(
+                    f"A deferred constraint is violated ({error}), and nobody knows by whom: another "
+                    "session, which shares the sandbox's one connection, has written and not "
+                    "committed yet. End one before the other writes, or use isolated_database."
+                ) from error
             raise
         for name in self.local:
-            self.one.run(f"SET LOCAL {name} TO DEFAULT")
+            self.one.run(f"SET LOCAL {name} = '{dbapi_connection.info[name]}'")
         self.one.savepoints.commit(savepoint)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
@@ -63,16 +83,40 @@ class _Ends:
         if savepoint is not None and not self.one.lost:
             self.one.savepoints.rollback(savepoint)
 
+    def do_savepoint(self, connection: Connection, name: str) -> None:
+        savepoint = Savepoint(owner=connection.info[SAVEPOINT])
+        connection.info[SAVEPOINT, name] = self.one.savepoints.begin(savepoint)
+
+    def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
+        forget_abort(connection)
+        self.one.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
+
+    def do_release_savepoint(self, connection: Connection, name: str) -> None:
+        self.one.savepoints.release(connection.info.pop((SAVEPOINT, name)))
+
     def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
             self.one.refuse_lost()
             self.one.refuse_end(statement)
-            savepoint = rest[-1].root_connection.info.get(SAVEPOINT)
-            if savepoint is not None and not only_reads(statement):
-                self.one.savepoints.note_write(savepoint)
+            context = rest[-1]
+            info = context.root_connection.info
+            savepoint = info.get(SAVEPOINT)
+            if savepoint is not None:
+                self.one.savepoints.refuse_gone(savepoint)
+                if not only_reads(statement):
+                    self.one.savepoints.note_write(savepoint)
             execute(cursor, statement, *rest)
+            if savepoint is not None and _commits_itself(context):
+                self.one.savepoints.commit(savepoint)
+                info[SAVEPOINT] = Savepoint()
+                self.one.savepoints.begin(info[SAVEPOINT])
 
         return run
+
+
+def _commits_itself(context: Any) -> bool:
+    """Tell whether the statement ran on an engine in autocommit."""
+    return bool(context.execution_options.get("isolation_level") == "AUTOCOMMIT")
 
 
 def reading(one: OneConnection) -> Dialect:
@@ -80,7 +124,7 @@ def reading(one: OneConnection) -> Dialect:
 
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            savepoint = one.savepoints.begin()
+            savepoint = one.savepoints.begin(Savepoint())
             try:
                 execute(cursor, statement, *rest)
             except BaseException:
@@ -98,7 +142,10 @@ def reading(one: OneConnection) -> Dialect:
 
 def _plain(one: OneConnection) -> Dialect:
     """Return a dialect that closes nothing, and leaves the transaction's character alone."""
-    dialect = copy.copy(one.dialect)
+    # Not the dialect of a sandbox around this one, which would watch over what is not its own.
+    original = getattr(one.dialect, _ORIGINAL, one.dialect)
+    dialect = copy.copy(original)
+    setattr(dialect, _ORIGINAL, original)
     _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
     return dialect
 

@@ -67,13 +67,15 @@ class SandboxPool(NullPool):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._out -= 1
         turn: Turn | None = record.info.pop(_TURN, None)
+        if record.info.pop(SAVEPOINT, None) is not None:
+            self._one.lose("a session was left to the garbage collector in its transaction")
         super()._do_return_conn(record)
         if turn is not None:
             turn.end()
 
     def _recover(self, connection: Any, record: ConnectionPoolEntry, error: object) -> None:
         savepoint: Savepoint | None = record.info.pop(SAVEPOINT, None)
-        if savepoint is not None:
-            self._one.undo(savepoint)
-        elif isinstance(error, Exception):  # a cancelled read has been undone already
+        if isinstance(error, Exception):
             self._one.lose(f"its connection was lost ({type(error).__name__})")
+        elif savepoint is not None:  # cancelled; a cancelled read has been undone already
+            self._one.undo(savepoint)

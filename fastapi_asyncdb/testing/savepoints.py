@@ -8,13 +8,18 @@ from itertools import count
 
 from fastapi_asyncdb.errors import SandboxError
 
+# One sandbox may be inside of another, on the same connection.
+_names = count(1)
+
 
 @dataclass(eq=False)
 class Savepoint:
-    """Where a session's transaction began."""
+    """Where a session's transaction began, or a savepoint of its own."""
 
-    name: str
-    began: int
+    owner: Savepoint | None = None
+    """The session's transaction, if this is a savepoint of its own."""
+    name: str = ""
+    began: int = 0
     """The number of the statement before which it began."""
     wrote: int = 0
     """The number of its last statement that wrote."""
@@ -37,14 +42,19 @@ class Savepoints:
     def __init__(self, run: Callable[[str], None]) -> None:
         self._run = run
         self._open: list[Savepoint] = []
-        self._names = count(1)
         self._statements = 0
 
-    def begin(self) -> Savepoint:
-        """Begin a transaction."""
-        savepoint = Savepoint(f"asyncdb_{next(self._names)}", self._statements)
-        self._run(f"SAVEPOINT {savepoint.name}")
+    def begin(self, savepoint: Savepoint) -> Savepoint:
+        """Begin a transaction, or a savepoint of one."""
+        savepoint.name = f"asyncdb_{next(_names)}"
+        savepoint.began = self._statements
+        # First, so that it is rolled back if the caller is cancelled meanwhile.
         self._open.append(savepoint)
+        try:
+            self._run(f"SAVEPOINT {savepoint.name}")
+        except Exception:
+            self._open.remove(savepoint)
+            raise
         return savepoint
 
     def note_write(self, savepoint: Savepoint) -> None:
@@ -52,11 +62,11 @@ class Savepoints:
         self._statements += 1
         savepoint.wrote = self._statements
 
-    def commit(self, savepoint: Savepoint) -> None:
-        """Keep what was done since it began.
+    def refuse_gone(self, savepoint: Savepoint) -> None:
+        """Refuse to go on in a transaction that another one's rollback has taken along.
 
         Raises:
-            SandboxError: an earlier session, around this one, was rolled back meanwhile.
+            SandboxError: it has.
         """
         if savepoint not in self._open:
             raise SandboxError(
@@ -64,10 +74,30 @@ class Savepoints:
                 "sandbox's one connection with it, was rolled back. In production the two would be "
                 "independent. End one before the other begins, or test this with isolated_database."
             )
+
+    def others_wrote(self, savepoint: Savepoint) -> bool:
+        """Tell whether another open transaction has written."""
+        return any(other.wrote for other in self._open if other is not savepoint)
+
+    def commit(self, savepoint: Savepoint) -> None:
+        """Keep what was done since it began.
+
+        Raises:
+            SandboxError: it wrote, and an earlier session, around this one, was rolled back meanwhile.
+        """
+        if not savepoint.wrote and savepoint not in self._open:
+            return
+        self.refuse_gone(savepoint)
         savepoint.committed = True
         if savepoint.wrote:
             for around in self._open[: self._open.index(savepoint)]:
                 around.holds_others = True
+        self._release()
+
+    def release(self, savepoint: Savepoint) -> None:
+        """End a savepoint of a transaction's own: what it did is part of the transaction now."""
+        self.refuse_gone(savepoint)
+        savepoint.committed = True
         self._release()
 
     def rollback(self, savepoint: Savepoint) -> None:
@@ -83,7 +113,8 @@ class Savepoints:
         self._run(f"RELEASE SAVEPOINT {savepoint.name}")
         del self._open[position:]
         self._release()
-        if savepoint.holds_others or any(o.wrote > savepoint.began for o in self._open):
+        others = (other for other in self._open if other is not savepoint.owner)
+        if savepoint.holds_others or any(other.wrote > savepoint.began for other in others):
             raise SandboxError(
                 "A rollback took along what another session wrote: the two overlapped in time, and "
                 "share the sandbox's one connection. In production they would be independent. End "

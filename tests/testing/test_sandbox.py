@@ -497,7 +497,18 @@ async def test_session_that_outlives_the_sandbox_can_do_nothing(database: Databa
         await left.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("statement", ["COMMIT", " rollback", "BEGIN", "END TRANSACTION"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "COMMIT",
+        " rollback",
+        "BEGIN",
+        "END TRANSACTION",
+        "/* a */ COMMIT",
+        "-- a\nCOMMIT",
+        "; COMMIT",
+    ],
+)
 async def test_sql_that_would_end_it_is_refused(database: Database, statement: str):
     """Raw transaction control is told from the session's."""
     async with sandbox(database), database.session() as session:
@@ -505,6 +516,111 @@ async def test_sql_that_would_end_it_is_refused(database: Database, statement: s
             await session.execute(text(statement))
         await session.execute(text("SAVEPOINT own"))
         await session.execute(text("ROLLBACK TO SAVEPOINT own"))
+
+
+async def test_engine_from_before_is_refused(database: Database):
+    """Whoever kept an engine or a session would commit for good (an admin page, a worker)."""
+    engine = database.engine
+    async with database.session() as before:
+        async with sandbox(database):
+            with pytest.raises(SandboxError, match="from before this sandbox"):
+                async with engine.begin() as connection:
+                    await connection.execute(insert(Note).values(text="for good"))
+            with pytest.raises(SandboxError, match="from before this sandbox"):
+                await before.execute(insert(Note).values(text="for good"))
+        await before.scalars(select(Note))
+
+
+async def test_handle_that_is_stopped_too_often_inside(kit_url: str):
+    """One stop too many, and a start, find the sandbox as it was."""
+    database = Database(DatabaseSettings(url=kit_url))
+    await database.start(create_tables=Base.metadata)
+    try:
+        async with sandbox(database):
+            await database.stop()
+            await database.stop()
+            await database.start()
+            await add(database, "undone")
+            await database.stop()
+    finally:
+        await database.stop()
+    if kit_url != "sqlite://":
+        async with database:
+            assert await stored(database) == []
+
+
+async def test_session_whose_work_is_gone_cannot_go_on(database: Database):
+    """What it wrote now would belong to nobody."""
+    async with sandbox(database), database.session() as outer:
+        outer.add(Note(text="outer"))
+        await outer.flush()
+        async with database.session() as inner:
+            inner.add(Note(text="inner"))
+            await inner.flush()
+            await outer.rollback()
+            with pytest.raises(SandboxError, match="What this session did is gone"):
+                await inner.execute(insert(Note).values(text="nobody's"))
+            await inner.rollback()
+        assert await stored(database) == ["before"]
+
+
+async def test_savepoint_of_the_application_that_takes_another_session_along(database: Database):
+    """A session that commits inside of begin_nested() would be independent in production."""
+    async with sandbox(database):
+        with pytest.raises(SandboxError, match="took along what another session wrote"):
+            async with database.session() as session, session.begin_nested() as nested:
+                session.add(Note(text="outer"))
+                await session.flush()
+                await add(database, "audit")
+                await nested.rollback()
+        async with database.session() as session:
+            async with session.begin_nested():
+                session.add(Note(text="kept"))
+                await session.flush()
+                await add(database, "audit")
+            with suppress(RuntimeError):
+                async with session.begin_nested():
+                    session.add(Note(text="undone"))
+                    await session.flush()
+                    raise RuntimeError
+        assert await stored(database) == ["before", "kept", "audit"]
+
+
+async def test_engine_in_autocommit_keeps_each_statement(database: Database):
+    """As in production, closing it undoes nothing."""
+    async with sandbox(database):
+        engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(insert(Note).values(text="kept"))
+            with suppress(DBAPIError):
+                await connection.execute(text("SELECT * FROM nowhere"))
+        assert await stored(database) == ["before", "kept"]
+
+
+async def test_constraint_that_another_session_may_have_violated(database: Database):
+    """The innocent one is not blamed: nobody can tell them apart on one connection."""
+    async with sandbox(database):
+        with pytest.raises(SandboxError, match="nobody knows by whom"):
+            async with database.session() as outer:
+                await outer.execute(insert(Reply).values(note_id=77))
+                await add(database, "innocent")
+        assert await stored(database) == ["before"]
+
+
+async def test_deferred_by_pragma(sqlite_url: str):
+    """SQLite checks all foreign keys at COMMIT then, and the next transaction's at once."""
+    async with Database(DatabaseSettings(url=sqlite_url)) as database:
+        async with database.engine.begin() as connection:
+            await connection.execute(text("CREATE TABLE parent (id INTEGER PRIMARY KEY)"))
+            await connection.execute(text("CREATE TABLE child (id INTEGER REFERENCES parent (id))"))
+        async with sandbox(database):
+            for deferred in (True, False):
+                with pytest.raises(IntegrityError):
+                    async with database.session() as session:
+                        if deferred:
+                            await session.execute(text("PRAGMA defer_foreign_keys = ON"))
+                        await session.execute(text("INSERT INTO child VALUES (7)"))
+                        assert deferred
 
 
 async def test_error_in_the_test_itself_leaves_nothing(database: Database):
