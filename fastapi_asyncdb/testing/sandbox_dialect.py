@@ -14,11 +14,13 @@ from sqlalchemy.pool import PoolProxiedConnection
 from fastapi_asyncdb.aborted import forget_abort
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.testing.local_settings import LocalSettings, names_in
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.savepoints import Savepoint
 
 Execute = Callable[..., None]
+_SETTINGS = "fastapi_asyncdb.settings"
 _ORIGINAL = "fastapi_asyncdb_original"
 
 
@@ -56,8 +58,9 @@ class _Ends:
     def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
         self.one.savepoints.begin(savepoint)
+        settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.one)
+        settings.keep(iter(self.local))
         for name, value in self.local.items():
-            dbapi_connection.info[name] = self.one.ask(f"SELECT current_setting('{name}')")
             self.one.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
@@ -73,8 +76,7 @@ class _Ends:
                     "committed yet. End one before the other writes, or use isolated_database."
                 ) from error
             raise
-        for name in self.local:
-            self.one.run(f"SET LOCAL {name} = '{dbapi_connection.info[name]}'")
+        dbapi_connection.info[_SETTINGS].put_back()
         self.one.savepoints.commit(savepoint)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
@@ -105,6 +107,8 @@ class _Ends:
                 self.one.savepoints.refuse_gone(savepoint)
                 if not only_reads(statement):
                     self.one.savepoints.note_write(savepoint)
+                if self.one.dialect.name == "postgresql":
+                    info[_SETTINGS].keep(names_in(statement, rest[0]))
             execute(cursor, statement, *rest)
             if savepoint is not None and _commits_itself(context):
                 self.one.savepoints.commit(savepoint)
@@ -125,8 +129,12 @@ def reading(one: OneConnection) -> Dialect:
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
             savepoint = one.savepoints.begin(Savepoint())
+            settings = LocalSettings(one)
             try:
+                if one.dialect.name == "postgresql":
+                    settings.keep(names_in(statement, rest[0]))
                 execute(cursor, statement, *rest)
+                settings.put_back()
             except BaseException:
                 one.undo(savepoint)
                 raise

@@ -9,7 +9,7 @@ from typing import Annotated
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
-from sqlalchemy import insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -241,6 +241,34 @@ async def test_options_end_with_their_transaction(postgres_url: str):
                         await s.rollback()
                 async with database.session() as session:
                     assert await session.scalar(show) == "33s"
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize(
+    "change",
+    ["SET LOCAL app.tenant = 'b'", "SELECT set_config('app.tenant', 'b', true)", "bound"],
+)
+async def test_settings_of_a_transaction_end_with_it(postgres_url: str, driver: str, change: str):
+    """A tenant is nobody else's: neither the next session's, nor that of one around it."""
+    url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
+    show = text("SELECT coalesce(current_setting('app.tenant', true), '')")
+
+    async def set_tenant(session: AsyncSession) -> None:
+        if change == "bound":
+            await session.execute(select(func.set_config("app.tenant", "b", True)))
+        else:
+            await session.execute(text(change))
+        assert await session.scalar(show) == "b"
+
+    async with Database(DatabaseSettings(url=url)) as database, sandbox(database):
+        async with database.session() as outer:
+            await outer.execute(text("SET LOCAL app.tenant = 'a'"))
+            async with database.session() as inner:
+                await set_tenant(inner)
+            assert await outer.scalar(show) == "a"
+        async with database.session() as session, database.read_session() as reader:
+            assert await session.scalar(show) == ""
+            assert await reader.scalar(show) == ""
 
 
 async def test_savepoints_of_the_application(database: Database):
