@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
@@ -10,6 +12,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.gate import Gate
 from fastapi_asyncdb.read_only import statements_in
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
@@ -21,6 +24,7 @@ _ENDS = re.compile(
     r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
     re.IGNORECASE,
 )
+_FOREVER = 3600.0
 _LIMIT = 5.0
 """Seconds to wait for a statement that was cut off, before the sandbox is given up."""
 
@@ -38,6 +42,7 @@ class OneConnection:
         self.dialect = dialect
         self.savepoints = Savepoints(self.run)
         self.turns = Turn()
+        self._gate = Gate(1)
         self._lost: str | None = None
 
     def run(self, statement: str) -> None:
@@ -57,6 +62,16 @@ class OneConnection:
         finally:
             cursor.close()
         return row[0] if row else None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else in between: a session, and a reader beside it, may be used at once."""
+        if not self._gate.enter_at_once():
+            await_only(self._gate.enter(_FOREVER))
+        try:
+            yield
+        finally:
+            self._gate.leave()
 
     @property
     def lost(self) -> bool:

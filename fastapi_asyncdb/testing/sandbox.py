@@ -21,6 +21,7 @@ from fastapi_asyncdb.testing.deferred import check_of
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_dialect import reading, writing
 from fastapi_asyncdb.testing.sandbox_pool import SandboxPool
+from fastapi_asyncdb.testing.turns import Turn
 from fastapi_asyncdb.transaction_options import TransactionOptions
 
 
@@ -122,6 +123,7 @@ def _engines(
         that_only_reads(read),
         engines.holds,
         limited=lambda local: make(pool, writing(one, check, local)),
+        turns=one.turns,
     )
     return sandboxed, make(SandboxPool(one, plain, None), plain)
 
@@ -131,6 +133,12 @@ class _SandboxEngines(Engines):
     """Engines whose options find the transaction begun."""
 
     limited: Callable[[dict[str, int]], AsyncEngine] = field(kw_only=True)
+    turns: Turn = field(kw_only=True)
+
+    def bound(self, options: TransactionOptions) -> AsyncEngine:
+        """Return the engine, as each session asks when it is opened: that is where its turn belongs."""
+        self.turns.open()
+        return Engines.bound(self, options)
 
     def _bind(self, options: TransactionOptions) -> AsyncEngine:
         self.preset.check(options)

@@ -36,14 +36,14 @@ def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]
     dialect = _plain(one)
     _put(
         dialect,
-        do_begin=ends.do_begin,
-        do_commit=ends.do_commit,
-        do_rollback=ends.do_rollback,
-        do_savepoint=ends.do_savepoint,
-        do_rollback_to_savepoint=ends.do_rollback_to_savepoint,
-        do_release_savepoint=ends.do_release_savepoint,
+        do_begin=_alone(one, ends.do_begin),
+        do_commit=_alone(one, ends.do_commit),
+        do_rollback=_alone(one, ends.do_rollback),
+        do_savepoint=_alone(one, ends.do_savepoint),
+        do_rollback_to_savepoint=_alone(one, ends.do_rollback_to_savepoint),
+        do_release_savepoint=_alone(one, ends.do_release_savepoint),
     )
-    _execute_through(dialect, ends.around)
+    _execute_through(dialect, one, ends.around)
     return dialect
 
 
@@ -144,7 +144,7 @@ def reading(one: OneConnection) -> Dialect:
 
     dialect = _plain(one)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
-    _execute_through(dialect, around)
+    _execute_through(dialect, one, around)
     return dialect
 
 
@@ -158,9 +158,21 @@ def _plain(one: OneConnection) -> Dialect:
     return dialect
 
 
-def _execute_through(dialect: Dialect, around: Callable[[Execute], Execute]) -> None:
+def _execute_through(
+    dialect: Dialect, one: OneConnection, around: Callable[[Execute], Execute]
+) -> None:
     names = ("do_execute", "do_executemany", "do_execute_no_params")
-    _put(dialect, **{name: around(getattr(dialect, name)) for name in names})
+    _put(dialect, **{name: _alone(one, around(getattr(dialect, name))) for name in names})
+
+
+def _alone(one: OneConnection, method: Callable[..., None]) -> Callable[..., None]:
+    """Let nobody else use the connection while it runs."""
+
+    def run(*arguments: Any) -> None:
+        with one.alone():
+            method(*arguments)
+
+    return run
 
 
 def _put(dialect: Dialect, **members: object) -> None:

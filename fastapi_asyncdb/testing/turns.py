@@ -6,9 +6,20 @@ from contextvars import ContextVar
 
 from fastapi_asyncdb.gate import Gate
 
-# The innermost turns of the running code, one for each sandbox. Tasks inherit them: what a handler
-# starts while it holds the connection is inside of its turn.
-_inside: ContextVar[tuple[Turn, ...]] = ContextVar("fastapi_asyncdb.turns", default=())
+# The innermost places of the running code, one for each sandbox. Tasks and threads inherit them: what a
+# handler starts while it holds the connection is inside of its turn.
+_inside: ContextVar[tuple[_Place, ...]] = ContextVar("fastapi_asyncdb.turns", default=())
+
+
+class _Place:
+    """Where a session was opened. Its turn comes later, and perhaps in a task of its own."""
+
+    __slots__ = ("around", "root", "turn")
+
+    def __init__(self, root: Turn, around: _Place | None) -> None:
+        self.root = root
+        self.around = around
+        self.turn: Turn | None = None
 
 
 class Turn:
@@ -39,18 +50,35 @@ class Turn:
         self._over = True
         self._leave_part()
 
+    def open(self) -> None:
+        """Note that the running code opens a session, and whatever it starts is inside of that."""
+        others = (place for place in _inside.get() if place.root is not self.root)
+        _inside.set((_Place(self.root, self._place()), *others))
+
     def innermost(self) -> Turn:
         """Return the turn of this sandbox that the running code is inside of, or this one."""
-        turn = next((turn for turn in _inside.get() if turn.root is self.root), None)
-        while turn is not None and turn._over:
-            turn = turn.around
-        return turn or self
+        place = self._place()
+        while place is not None:
+            if place.turn is not None and not place.turn._over:
+                return place.turn
+            place = place.around
+        return self
+
+    def _place(self) -> _Place | None:
+        place = next((place for place in _inside.get() if place.root is self.root), None)
+        while place is not None and place.turn is not None and place.turn._over:
+            place = place.around
+        return place
 
     def _take(self) -> Turn:
         self._parts += 1
         turn = Turn(self)
-        others = (other for other in _inside.get() if other.root is not self.root)
-        _inside.set((turn, *(other for other in others if not other._over)))
+        place = self._place()
+        if place is None or place.turn is not None:
+            self.open()
+            place = self._place()
+        if place is not None:
+            place.turn = turn
         return turn
 
     def _leave_part(self) -> None:

@@ -361,6 +361,43 @@ async def test_session_inside_of_a_request_shares_its_turn(database: Database):
         assert sorted(await stored(database)) == ["a", "b", "before", "outer"]
 
 
+async def test_turn_that_was_taken_in_a_task_of_its_own(database: Database):
+    """wait_for and gather run the first statement in another task; the session is the same."""
+    async with sandbox(database, turn_timeout=1):
+        async with database.session() as outer:
+            await asyncio.gather(outer.scalars(select(Note)))
+            await add(database, "inner")
+        assert await stored(database) == ["before", "inner"]
+
+
+async def test_reader_beside_a_writer_at_the_same_time(database: Database):
+    """A read that fails, or ends, in the middle of the writer's savepoint takes nothing along."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def handler(
+        db: Annotated[AsyncSession, Depends(database.get_db)],
+        reader: Annotated[AsyncSession, Depends(database.get_read_db)],
+    ) -> None:
+        async def write() -> None:
+            for number in range(20):
+                async with db.begin_nested():
+                    db.add(Note(text=str(number)))
+
+        async def read() -> None:
+            for number in range(20):
+                with suppress(DBAPIError):
+                    await reader.execute(
+                        text("SELECT * FROM nowhere" if number % 2 else "SELECT 1")
+                    )
+
+        await asyncio.gather(write(), read())
+
+    async with sandbox(database), client(app) as http:
+        assert (await http.post("/")).status_code == 200
+        assert len(await stored(database)) == 21
+
+
 async def test_two_tasks_that_wait_for_each_other_are_told(database: Database):
     """A deadlock that only the sandbox has ends with an error that says so."""
     async with sandbox(database, turn_timeout=0.1):
