@@ -42,6 +42,7 @@ class OneConnection:
         self.dialect = dialect
         self.savepoints = Savepoints(self.run)
         self.turns = Turn()
+        self.changed_tables = False
         self._gate = Gate(1)
         self._lost: str | None = None
 

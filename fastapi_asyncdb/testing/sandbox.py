@@ -87,10 +87,11 @@ def _refused(engines: Engines) -> Iterator[None]:
 
 
 async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> None:
-    broken = one.lost
+    # asyncpg's plans are for the tables that a rollback takes away.
+    useless = one.lost or (one.changed_tables and root.dialect.driver == "asyncpg")
     one.lose("it has ended")
     await session.close()
-    if broken:
+    if useless:
         await root.invalidate()
     await root.rollback()
 

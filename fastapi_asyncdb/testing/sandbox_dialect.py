@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.savepoints import Savepoint
 
 Execute = Callable[..., None]
+_DDL = re.compile(r"\s*(?:create|alter|drop)\b", re.IGNORECASE)
 _SETTINGS = "fastapi_asyncdb.settings"
 _ORIGINAL = "fastapi_asyncdb_original"
 
@@ -107,6 +109,7 @@ class _Ends:
                 self.one.savepoints.refuse_gone(savepoint)
                 if not only_reads(statement):
                     self.one.savepoints.note_write(savepoint)
+                    self.one.changed_tables |= _DDL.match(statement) is not None
                 if self.one.dialect.name == "postgresql":
                     info[_SETTINGS].keep(names_in(statement, rest[0]))
             execute(cursor, statement, *rest)

@@ -688,6 +688,22 @@ async def test_deferred_by_pragma(sqlite_url: str):
                         assert deferred
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_tables_that_change_inside(postgres_url: str, driver: str):
+    """The next test finds the tables, and plans that fit them."""
+    url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
+    database = Database(DatabaseSettings(url=url))
+    await database.start(create_tables=Base.metadata)
+    for _ in range(2):
+        await stored(database)
+        async with sandbox(database):
+            await stored(database)
+            async with database.session() as session:
+                await session.execute(text("ALTER TABLE note ALTER COLUMN text TYPE varchar(99)"))
+        await stored(database)
+    await database.stop()
+
+
 async def test_error_in_the_test_itself_leaves_nothing(database: Database):
     """A test that fails is rolled back like one that passes, and its error is the one raised."""
     with pytest.raises(ZeroDivisionError):
