@@ -53,7 +53,13 @@ class OneConnection:
     def ask(self, statement: str) -> Any:
         """Run such a statement, and return the first value that it answers, if any."""
         self.refuse_lost()
-        return await_only(finish(greenlet_spawn(self._ask, statement), limit=_LIMIT))
+        try:
+            return await_only(finish(greenlet_spawn(self._ask, statement), limit=_LIMIT))
+        except self.dialect.loaded_dbapi.Error:
+            raise  # an answer, or SQLAlchemy knows it for the end of the connection
+        except Exception as error:
+            self.lose(f"its connection was lost ({type(error).__name__})")
+            raise
 
     def _ask(self, statement: str) -> Any:
         cursor = self.connection.cursor()
