@@ -44,9 +44,10 @@ def only_reads(sql: str) -> bool:
     return all(_reads(statement) for statement in statements_in(sql))
 
 
-def statements_in(sql: str) -> list[str]:
+@lru_cache(maxsize=1024)
+def statements_in(sql: str) -> tuple[str, ...]:
     """Return the statements in the text; blanks stand for comments, x for strings and quoted names."""
-    return _OPAQUE.sub(_blank, sql).split(";")
+    return tuple(_OPAQUE.sub(_blank, sql).split(";"))
 
 
 def _blank(opaque: re.Match[str]) -> str:

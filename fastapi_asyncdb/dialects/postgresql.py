@@ -167,11 +167,12 @@ def _timeouts(settings: DatabaseSettings) -> dict[str, str]:
         "lock_timeout": settings.lock_timeout,
         "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
     }
-    return {name: _milliseconds(value) for name, value in seconds.items() if value is not None}
+    return {name: str(milliseconds(value)) for name, value in seconds.items() if value is not None}
 
 
-def _milliseconds(seconds: float) -> str:
-    return str(math.ceil(seconds * 1000))
+def milliseconds(seconds: float) -> int:
+    """Return PostgreSQL's unit; what is asked for is not rounded down to 0, which is no limit."""
+    return math.ceil(seconds * 1000)
 
 
 def _set_timeouts(timeouts: dict[str, float]) -> Callable[[Connection], None]:
@@ -181,7 +182,7 @@ def _set_timeouts(timeouts: dict[str, float]) -> Callable[[Connection], None]:
     """
     local = True
     settings = (
-        func.set_config(name, _milliseconds(value), local) for name, value in timeouts.items()
+        func.set_config(name, str(milliseconds(value)), local) for name, value in timeouts.items()
     )
     statement = select(*settings)
 

@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/sql-set.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastapi_asyncdb.testing.one_connection import OneConnection
@@ -27,7 +27,12 @@ class LocalSettings:
         self._one = one
         self._before: dict[str, str] = {}
 
-    def keep(self, names: Iterator[str]) -> None:
+    def keep_what_changes(self, statement: str, parameters: Any) -> None:
+        """Note what the settings are that a statement may change; other databases have none."""
+        if self._one.dialect.name == "postgresql":
+            self.keep(_names_in(statement, parameters))
+
+    def keep(self, names: Iterable[str]) -> None:
         """Note what the settings are, before they are changed for the first time."""
         for name in names:
             if name not in self._before:
@@ -44,7 +49,7 @@ class LocalSettings:
         self._before.clear()
 
 
-def names_in(statement: str, parameters: Any) -> Iterator[str]:
+def _names_in(statement: str, parameters: Any) -> Iterator[str]:
     """Yield the settings that a statement may change until the transaction ends.
 
     A name may be a parameter: then each that could be one is taken for one, which does no harm.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from math import ceil
 from typing import cast
 
 from sqlalchemy import Engine, text
@@ -13,6 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.dialects.postgresql import milliseconds
 from fastapi_asyncdb.engine import Engines, that_only_reads
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.fair_pool import FairPool
@@ -143,7 +143,7 @@ class _SandboxEngines(Engines):
 
     def _bind(self, options: TransactionOptions) -> AsyncEngine:
         self.preset.check(options)
-        local = {name: ceil(seconds * 1000) for name, seconds in options.timeouts.items()}
+        local = {name: milliseconds(seconds) for name, seconds in options.timeouts.items()}
         engine = self.limited(local) if local else self.write
         return that_only_reads(engine) if options.read_only else engine
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from fastapi_asyncdb.aborted import forget_abort
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.read_only import only_reads
-from fastapi_asyncdb.testing.local_settings import LocalSettings, names_in
+from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.savepoints import Savepoint
@@ -61,7 +61,7 @@ class _Ends:
         savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
         self.one.savepoints.begin(savepoint)
         settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.one)
-        settings.keep(iter(self.local))
+        settings.keep(self.local)
         for name, value in self.local.items():
             self.one.run(f"SET LOCAL {name} = {value:d}")
 
@@ -110,8 +110,7 @@ class _Ends:
                 if not only_reads(statement):
                     self.one.savepoints.note_write(savepoint)
                     self.one.changed_tables |= _DDL.match(statement) is not None
-                if self.one.dialect.name == "postgresql":
-                    info[_SETTINGS].keep(names_in(statement, rest[0]))
+                info[_SETTINGS].keep_what_changes(statement, rest[0])
             execute(cursor, statement, *rest)
             if savepoint is not None and _commits_itself(context):
                 self.one.savepoints.commit(savepoint)
@@ -134,8 +133,7 @@ def reading(one: OneConnection) -> Dialect:
             savepoint = one.savepoints.begin(Savepoint())
             settings = LocalSettings(one)
             try:
-                if one.dialect.name == "postgresql":
-                    settings.keep(names_in(statement, rest[0]))
+                settings.keep_what_changes(statement, rest[0])
                 execute(cursor, statement, *rest)
                 settings.put_back()
             except BaseException:

@@ -50,10 +50,12 @@ class Turn:
         self._over = True
         self._leave_part()
 
-    def open(self) -> None:
+    def open(self) -> _Place:
         """Note that the running code opens a session, and whatever it starts is inside of that."""
         others = (place for place in _inside.get() if place.root is not self.root)
-        _inside.set((_Place(self.root, self._place()), *others))
+        place = _Place(self.root, self._place())
+        _inside.set((place, *others))
+        return place
 
     def innermost(self) -> Turn:
         """Return the turn of this sandbox that the running code is inside of, or this one."""
@@ -75,10 +77,8 @@ class Turn:
         turn = Turn(self)
         place = self._place()
         if place is None or place.turn is not None:
-            self.open()
-            place = self._place()
-        if place is not None:
-            place.turn = turn
+            place = self.open()
+        place.turn = turn
         return turn
 
     def _leave_part(self) -> None:
