@@ -77,6 +77,14 @@ def copies_at(url: str | SecretStr) -> Copies:
     )
 
 
+def with_database(url: SecretStr, name: str) -> SecretStr:
+    """Return a server's URL with another database in it, and everything else as it was."""
+    scheme, _, rest = url.get_secret_value().strip().partition("://")
+    parts = split(rest)
+    parts.database = name
+    return SecretStr(f"{scheme}://{_joined(parts)}")
+
+
 def unique_name() -> str:
     """Return a name that no other process, worker or machine makes on the same server."""
     worker = re.sub(r"[^\w-]", "_", os.environ.get("PYTEST_XDIST_WORKER", "main"), flags=re.ASCII)
@@ -88,14 +96,17 @@ class PostgreSQLCopies:
 
     Args:
         url: A database of the server to connect to meanwhile; it is neither copied nor changed.
+        settings: How to connect to it; by default as the environment says, without timeouts.
     """
 
-    def __init__(self, url: SecretStr) -> None:
+    def __init__(self, url: SecretStr, settings: DatabaseSettings | None = None) -> None:
         self._url = url
-        settings = DatabaseSettings(
-            url=url, environment="test", statement_timeout=None, lock_timeout=None
+        self._server = Database(
+            settings
+            or DatabaseSettings(
+                url=url, environment="test", statement_timeout=None, lock_timeout=None
+            )
         )
-        self._server = Database(settings)
 
     async def open(self) -> None:
         """Connect. Each event loop has a connection of its own."""
@@ -134,10 +145,7 @@ class PostgreSQLCopies:
 
     def url(self, name: str) -> SecretStr:
         """Return the server's URL with another database in it, and everything else as it was."""
-        scheme, _, rest = self._url.get_secret_value().strip().partition("://")
-        parts = split(rest)
-        parts.database = name
-        return SecretStr(f"{scheme}://{_joined(parts)}")
+        return with_database(self._url, name)
 
     def _quoted(self, name: str) -> str:
         return self._server.engine.dialect.identifier_preparer.quote_identifier(name)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pydantic import SecretStr
+
+from fastapi_asyncdb.testing.copies import with_database
+
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
@@ -17,6 +21,6 @@ class ServerAddress:
 
     def url(self, database: str | None = None) -> str:
         """Return a URL to one of its databases; by default to the one to start from."""
-        head, mark, query = self._url.partition("?")
-        server, _, own = head.rpartition("/")
-        return f"{server}/{own if database is None else database}{mark}{query}"
+        if database is None:
+            return self._url
+        return with_database(SecretStr(self._url), database).get_secret_value()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,15 +10,16 @@ from typing import Any
 from unittest import mock
 
 from alembic import command
-from sqlalchemy import MetaData, text
+from pydantic import SecretStr
+from sqlalchemy import MetaData
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.testing.alembic_commands import run_alembic
+from fastapi_asyncdb.testing.copies import PostgreSQLCopies, unique_name
 from fastapi_asyncdb.testing.own_thread import run_async
 from fastapi_asyncdb.testing.project import Project
-from fastapi_asyncdb.testing.server_address import ServerAddress
 from fastapi_asyncdb.testing.worker_settings import settings_for
 
 
@@ -83,25 +81,16 @@ def empty_database(server_url: str | None, folder: Path) -> Iterator[str]:
     Yields:
         Its URL.
     """
-    worker = re.sub(r"\W", "_", os.environ.get("PYTEST_XDIST_WORKER", "main"))
-    name = f"asyncdb_test_{worker}_{secrets.token_hex(4)}"
+    name = unique_name()
     if server_url is None:
         yield f"sqlite:///{folder / name}.db"
         return
-    _administer(server_url, f"CREATE DATABASE {name}")
+    server = PostgreSQLCopies(SecretStr(server_url), settings_for(server_url))
+    run_async(lambda: server.create(name))
     try:
-        yield ServerAddress(server_url).url(name)
+        yield server.url(name).get_secret_value()
     finally:
-        _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _administer(url: str, sql: str) -> None:
-    async def run() -> None:
-        async with BaseDatabase(settings_for(url)) as database, database.engine.connect() as plain:
-            connection = await plain.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.execute(text(sql))
-
-    run_async(run)
+        run_async(lambda: server.drop(name))
 
 
 def _create_tables(settings: DatabaseSettings, metadata: MetaData) -> None:
