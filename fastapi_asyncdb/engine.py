@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
+from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects import Preset, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
@@ -106,7 +107,7 @@ def create_engines(settings: DatabaseSettings) -> Engines:
     if preset.separate_readers:
         read = _create(target, preset, settings, read_only=True)
     else:
-        read = write.execution_options(isolation_level="AUTOCOMMIT")
+        read = with_connection_options(write, isolation_level="AUTOCOMMIT")
     read = read.execution_options(**{_READS: True})
     holds = HoldWatch(settings.hold_warning) if settings.hold_warning else None
     return Engines(target, preset, write, read, holds)

@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
@@ -73,8 +74,8 @@ class PostgreSQL:
         said: dict[str, Any] = {"isolation_level": options.isolation_level}
         if options.read_only:
             said |= {"postgresql_readonly": True, "postgresql_deferrable": options.deferrable}
-        engine = write.execution_options(
-            **{name: value for name, value in said.items() if value is not None}
+        engine = with_connection_options(
+            write, **{name: value for name, value in said.items() if value is not None}
         )
         if options.timeouts:
             event.listen(engine.sync_engine, "begin", _set_timeouts(options.timeouts))
