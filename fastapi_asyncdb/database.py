@@ -389,14 +389,16 @@ class BaseDatabase:
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""
         self._check(options)
-        if options != PLAIN and not options.autocommit:
+        if options == PLAIN:
+            return PLAIN  # known at a glance, in each request
+        if not options.autocommit:
             self._defined.add(options)
             if self.settings is not None:
                 preset_for(parse_url(self.settings.url)).check(options)
         return options
 
     def _check(self, options: TransactionOptions) -> None:
-        if options.autocommit and self._on_begin is not None:
+        if self._on_begin is not None and options.autocommit:
             raise ConfigurationError(
                 "This handle has an on_begin, and autocommit reads have no transaction that it could "
                 "begin. Use database.get_snapshot_db instead of get_read_db, or add "

@@ -42,18 +42,17 @@ class SessionGuard(HookedSession):
     hold: Hold | None = None
     """Who watches how long a connection is held, if anybody does."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.postponed: list[object] = []
-        self.connections: set[Connection] = set()
-        """Those that take part in the transaction."""
+    postponed: tuple[object, ...] = ()
+    """What was added while a commit was under way."""
+    connections: tuple[Connection, ...] = ()
+    """Those that take part in the transaction."""
 
     def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
         """Add an object; one that comes while a commit is under way belongs to the next."""
         if self.settling in (None, current_task()):
             super().add(instance, *args, **kwargs)
         else:
-            self.postponed.append(instance)
+            self.postponed += (instance,)
             self.expect_streamers()
             self._remember_user()
 
@@ -75,6 +74,7 @@ class SessionGuard(HookedSession):
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         self.check_usable()
         self.refuse_concurrent_use()
+        self.refuse_hooks()
         return super().get_bind(*args, **kwargs)
 
     def check_usable(self) -> None:
@@ -146,7 +146,8 @@ def _after_begin(
 ) -> None:
     if session.first_step is not None and not transaction.nested:
         _take_first_step(session, session.first_step, connection)
-    session.connections.add(connection)
+    if connection not in session.connections:
+        session.connections += (connection,)
     if session.hold is not None:
         session.hold.take()
 
@@ -175,7 +176,7 @@ def _before_commit(session: SessionGuard) -> None:
 def _after_transaction_end(session: SessionGuard, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.failed_begin = None
-        session.connections.clear()
+        session.connections = ()
         if session.hold is not None:
             session.hold.give_back()
 

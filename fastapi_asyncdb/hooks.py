@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
@@ -176,34 +176,29 @@ class HookedSession(Session):
     patience = 10.0
     """Seconds left for a commit or hooks whose caller is cancelled, and for a rollback in any case."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.hooks = Hooks()
+    hooks = Hooks()
+    """Shared by all sessions that have none: whoever registers the first makes its own."""
 
     def check_usable(self) -> None:
         """Refuse a session that has ended; for subclasses."""
 
-    def may_run_hooks(self) -> bool:
-        """Tell whether hooks may run now, or whoever ends the transaction will do it."""
-        return True
-
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """Choose the engine, as SQLAlchemy does before each statement, unless a hook asks."""
-        self._refuse_hooks()
-        return super().get_bind(*args, **kwargs)
-
-    def rollback(self) -> None:
-        """Roll back; hooks that were registered without a transaction go with it."""
-        super().rollback()
-        self.hooks.end(committed=False)
-
-    def _refuse_hooks(self) -> None:
+    def refuse_hooks(self) -> None:
+        """Refuse a hook that uses the session, which is between two transactions."""
         if _hooks_of.get() is self:
             raise SessionError(
                 "A hook used the session that it was registered on, whose transaction is over: what "
                 "it writes now would be acknowledged before it is committed. Open a session in the "
                 "hook: 'async with database.session() as session:'."
             )
+
+    def may_run_hooks(self) -> bool:
+        """Tell whether hooks may run now, or whoever ends the transaction will do it."""
+        return True
+
+    def rollback(self) -> None:
+        """Roll back; hooks that were registered without a transaction go with it."""
+        super().rollback()
+        self.hooks.end(committed=False)
 
 
 @event.listens_for(HookedSession, "after_commit", propagate=True)
@@ -227,7 +222,7 @@ def _after_transaction_end(session: HookedSession, transaction: SessionTransacti
 
 @event.listens_for(HookedSession, "before_attach", propagate=True)
 def _before_attach(session: HookedSession, instance: object) -> None:
-    session._refuse_hooks()
+    session.refuse_hooks()
 
 
 class HookedTransaction(AsyncSessionTransaction):
@@ -338,6 +333,8 @@ def _register(session: AsyncSession | Session, hook: _Hook) -> None:
     hooked_session = _hooked(session)
     hooked_session.check_usable()
     hook.savepoint = hooked_session.get_nested_transaction()
+    if hooked_session.hooks is HookedSession.hooks:
+        hooked_session.hooks = Hooks()
     hooked_session.hooks.waiting.append(hook)
 
 

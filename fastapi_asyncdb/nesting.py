@@ -19,7 +19,9 @@ _opened: ContextVar[tuple[tuple[ref[object], ref[AsyncSession]], ...]] = Context
 
 def remember(handle: object, session: AsyncSession) -> None:
     """Note that the running code, and every task that it starts, is inside of this session."""
-    around = tuple(entry for entry in _opened.get() if _in_transaction(entry[1]()))
+    around = _opened.get()
+    if around:
+        around = tuple(entry for entry in around if _in_transaction(entry[1]()))
     _opened.set((*around, (ref(handle), ref(session))))
 
 

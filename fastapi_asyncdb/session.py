@@ -226,7 +226,7 @@ async def _settle(
         guard.settling = None
         if guard.postponed:
             session.add_all(guard.postponed)
-            guard.postponed.clear()
+            guard.postponed = ()
 
 
 async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
