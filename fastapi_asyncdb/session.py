@@ -230,7 +230,6 @@ async def _settle(
 
 
 async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    guard.settling = asyncio.current_task()  # it may run before anybody else knows its task
     if guard.user is not None:
         await guard.until_free()
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +20,7 @@ class Shielded(Generic[T]):
     """Work that was started, in a task of its own, and is to be finished.
 
     Args:
-        work: The work. From Python 3.12 on it runs at once, until it first waits for something.
+        work: The work.
     """
 
     __slots__ = ("over", "task", "work")
@@ -34,7 +33,7 @@ class Shielded(Generic[T]):
         loop = asyncio.get_running_loop()
         self.work = work
         self.over = loop.create_future()
-        self.task = _start(self._run(), loop)
+        self.task = loop.create_task(self._run())
 
     async def _run(self) -> T:
         try:
@@ -42,13 +41,6 @@ class Shielded(Generic[T]):
         finally:
             if not self.over.done():
                 self.over.set_result(None)
-
-
-def _start(run: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T]:
-    if sys.version_info >= (3, 12):
-        # Spares a round of the event loop.
-        return asyncio.Task(run, loop=loop, eager_start=True)
-    return loop.create_task(run)
 
 
 async def finish(

@@ -76,9 +76,16 @@ def _awaiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
     """Walk whoever waits for the task: a commit, and the flush in it, has one of its own."""
     for other in asyncio.all_tasks() if task is not None else ():
         frames = list(_suspended(other.get_coro()))
-        if any(f.f_code is finish.__code__ and f.f_locals.get("task") is task for f in frames):
+        if any(_waits_for(task, frame) for frame in frames):
             yield from reversed(frames)
             yield from _awaiting(other)
+
+
+def _waits_for(task: asyncio.Task[Any] | None, frame: FrameType) -> bool:
+    if frame.f_code is not finish.__code__:
+        return False
+    shielded = frame.f_locals.get("shielded")
+    return shielded is not None and shielded.task is task
 
 
 def _running() -> asyncio.Task[Any] | None:
