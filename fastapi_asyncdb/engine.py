@@ -12,7 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.connection_options import with_connection_options
-from fastapi_asyncdb.dialects import Preset, preset_for
+from fastapi_asyncdb.dialects import Preset, connect_timeout, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
 from fastapi_asyncdb.fair_pool import FairPool
@@ -147,7 +147,8 @@ def _create(
         watch_aborts(engine, preset)
         watch_commits(engine)
     if settings.pool_pre_ping and preset.needs_ping:
-        ping_after_idling(engine, settings.pool_ping_idle)
+        limit = connect_timeout(target, settings) or None
+        ping_after_idling(engine, settings.pool_ping_idle, limit=limit)
     return engine
 
 

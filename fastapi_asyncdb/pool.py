@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from sqlalchemy import event
@@ -9,11 +10,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import await_only, greenlet_spawn
 
 _RETURNED_AT = "fastapi_asyncdb.returned_at"
 
 
-def ping_after_idling(engine: AsyncEngine, idle: float) -> None:
+def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None = None) -> None:
     """Ping a connection at checkout, but only one that has been idle for longer than that.
 
     SQLAlchemy's own pre-ping asks at every checkout, which doubles the round trips of a short
@@ -22,8 +24,14 @@ def ping_after_idling(engine: AsyncEngine, idle: float) -> None:
     Args:
         engine: The engine whose pool to watch.
         idle: Seconds; 0 pings at every checkout.
+        limit: Seconds to wait for the answer; ``None`` is no limit. After a failover, or behind a
+            firewall that has forgotten the connection, there is none, and TCP tries for minutes.
     """
     dialect = engine.dialect
+
+    async def ask(connection: DBAPIConnection) -> None:
+        async with asyncio.timeout(limit):
+            await greenlet_spawn(dialect.do_ping, connection)
 
     @event.listens_for(engine.sync_engine, "checkin")
     def stamp(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
@@ -37,7 +45,7 @@ def ping_after_idling(engine: AsyncEngine, idle: float) -> None:
         if returned_at is None or time.monotonic() - returned_at < idle:
             return
         try:
-            dialect.do_ping(connection)
-        except dialect.loaded_dbapi.Error as error:
+            await_only(ask(connection))
+        except (dialect.loaded_dbapi.Error, TimeoutError, OSError) as error:
             # Tells the pool to replace this connection, and every one that is as old.
             raise InvalidatePoolError from error

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from fastapi_asyncdb.dialects import Diagnosis, causes
+from fastapi_asyncdb.dialects import Diagnosis, causes, connect_timeout
 from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.retry import backoff
@@ -115,9 +115,7 @@ def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
     if not engines.preset.needs_ping:
         # A file answers at once, and SQLite waits for its lock as long as it was told.
         return None
-    per_host = engines.target.connect_timeout
-    if per_host is None:
-        per_host = settings.connect_timeout
+    per_host = connect_timeout(engines.target, settings)
     return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None
 
 

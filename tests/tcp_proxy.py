@@ -22,21 +22,33 @@ class Proxy:
     answer and leave the connection as it is."""
     silent: bool = False
     """Take everything, forward nothing, close nothing: a network that swallows packets."""
+    forgotten: int = 0
+    """As many of the first connections are silent, and later ones are not."""
     commit_seen: asyncio.Event = field(default_factory=asyncio.Event)
     links: set[asyncio.Task[None]] = field(default_factory=set)
 
+    def forget_open(self) -> None:
+        """Let the connections of now fall silent, as a firewall does that was replaced."""
+        self.forgotten = len(self.links)
+
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one more connection, in a task of its own."""
-        self.links.add(asyncio.create_task(self._link(reader, writer)))
+        number = len(self.links)
+        self.links.add(asyncio.create_task(self._link(number, reader, writer)))
 
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _link(
+        self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.server_port)
         clients_turn = True
         committing = False
 
+        def silent() -> bool:
+            return self.silent or number < self.forgotten
+
         def client_spoke(data: bytes) -> bool:
             nonlocal clients_turn, committing
-            if self.silent:
+            if silent():
                 return False
             self.round_trips += clients_turn
             clients_turn = False
@@ -49,7 +61,7 @@ class Proxy:
         def server_spoke(data: bytes) -> bool:
             nonlocal clients_turn
             clients_turn = True
-            if self.silent or (committing and self.at_commit == "swallow"):
+            if silent() or (committing and self.at_commit == "swallow"):
                 return False
             return self._go_on(cut=committing and self.at_commit == "cut after")
 

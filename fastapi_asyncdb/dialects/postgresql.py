@@ -17,7 +17,7 @@ from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
@@ -123,7 +123,7 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     told = {"application_name": _APPLICATION_NAME, **_timeouts(settings)}
     given = dict(target.connect_args)
     return {
-        "timeout": _connect_timeout(target, settings) or None,
+        "timeout": connect_timeout(target, settings) or None,
         "ssl": asyncpg_ssl(target.tls),
         "server_settings": {**told, **given.pop("server_settings", {})},
         **({"async_creator_fn": connect_in_turn} if len(target.hosts) > 1 else {}),
@@ -139,7 +139,7 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     return {
         "application_name": _APPLICATION_NAME,
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.
-        "connect_timeout": math.ceil(_connect_timeout(target, settings)),
+        "connect_timeout": math.ceil(connect_timeout(target, settings)),
         "options": options,
         "async_creator_fn": _connect_psycopg,
         **libpq_arguments(target.tls),
@@ -152,13 +152,6 @@ async def _connect_psycopg(*args: Any, **options: Any) -> Any:
     from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
 
     return await PsycopgConnection.connect(*args, **options)
-
-
-def _connect_timeout(target: Target, settings: DatabaseSettings) -> float:
-    """Return seconds; 0 is no limit, as in libpq."""
-    if target.connect_timeout is None:
-        return settings.connect_timeout
-    return target.connect_timeout
 
 
 def _timeouts(settings: DatabaseSettings) -> dict[str, str]:

@@ -86,6 +86,11 @@ class Preset(Protocol):
         ...
 
 
+def connect_timeout(target: Target, settings: DatabaseSettings) -> float:
+    """Return the seconds of one attempt, as the URL says or else the settings; 0 is no limit."""
+    return settings.connect_timeout if target.connect_timeout is None else target.connect_timeout
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the error and what lies behind it: SQLAlchemy's ``orig`` and Python's own chain."""
     seen: set[int] = set()

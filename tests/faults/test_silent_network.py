@@ -29,12 +29,12 @@ async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
 async def database(
     request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
 ) -> AsyncIterator[Database]:
-    """A started handle with five idle connections."""
+    """A started handle with five idle connections, each of which is asked before it is used."""
     parts = urlsplit(postgres_url)
     url = parts._replace(
         scheme=f"postgresql+{request.param}", netloc=f"{parts.username}@127.0.0.1:{proxy.port}"
     ).geturl()
-    database = Database(DatabaseSettings(url=url))
+    database = Database(DatabaseSettings(url=url, connect_timeout=1, pool_ping_idle=0))
     await database.start()
     async with AsyncExitStack() as stack:
         for _ in range(5):
@@ -95,4 +95,16 @@ async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how
     started = time.monotonic()
     await run.cancel()
     assert time.monotonic() - started < 8.5
+    assert checked_out(database) == 0
+
+
+async def test_forgotten_connections_are_replaced(database: Database, proxy: Proxy):
+    """A ping that nobody answers has a limit; the request goes on with a new connection (T18)."""
+    proxy.forget_open()
+    started = time.monotonic()
+    for _ in range(5):
+        async with database.session() as session:
+            assert await session.scalar(text("SELECT 1")) == 1
+    # psycopg waits for five seconds for the end of the query that it has cancelled.
+    assert time.monotonic() - started < 9
     assert checked_out(database) == 0
