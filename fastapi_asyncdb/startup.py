@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -20,6 +21,8 @@ from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.retry import backoff
 from fastapi_asyncdb.settings import DatabaseSettings
+
+logger = logging.getLogger(__name__)
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
@@ -44,6 +47,14 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
         left = settings.startup_timeout - waited
         if failure.diagnosis.permanent or left <= 0:
             break
+        if attempts == 1:
+            logger.warning(
+                "Cannot connect to %r yet: %s. %s. Trying for another %.0f s.",
+                engines.target.url,
+                failure.words,
+                failure.diagnosis.advice,
+                left,
+            )
         await asyncio.sleep(min(backoff(attempts, base=_FIRST_DELAY, cap=_LONGEST_DELAY), left))
     tries = (
         f"after {attempts} attempts in {waited:.1f} s" if attempts > 1 else "at the first attempt"

@@ -284,6 +284,18 @@ async def test_start_that_is_cancelled_leaves_no_connection(driver: str, server_
     gc.collect()
 
 
+async def test_start_that_waits_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Seconds of silence look like a freeze: the first failed attempt is logged, with its cause."""
+    url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{free_port()}/postgres"
+    with pytest.raises(DatabaseUnavailable):
+        await Database(settings_for(url)).start()
+    (message,) = [r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.startup"]
+    assert "Cannot connect to postgresql" in message
+    assert "Nothing listens there" in message
+    assert "Trying for another" in message
+    assert PASSWORD not in message
+
+
 async def test_handle_may_be_started_after_a_failed_start(server_port: int) -> None:
     """A failed start leaves the handle as it was."""
     port = free_port()

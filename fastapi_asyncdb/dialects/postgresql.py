@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from sqlalchemy import Connection, event, func, select, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -56,9 +56,11 @@ class PostgreSQL:
         return {"connect_args": _asyncpg_arguments(target, settings)}
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
-        """Return psycopg's connections as they were; the rest was said in the startup message."""
+        """Even out what the drivers differ in; the rest was said in the startup message."""
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
+        else:
+            event.listen(engine.sync_engine, "do_connect", _connect_asyncpg)
 
     def check(self, options: TransactionOptions) -> None:
         """Accept everything."""
@@ -145,6 +147,25 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         **libpq_arguments(target.tls),
         **given,
     }
+
+
+def _connect_asyncpg(
+    dialect: Dialect, record: ConnectionPoolEntry, arguments: Any, options: Any
+) -> DBAPIConnection:
+    """Raise what prevents it as the driver's own error, as psycopg does.
+
+    SQLAlchemy wraps no other, and whoever catches ``DBAPIError`` would miss a database that is down.
+    """
+    errors = dialect.loaded_dbapi
+    try:
+        return dialect.connect(*arguments, **options)
+    except errors.Error:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) or hasattr(error, "sqlstate"):
+            words = f"{type(error).__name__}: {error}".rstrip(": ")
+            raise errors.OperationalError(words) from error
+        raise
 
 
 async def _connect_psycopg(*args: Any, **options: Any) -> Any:

@@ -69,7 +69,8 @@ _POOLER = Diagnosis(
     permanent=True,
 )
 _NO_TLS = Diagnosis(
-    "The server does not offer TLS: enable it there, or use sslmode=prefer on a network you trust",
+    "The server does not offer TLS: enable it there, or use sslmode=prefer on a network you trust. Or "
+    "it is no PostgreSQL: check the port",
     permanent=True,
 )
 _UNTRUSTED = Diagnosis(
