@@ -4,6 +4,7 @@ import asyncio
 import logging
 import sqlite3
 import tempfile
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -113,6 +114,19 @@ async def test_copy_is_dropped_under_its_clients(postgres_url: str):
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
             await forgotten.fetch("SELECT 1")
         forgotten.terminate()
+
+
+async def test_client_that_has_not_quite_gone_costs_nothing(postgres_url: str):
+    """A server that finds somebody in a database to drop sleeps for 100 ms before it looks again."""
+    times = []
+    async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
+        for _ in range(5):
+            async with template.copy() as copy:
+                client = await asyncpg.connect(copy.get_secret_value())
+                since = time.perf_counter()
+            times.append(time.perf_counter() - since)
+            client.terminate()
+    assert min(times) < 0.1
 
 
 async def test_failed_preparation_leaves_nothing(url: str):
