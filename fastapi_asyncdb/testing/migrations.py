@@ -14,6 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData
 
 from fastapi_asyncdb.database import BaseDatabase
@@ -49,7 +50,7 @@ class Migrations:
     def __init__(
         self,
         file: Path | None,
-        url: str,
+        url: SecretStr,
         *,
         metadata: MetaData | None = None,
         database: BaseDatabase | None = None,

@@ -240,10 +240,10 @@ def given_server(variable: str = "TEST_DATABASE_URL") -> str | None:
     """
     # Some loggers print the local variables of a traceback: none of these shows a password.
     url = SecretStr(os.environ.get(variable, "").strip())
-    return for_tests(url, variable) if url else None
+    return for_tests(url, variable).get_secret_value() if url else None
 
 
-def for_tests(url: SecretStr, variable: str) -> str:
+def for_tests(url: SecretStr, variable: str) -> SecretStr:
     """Return a URL that somebody has written down, if it names a database for tests.
 
     Args:
@@ -254,7 +254,7 @@ def for_tests(url: SecretStr, variable: str) -> str:
         ConfigurationError: as ``given_server``.
     """
     _refuse_what_is_not_for_tests(parse_url(url), variable)
-    return url.get_secret_value()
+    return url
 
 
 # The words of "app_test", "TestApp" and "TEST2"; "latest" and "contest" are one word each.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from fastapi_asyncdb.errors import ConfigurationError
@@ -30,7 +31,7 @@ level = ERROR
 handlers =
 """
 # Alembic's own template for async engines, with DATABASE_URL left out.
-_ENV = """\
+ENV = """\
 import asyncio
 import logging
 from logging.config import fileConfig
@@ -60,6 +61,7 @@ async def main():
 
 asyncio.run(main())
 """
+URL = 'config.get_main_option("sqlalchemy.url")'
 _FIRST = """\
 def upgrade():
     op.create_table("items", sa.Column("id", sa.Integer, primary_key=True))
@@ -90,24 +92,26 @@ def write(tmp_path: Path, database_url: str) -> Write:
     """Write revisions, each of which follows the one that its key names after the slash."""
 
     def write(
-        revisions: dict[str, str],
-        *,
-        metadata: MetaData | None = None,
-        url: str = 'config.get_main_option("sqlalchemy.url")',
+        revisions: dict[str, str], *, metadata: MetaData | None = None, url: str = URL
     ) -> Migrations:
-        versions = tmp_path / "scripts" / "versions"
-        versions.mkdir(parents=True)
-        (tmp_path / "alembic.ini").write_text(_INI)
-        (tmp_path / "scripts" / "env.py").write_text(_ENV.replace("URL", url))
-        for key, body in revisions.items():
-            name, _, before = key.partition("/")
-            follows = tuple(before.split(",")) if "," in before else before or None
-            head = "import sqlalchemy as sa\nfrom alembic import op\n"
-            head += f"revision = {name!r}\ndown_revision = {follows!r}\n"
-            (versions / f"{name}_step.py").write_text(head + textwrap.dedent(body))
-        return Migrations(tmp_path / "alembic.ini", database_url, metadata=metadata)
+        write_scripts(tmp_path, ENV.replace("URL", url), revisions)
+        return Migrations(tmp_path / "alembic.ini", SecretStr(database_url), metadata=metadata)
 
     return write
+
+
+def write_scripts(folder: Path, env: str, revisions: dict[str, str]) -> None:
+    """Write an alembic.ini and what it names."""
+    versions = folder / "scripts" / "versions"
+    versions.mkdir(parents=True)
+    (folder / "alembic.ini").write_text(_INI)
+    (folder / "scripts" / "env.py").write_text(env)
+    for key, body in revisions.items():
+        name, _, before = key.partition("/")
+        follows = tuple(before.split(",")) if "," in before else before or None
+        head = "import sqlalchemy as sa\nfrom alembic import op\n"
+        head += f"revision = {name!r}\ndown_revision = {follows!r}\n"
+        (versions / f"{name}_step.py").write_text(head + textwrap.dedent(body))
 
 
 _CHECKS = ("check_heads", "check_upgrade", "check_models", "check_steps")
@@ -249,6 +253,6 @@ def test_a_migration_may_read_the_environment(write: Write) -> None:
 def test_what_is_not_configured_is_said(write: Write) -> None:
     """The line that is missing, and what to write."""
     with pytest.raises(ConfigurationError, match=r"no line asyncdb_alembic\. Add it"):
-        Migrations(None, "sqlite:///x.db")
+        Migrations(None, SecretStr("sqlite:///x.db"))
     with pytest.raises(ConfigurationError, match="no line asyncdb_metadata"):
         write({"a": _FIRST}).check_models()
