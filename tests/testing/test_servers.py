@@ -16,6 +16,7 @@ import pytest
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing import PostgresServer, given_server, postgres_server
+from fastapi_asyncdb.testing.server_process import until
 from tests.leaks import PASSWORD, leaks
 
 # What the processes of PostgreSQL may leave in the kernel, if nobody frees it.
@@ -158,7 +159,7 @@ def test_nothing_is_left_behind(folders: Path, end: str):
     """No folder, no process and no shared memory, whatever the block did, and however it ended."""
     segments: set[str] = set()
     with pytest.raises(ZeroDivisionError), postgres_server() as server:
-        segments = memory_of(server)
+        segments = memory_of(server.data)
         assert segments <= all_segments()
         if end == "stopped":
             server.stop()
@@ -169,9 +170,27 @@ def test_nothing_is_left_behind(folders: Path, end: str):
     assert segments.isdisjoint(all_segments())
 
 
-def memory_of(server: PostgresServer) -> set[str]:
-    """Return the number of the server's segment of shared memory, from the file of its lock."""
-    return {(server.data / "postmaster.pid").read_text().splitlines()[6].split()[1]}
+def test_owner_that_is_killed_leaves_nothing(folders: Path):
+    """Nobody is asked to be tidy when a CI's time is over."""
+    code = (
+        "from fastapi_asyncdb.testing import postgres_server\n"
+        "with postgres_server() as server, server.replica():\n    print('up', flush=True)\n    input()"
+    )
+    command = (sys.executable, "-c", code)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"up\n"
+        [data] = folders.glob("pg*/data")
+        segments = memory_of(data)
+        assert segments <= all_segments()
+        owner.kill()
+    until(lambda: not left_in(folders), 30, "Something is left.")
+    assert segments.isdisjoint(all_segments())
+
+
+def memory_of(data: Path) -> set[str]:
+    """Return the number of a server's segment of shared memory, from the file of its lock."""
+    return {(data / "postmaster.pid").read_text().splitlines()[6].split()[1]}
 
 
 def all_segments() -> set[str]:
