@@ -8,10 +8,21 @@ import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Column, Integer, MetaData, String, Table
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Enum,
+    FetchedValue,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    func,
+)
 
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.migrations import Migrations
@@ -85,6 +96,17 @@ def _models() -> MetaData:
     tags = Column("id", Integer, primary_key=True), Column("name", String(20), nullable=False)
     Table("tags", metadata, *tags)
     return metadata
+
+
+def _model(column: Column[Any]) -> MetaData:
+    metadata = MetaData()
+    Table("t", metadata, Column("id", Integer, primary_key=True), column)
+    return metadata
+
+
+def _table(column: str) -> str:
+    table = f'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), {column})'
+    return f"def upgrade():\n    {table}"
 
 
 @pytest.fixture
@@ -180,6 +202,80 @@ def test_a_model_without_a_revision_is_named(write: Write) -> None:
         "  items: column price is only in the models",
         "  tags.name: nullable is False in the database, True in the models",
     ]
+
+
+@pytest.mark.parametrize(
+    ("models", "migrated", "words"),
+    [
+        pytest.param(
+            _model(Column("x", Integer, nullable=False, server_default="1")),
+            'sa.Column("x", sa.Integer, nullable=False)',
+            r"t\.x: server default is only in the models",
+            id="server default",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, primary_key=True)),
+            'sa.Column("x", sa.Integer, nullable=False)',
+            r"primary key is \['id'\] in the database, \['id', 'x'\] in the models",
+            id="primary key",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, index=True)),
+            'sa.Column("x", sa.Integer)',
+            "index ix_t_x is only in the models",
+            id="index",
+        ),
+        pytest.param(
+            _model(Column("x", String(20))),
+            'sa.Column("x", sa.String(10))',
+            r"t\.x: type is VARCHAR\(length=10\) in the database",
+            id="length",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, nullable=False)),
+            'sa.Column("x", sa.Integer)',
+            r"t\.x: nullable is True in the database",
+            id="NOT NULL",
+        ),
+    ],
+)
+def test_what_a_revision_forgot_is_named(
+    write: Write, models: MetaData, migrated: str, words: str
+) -> None:
+    """Tests on tables of the models would pass, and an INSERT fail in production."""
+    with pytest.raises(AssertionError, match=words):
+        write({"a": _table(migrated)}, metadata=models).check_models()
+
+
+def test_a_label_that_a_revision_forgot_is_named(write: Write, database_url: str) -> None:
+    """PostgreSQL refuses a label that its type does not have; a column of SQLite takes any text."""
+    models = _model(Column("x", Enum("a", "b", name="kind")))
+    migrations = write({"a": _table('sa.Column("x", sa.Enum("a", name="kind"))')}, metadata=models)
+    if database_url.startswith("sqlite"):
+        migrations.check_models()
+    else:
+        with pytest.raises(AssertionError, match=r"t\.x: 'b' of kind is only in the models"):
+            migrations.check_models()
+
+
+@pytest.mark.parametrize(
+    ("models", "migrated"),
+    [
+        (
+            _model(Column("x", DateTime, server_default=func.now())),
+            "server_default=sa.text('CURRENT_TIMESTAMP')",
+        ),
+        (_model(Column("x", DateTime, server_default=FetchedValue())), ""),
+        (_model(Column("x", DateTime)), "server_default=sa.func.now()"),
+    ],
+    ids=["other words", "a trigger's", "of the migrations alone"],
+)
+def test_a_default_in_other_words_is_none_of_its_business(
+    write: Write, models: MetaData, migrated: str
+) -> None:
+    """Databases rewrite defaults, and revisions that add a column to a full table need one."""
+    body = _table(f'sa.Column("x", sa.DateTime, {migrated})')
+    write({"a": body}, metadata=models).check_models()
 
 
 def test_a_table_without_a_model_is_named(write: Write) -> None:
