@@ -57,10 +57,15 @@ async def test_a_server_keeps_nothing(worker_database: str, tmp_path: Path) -> N
     connections[0].terminate()
 
 
-def test_the_handle_s_settings_hold_except_for_where(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_handle_s_settings_hold_except_for_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """And a handle that reads DATABASE_* reads TEST_DATABASE_* instead."""
     handle = Database(DatabaseSettings(url="postgresql://db/shop", lock_timeout=7.0))
-    assert settings_for(SecretStr("sqlite:///x.db"), handle).lock_timeout == 7.0
+    settings = settings_for(SecretStr("sqlite:///x.db"), handle)
+    assert (settings.lock_timeout, settings.environment) == (7.0, "test")
+    (tmp_path / ".env").write_text("TEST_DATABASE_POOL_SIZE=2")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
     monkeypatch.setenv("TEST_DATABASE_LOCK_TIMEOUT", "3")
     settings = settings_for(SecretStr("sqlite:///x.db"), Database())
