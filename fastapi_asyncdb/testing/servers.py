@@ -32,7 +32,8 @@ _OPTIONS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "listen_addresses": "127.0.0.1",
-    # Files in the data folder, which go with it: a server that is killed leaves POSIX memory behind.
+    # Files in the data folder, which go with it: a server that is killed leaves POSIX memory behind,
+    # of which containers have little.
     "dynamic_shared_memory_type": "mmap",
     # A standby that was away for a while finds what it missed.
     "wal_keep_size": "128MB",
