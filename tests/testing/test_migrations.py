@@ -293,6 +293,26 @@ def test_a_downgrade_that_leaves_something_is_named(write: Write) -> None:
         write({"a": _FIRST, "b/a": lazy}).check_steps()
 
 
+@pytest.mark.parametrize(
+    ("upgrade", "words"),
+    [
+        ("op.create_index('ix_items', 'items', ['id'])", "table items: unexpected index ix_items"),
+        ("op.execute('CREATE VIEW recent AS SELECT 1 AS id')", "views: unexpected recent"),
+        ("op.execute('CREATE SEQUENCE numbers')", "sequences: unexpected numbers"),
+    ],
+    ids=["index", "view", "sequence"],
+)
+def test_what_a_downgrade_leaves_beside_tables_is_named(
+    write: Write, database_url: str, upgrade: str, words: str
+) -> None:
+    """Of whatever kind it is; SQLite has no sequences."""
+    if "SEQUENCE" in upgrade and database_url.startswith("sqlite"):
+        upgrade, words = "op.create_table('numbers', sa.Column('id', sa.Integer))", "table numbers"
+    body = f"def upgrade():\n    {upgrade}\ndef downgrade(): ..."
+    with pytest.raises(AssertionError, match=words):
+        write({"a": _FIRST, "b/a": body}).check_steps()
+
+
 def test_a_type_that_is_left_behind_is_named(write: Write, database_url: str) -> None:
     """PostgreSQL keeps the type of an enumeration when its table is dropped."""
     typed = _SECOND.replace("sa.String(20)", "sa.Enum('a', 'b', name='mood')")
