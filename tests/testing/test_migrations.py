@@ -25,7 +25,9 @@ from sqlalchemy import (
 )
 
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing.alembic_commands import alembic_config
 from fastapi_asyncdb.testing.migrations import Migrations
+from fastapi_asyncdb.testing.reflection import changes
 
 _INI = """\
 [alembic]
@@ -313,6 +315,12 @@ def test_what_a_downgrade_leaves_beside_tables_is_named(
         write({"a": _FIRST, "b/a": body}).check_steps()
 
 
+def test_what_a_downgrade_takes_along_is_named() -> None:
+    """Both ways: a part that is missing, and one that has come instead."""
+    wanted, found = {"table t": ["a", "b"]}, {"table t": ["b", "c"]}
+    assert changes(wanted, found) == ["table t: missing a", "table t: unexpected c"]
+
+
 def test_a_type_that_is_left_behind_is_named(write: Write, database_url: str) -> None:
     """PostgreSQL keeps the type of an enumeration when its table is dropped."""
     typed = _SECOND.replace("sa.String(20)", "sa.Enum('a', 'b', name='mood')")
@@ -364,6 +372,15 @@ def test_a_migration_may_read_the_environment(write: Write) -> None:
     url = 'os.environ["DATABASE_URL"].replace("postgresql:", "postgresql+asyncpg:")'
     url = f'__import__("os").{url.removeprefix("os.")}.replace("sqlite:", "sqlite+aiosqlite:")'
     write({"a": _FIRST}, url=url).check_upgrade()
+
+
+def test_an_env_py_that_is_not_asynchronous_keeps_its_driver(tmp_path: Path) -> None:
+    """It takes sqlalchemy.url as it is, which an alembic.ini writes with twice the percent signs."""
+    ini = tmp_path / "alembic.ini"
+    ini.write_text(f"{_INI.splitlines()[0]}\nsqlalchemy.url = postgresql+psycopg2://db/app\n")
+    config = alembic_config(ini, SecretStr("postgresql://ada:p%40w@test:5433/app_test"))
+    wanted = "postgresql+psycopg2://ada:p%40w@test:5433/app_test"
+    assert config.get_main_option("sqlalchemy.url") == wanted
 
 
 def test_what_is_not_configured_is_said(write: Write) -> None:
