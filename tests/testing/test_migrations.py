@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import (
+    ARRAY,
     Column,
     DateTime,
     Enum,
@@ -174,6 +175,12 @@ def test_a_branch_is_found(write: Write) -> None:
     migrations.check_steps()
 
 
+def test_no_revision_at_all_is_found(write: Write) -> None:
+    """A folder that is empty, or another one than was meant."""
+    with pytest.raises(AssertionError, match="have 0 heads"):
+        write({}).check_heads()
+
+
 def test_a_merge_is_fine(write: Write) -> None:
     """Two branches that come together again have one head."""
     nothing = "def upgrade(): pass\ndef downgrade(): pass\n"
@@ -251,11 +258,13 @@ def test_what_a_revision_forgot_is_named(
 
 def test_a_label_that_a_revision_forgot_is_named(write: Write, database_url: str) -> None:
     """PostgreSQL refuses a label that its type does not have; a column of SQLite takes any text."""
-    models = _model(Column("x", Enum("a", "b", name="kind")))
-    migrations = write({"a": _table('sa.Column("x", sa.Enum("a", name="kind"))')}, metadata=models)
+    kind: Enum = Enum("a", "b", name="kind")
+    column = 'sa.Column("x", sa.Enum("a", name="kind"))'
     if database_url.startswith("sqlite"):
-        migrations.check_models()
+        write({"a": _table(column)}, metadata=_model(Column("x", kind))).check_models()
     else:
+        column = 'sa.Column("x", sa.ARRAY(sa.Enum("a", name="kind")))'
+        migrations = write({"a": _table(column)}, metadata=_model(Column("x", ARRAY(kind))))
         with pytest.raises(AssertionError, match=r"t\.x: 'b' of kind is only in the models"):
             migrations.check_models()
 
