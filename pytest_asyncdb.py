@@ -17,6 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from httpx import AsyncClient
+    from pydantic import SecretStr
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from fastapi_asyncdb.database import BaseDatabase
@@ -112,10 +113,11 @@ def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
     with ExitStack() as stack:
         offer = getattr(pytestconfig, "workerinput", {}).get(_OFFERS)
         with _usage_errors():
-            url = given_server() or (
-                ask(offer) if offer else stack.enter_context(postgres_server()).url()
+            address = ServerAddress(
+                given_server()
+                or (ask(offer) if offer else stack.enter_context(postgres_server()).url())
             )
-        yield ServerAddress(url)
+        yield address
 
 
 # --- The fixtures that run on the test's event loop -----------------------------------------------
@@ -270,21 +272,25 @@ def _asyncdb_project(pytestconfig: pytest.Config) -> Project:
 
 
 @pytest.fixture(scope="session")
-def _asyncdb_server_url(_asyncdb_project: Project, request: pytest.FixtureRequest) -> str | None:
-    """The server to make databases on; ``None`` for files."""
+def _asyncdb_server_url(
+    _asyncdb_project: Project, request: pytest.FixtureRequest
+) -> SecretStr | None:
+    """The server to make databases on; ``None`` for files. Reports show the values of fixtures."""
+    from pydantic import SecretStr
+
     from fastapi_asyncdb.testing.servers import given_server
 
     with _usage_errors():
         if _asyncdb_project.wants_server or given_server():
             server: ServerAddress = request.getfixturevalue("asyncdb_server")
-            return server.url()
+            return SecretStr(server.url())
         return _asyncdb_project.server_url
 
 
 @pytest.fixture(scope="session")
 def _asyncdb_worker(
     _asyncdb_project: Project,
-    _asyncdb_server_url: str | None,
+    _asyncdb_server_url: SecretStr | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[WorkerDatabase]:
     """This worker's database, with its tables. Bound to no event loop."""
@@ -344,7 +350,7 @@ def asyncdb_queries(
 
 @pytest.fixture
 def asyncdb_migrations(
-    _asyncdb_project: Project, _asyncdb_server_url: str | None, tmp_path: Any
+    _asyncdb_project: Project, _asyncdb_server_url: SecretStr | None, tmp_path: Any
 ) -> Iterator[Migrations]:
     """The project's migrations on an empty database: for ``fastapi_asyncdb.testing.migrations``."""
     from fastapi_asyncdb.testing.migrations import Migrations

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.server_process import free_port
 from fastapi_asyncdb.testing.servers import PostgresServer
+from tests.tcp_proxy import Proxy, tcp_proxy
 
 _cleanup = pytest.StashKey[ExitStack]()
 _server_url = pytest.StashKey[str]()
@@ -94,6 +96,13 @@ def sqlite_url(tmp_path: Path) -> str:
 def unused_port() -> int:
     """A port of 127.0.0.1 that nobody listens on."""
     return free_port()
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """A network in front of PostgreSQL that can be cut, or fall silent."""
+    async with tcp_proxy(urlsplit(postgres_url).port or 5432) as proxy:
+        yield proxy
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

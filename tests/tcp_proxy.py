@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
+from urllib.parse import urlsplit
 
 
 @dataclass
@@ -30,6 +31,12 @@ class Proxy:
     def forget_open(self) -> None:
         """Let the connections of now fall silent, as a firewall does that was replaced."""
         self.forgotten = len(self.links)
+
+    def through(self, url: str, driver: str = "asyncpg") -> str:
+        """Return a URL of the server's, with this driver and through the proxy."""
+        parts = urlsplit(url)
+        netloc = f"{parts.username}@127.0.0.1:{self.port}"
+        return parts._replace(scheme=f"postgresql+{driver}", netloc=netloc).geturl()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one more connection, in a task of its own."""

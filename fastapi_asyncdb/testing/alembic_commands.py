@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 from alembic.config import Config
+from pydantic import SecretStr
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.engine.interfaces import Dialect
 
@@ -24,7 +25,7 @@ from fastapi_asyncdb.url import parse_url
 
 def run_alembic(
     file: Path,
-    url: str,
+    url: SecretStr,
     command: Callable[..., object],
     *arguments: Any,
     database: BaseDatabase | None = None,
@@ -46,14 +47,18 @@ def run_alembic(
     config = alembic_config(file, url)
     with ExitStack() as stack:
         stack.enter_context(_logging_kept())
-        stack.enter_context(mock.patch.dict(os.environ, {"DATABASE_URL": url}))
+        stack.enter_context(mock.patch.dict(os.environ, {"DATABASE_URL": url.get_secret_value()}))
         stack.enter_context(_no_other_database(url, file))
         if database is not None:
             stack.enter_context(database.override_settings(settings_for(url, database)))
-        in_own_thread(lambda: command(config, *arguments))
+        try:
+            in_own_thread(lambda: command(config, *arguments))
+        except ConfigurationError as error:
+            # Without the frames of the driver, which hold the password, and reports show.
+            raise error.with_traceback(None) from None
 
 
-def alembic_config(file: Path, url: str) -> Config:
+def alembic_config(file: Path, url: SecretStr) -> Config:
     """Return the project's configuration, whose ``sqlalchemy.url`` is the test database."""
     config = Config(file)
     target = parse_url(url).url
@@ -61,13 +66,14 @@ def alembic_config(file: Path, url: str) -> Config:
     if configured and make_url(configured).get_backend_name() == target.get_backend_name():
         # An env.py that is not asynchronous has its own driver.
         target = target.set(drivername=make_url(configured).drivername)
-    text = target.render_as_string(hide_password=False)
-    config.set_main_option("sqlalchemy.url", text.replace("%", "%%"))
+    config.set_main_option(
+        "sqlalchemy.url", target.render_as_string(hide_password=False).replace("%", "%%")
+    )
     return config
 
 
 @contextmanager
-def _no_other_database(url: str, file: Path) -> Iterator[None]:
+def _no_other_database(url: SecretStr, file: Path) -> Iterator[None]:
     """Refuse each connection to another database, before anything is sent through it."""
     wanted = parse_url(url).url.database
 

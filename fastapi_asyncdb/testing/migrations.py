@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.alembic_commands import alembic_config, run_alembic
+from fastapi_asyncdb.testing.model_differences import differences
 from fastapi_asyncdb.testing.own_thread import run_async
 from fastapi_asyncdb.testing.reflection import Schema, changes, reflect
 from fastapi_asyncdb.testing.worker_settings import settings_for
@@ -49,7 +49,7 @@ class Migrations:
     def __init__(
         self,
         file: Path | None,
-        url: str,
+        url: SecretStr,
         *,
         metadata: MetaData | None = None,
         database: BaseDatabase | None = None,
@@ -103,11 +103,11 @@ class Migrations:
                 'Base.metadata".'
             )
         self._run(command.upgrade, "heads")
-        differences = self._ask(lambda connection: _differences(connection, metadata))
-        if differences:
+        found = self._ask(lambda connection: differences(connection, metadata))
+        if found:
             raise AssertionError(
                 "The migrated tables are not those of the models:\n"
-                + "\n".join(f"  {line}" for line in differences)
+                + "\n".join(f"  {line}" for line in found)
                 + "\nA model was changed without a revision, or a revision lacks something. Run "
                 "'alembic revision --autogenerate', and look at what it writes."
             )
@@ -183,30 +183,6 @@ class Migrations:
 
 def _name(revision: Script) -> str:
     return f"Revision {revision.revision} ({Path(revision.path).name})"
-
-
-def _differences(connection: Connection, metadata: MetaData) -> list[str]:
-    context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
-    return [line for found in compare_metadata(context, metadata) for line in _lines(found)]
-
-
-def _lines(found: Any) -> Iterator[str]:
-    """Describe one difference; those of a column come as a list."""
-    if isinstance(found, list):
-        for each in found:
-            yield from _lines(each)
-        return
-    action, *details = found
-    if action.startswith("modify_"):
-        _, table, column, _, old, new = details
-        what = action.removeprefix("modify_").replace("_", " ")
-        yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
-        return
-    kind, where = action.split("_", 1)[1].replace("_", " "), details[-1]
-    table = getattr(where, "table", None)
-    owner = f"{table.name}: " if table is not None else ""
-    place = "the models" if action.startswith("add") else "the database"
-    yield f"{owner}{kind} {getattr(where, 'name', where)} is only in {place}"
 
 
 # --- The tests ------------------------------------------------------------------------------------

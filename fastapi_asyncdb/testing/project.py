@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ class Project:
 
     app: str
     database: str
-    backend: str
+    backend: str = field(repr=False)
+    """May hold a password."""
     metadata: str
     alembic: str
     file: Path
@@ -33,7 +34,7 @@ class Project:
         return self.backend == "postgresql"
 
     @property
-    def server_url(self) -> str | None:
+    def server_url(self) -> SecretStr | None:
         """The server that the configuration names itself.
 
         Raises:

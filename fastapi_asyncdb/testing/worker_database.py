@@ -39,7 +39,7 @@ class WorkerDatabase:
         """
         with (
             self.database.override_settings(self.settings),
-            _no_other_from_environment(self.database),
+            _no_other_handle(self.database),
         ):
             async with self.database:
                 yield self.database
@@ -47,7 +47,7 @@ class WorkerDatabase:
 
 @contextmanager
 def worker_database(
-    project: Project, server_url: str | None, folder: Path
+    project: Project, server_url: SecretStr | None, folder: Path
 ) -> Iterator[WorkerDatabase]:
     """Make a database with the project's tables.
 
@@ -71,7 +71,7 @@ def worker_database(
 
 
 @contextmanager
-def empty_database(server_url: str | None, folder: Path) -> Iterator[str]:
+def empty_database(server_url: SecretStr | None, folder: Path) -> Iterator[SecretStr]:
     """Make an empty database, and remove it at the end.
 
     Args:
@@ -83,12 +83,12 @@ def empty_database(server_url: str | None, folder: Path) -> Iterator[str]:
     """
     name = unique_name()
     if server_url is None:
-        yield f"sqlite:///{folder / name}.db"
+        yield SecretStr(f"sqlite:///{folder / name}.db")
         return
-    server = PostgreSQLCopies(SecretStr(server_url), settings_for(server_url))
+    server = PostgreSQLCopies(server_url, settings_for(server_url))
     run_async(lambda: server.create(name))
     try:
-        yield server.url(name).get_secret_value()
+        yield server.url(name)
     finally:
         run_async(lambda: server.drop(name))
 
@@ -103,24 +103,30 @@ def _create_tables(settings: DatabaseSettings, metadata: MetaData) -> None:
 
 
 @contextmanager
-def _no_other_from_environment(database: BaseDatabase) -> Iterator[None]:
-    """Refuse to start another handle on DATABASE_URL: tests would write to the developer's database."""
+def _no_other_handle(database: BaseDatabase) -> Iterator[None]:
+    """Refuse to start another handle on what is not for tests, which would write to it."""
     start = BaseDatabase.start
 
     async def guarded(
         self: BaseDatabase, settings: DatabaseSettings | None = None, **options: Any
     ) -> None:
-        own = settings or self.settings
-        if self is not database and own is None and not _runs_here(self):
+        if self is not database and not (_is_for_tests(self, settings) or _runs_here(self)):
             raise ConfigurationError(
-                "A test was about to start a handle on what DATABASE_URL says: it is not the one that "
-                "asyncdb_database names. Name it there. If it is a further one, start it in a fixture "
-                "of your own, before the client and with settings for tests: other.start(settings)."
+                "A test was about to start a handle on what DATABASE_URL or its own settings say: it is "
+                "not the one that asyncdb_database names. Name it there. If it is a further one, start "
+                "it in a fixture of your own, before the client and with settings for tests: "
+                'other.start(DatabaseSettings(url=..., environment="test")).'
             )
         await start(self, settings, **options)
 
     with mock.patch.object(BaseDatabase, "start", guarded):
         yield
+
+
+def _is_for_tests(database: BaseDatabase, settings: DatabaseSettings | None) -> bool:
+    """Tell whether somebody has said so; the testing kit overrides only what is."""
+    own = settings or database.settings
+    return database._override is not None or (own is not None and own.environment == "test")
 
 
 def _runs_here(database: BaseDatabase) -> bool:

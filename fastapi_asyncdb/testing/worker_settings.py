@@ -8,7 +8,7 @@ from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.settings import DatabaseSettings
 
 
-def settings_for(url: str, database: BaseDatabase | None = None) -> DatabaseSettings:
+def settings_for(url: SecretStr, database: BaseDatabase | None = None) -> DatabaseSettings:
     """Return the handle's own settings, if it has any, with the test database instead of its own.
 
     A handle that reads ``DATABASE_*`` reads ``TEST_DATABASE_*`` in tests: what a developer's ``.env``
@@ -22,7 +22,7 @@ def settings_for(url: str, database: BaseDatabase | None = None) -> DatabaseSett
         ConfigurationError: a ``TEST_DATABASE_*`` variable is wrong.
     """
     if database is not None and database.settings is not None:
-        return database.settings.model_copy(update={"url": SecretStr(url), "environment": "test"})
+        return database.settings.model_copy(update={"url": url, "environment": "test"})
     return DatabaseSettings(
         url=url, environment="test", _env_prefix="TEST_DATABASE_", _env_file=None
     )

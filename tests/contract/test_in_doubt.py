@@ -1,8 +1,6 @@
 """T11: a commit whose answer never came. tests/faults/ cuts the network at more moments."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -15,7 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from tests.contract.support import Base, Note, client, stored
-from tests.tcp_proxy import Proxy, tcp_proxy
+from tests.tcp_proxy import Proxy
 
 
 def application(database: Database) -> FastAPI:
@@ -35,19 +33,10 @@ def application(database: Database) -> FastAPI:
     return app
 
 
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """A network that can be cut."""
-    async with tcp_proxy(urlsplit(postgres_url).port or 5432) as proxy:
-        yield proxy
-
-
 @pytest.mark.parametrize(("at_commit", "rows"), [("cut before", []), ("cut after", ["written"])])
 async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
     """The client is never told of a success or failure that nobody knows; nothing is repeated (T11)."""
-    parts = urlsplit(postgres_url)
-    url = parts._replace(netloc=f"{parts.username}@127.0.0.1:{proxy.port}").geturl()
-    database = Database(DatabaseSettings(url=url))
+    database = Database(DatabaseSettings(url=proxy.through(postgres_url)))
     await database.start(create_tables=Base.metadata)
     app = application(database)
     proxy.at_commit = at_commit  # type: ignore[assignment]

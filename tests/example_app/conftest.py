@@ -41,9 +41,8 @@ def template(request: pytest.FixtureRequest, server_url: str) -> Iterator[Databa
 async def migrate(database: Database) -> None:
     """Run the application's migrations, whose env.py has an event loop of its own."""
     assert database.settings is not None
-    url = database.settings.url.get_secret_value()
     ini = ROOT / "example_app" / "alembic.ini"
-    await to_thread.run_sync(run_alembic, ini, url, command.upgrade, "head")
+    await to_thread.run_sync(run_alembic, ini, database.settings.url, command.upgrade, "head")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import pickle
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -27,7 +26,7 @@ from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from tests.contract.support import Base, Note, Reply, client, eventually, stored
 from tests.contract.support import checked_out as checked_out_of
 from tests.faults.support import Cancellable, Witness
-from tests.tcp_proxy import Proxy, tcp_proxy
+from tests.tcp_proxy import Proxy
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])
@@ -38,22 +37,9 @@ def driver(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """A network that can be cut."""
-    port = urlsplit(postgres_url).port
-    assert port is not None
-    async with tcp_proxy(port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 async def database(proxy: Proxy, postgres_url: str, driver: str) -> AsyncIterator[Database]:
     """A handle that reaches PostgreSQL through the proxy."""
-    parts = urlsplit(postgres_url)
-    url = parts._replace(
-        scheme=f"postgresql+{driver}", netloc=f"{parts.username}@127.0.0.1:{proxy.port}"
-    ).geturl()
-    database = Database(DatabaseSettings(url=url))
+    database = Database(DatabaseSettings(url=proxy.through(postgres_url, driver)))
     await database.start(create_tables=Base.metadata)
     yield database
     proxy.at_commit = "forward"

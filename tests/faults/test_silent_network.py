@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -13,16 +12,7 @@ from sqlalchemy import text
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.contract.support import checked_out, eventually
 from tests.faults.support import Cancellable
-from tests.tcp_proxy import Proxy, tcp_proxy
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """A network that can fall silent."""
-    port = urlsplit(postgres_url).port
-    assert port is not None
-    async with tcp_proxy(port) as proxy:
-        yield proxy
+from tests.tcp_proxy import Proxy
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])
@@ -30,10 +20,7 @@ async def database(
     request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
 ) -> AsyncIterator[Database]:
     """A started handle with five idle connections, each of which is asked before it is used."""
-    parts = urlsplit(postgres_url)
-    url = parts._replace(
-        scheme=f"postgresql+{request.param}", netloc=f"{parts.username}@127.0.0.1:{proxy.port}"
-    ).geturl()
+    url = proxy.through(postgres_url, request.param)
     database = Database(DatabaseSettings(url=url, connect_timeout=1, pool_ping_idle=0))
     await database.start()
     async with AsyncExitStack() as stack:

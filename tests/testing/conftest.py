@@ -38,6 +38,15 @@ async def database(kit_url: str) -> AsyncIterator[Database]:
     await database.stop()
 
 
+@pytest.fixture
+async def notes(database_url: str) -> AsyncIterator[Database]:
+    """A started handle with tables, in which commits stay."""
+    database = Database(DatabaseSettings(url=database_url))
+    await database.start(create_tables=Base.metadata)
+    yield database
+    await database.stop()
+
+
 async def contents(database: Database) -> dict[str, list[Any]]:
     """Return every row of every table."""
     async with database.read_session() as session:

@@ -188,6 +188,18 @@ async def test_application_may_be_any_asgi_application(caplog: pytest.LogCapture
     assert "runs no lifespan" in record.getMessage()
 
 
+async def test_startup_that_fails_without_a_word_fails_the_test():
+    """An application that has asked for the startup knows the protocol, and is expected to start."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async with async_client(app):
+            pass
+
+
 @pytest.mark.parametrize("step", ["startup", "shutdown"])
 async def test_application_that_reports_a_failure_fails_the_test(step: str):
     """It may say so without raising, and then wait for what never comes."""

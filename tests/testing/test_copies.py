@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from fastapi_asyncdb.errors import UnsupportedDriver
-from fastapi_asyncdb.testing.copies import copies_at, unique_name
+from fastapi_asyncdb.testing import count_queries
+from fastapi_asyncdb.testing.copies import PostgreSQLCopies, copies_at, unique_name
 from fastapi_asyncdb.url import parse_url
 
 
@@ -41,6 +42,26 @@ def test_name_is_of_this_worker_and_never_too_long(monkeypatch: pytest.MonkeyPat
     assert len(names) == 100
     assert max(len(name.encode()) for name in names) <= 63
     assert not set("\"'; ü") & set("".join(names))
+
+
+async def test_a_server_is_asked_for_files_and_given_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The application's timeouts do not hold for a copy, and no page of it goes through the log."""
+    monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", "0.001")
+    monkeypatch.setenv("DATABASE_LOCK_TIMEOUT", "0.001")
+    copies = PostgreSQLCopies(SecretStr(postgres_url))
+    template, copy = unique_name(), unique_name()
+    await copies.open()
+    try:
+        await copies.create(template)
+        with count_queries(copies._server) as seen:
+            await copies.create(copy, template)
+        assert "STRATEGY FILE_COPY" in seen.statements[0].sql
+    finally:
+        await copies.drop(copy)
+        await copies.drop(template)
+        await copies.close()
 
 
 def test_other_databases_are_refused():

@@ -1,26 +1,16 @@
 """capture_commit_hooks sees the hooks of committed transactions, and may keep them from running."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, DatabaseSettings, on_commit, on_rollback
+from fastapi_asyncdb import Database, on_commit, on_rollback
 from fastapi_asyncdb.hooks import captures
 from fastapi_asyncdb.testing import async_client, capture_commit_hooks
-from tests.contract.support import Base, Note
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A started handle with tables."""
-    database = Database(DatabaseSettings(url=database_url))
-    await database.start(create_tables=Base.metadata)
-    yield database
-    await database.stop()
+from tests.contract.support import Note
 
 
 @pytest.fixture
@@ -29,7 +19,7 @@ def sent() -> list[str]:
     return []
 
 
-async def test_captured_in_order_and_run(database: Database, sent: list[str]):
+async def test_captured_in_order_and_run(notes: Database, sent: list[str]):
     """By default the block only watches; each transaction's come when it is committed."""
 
     async def publish(event: str, *, to: str) -> None:
@@ -37,7 +27,7 @@ async def test_captured_in_order_and_run(database: Database, sent: list[str]):
         sent.append(f"{event} to {to}")
 
     with capture_commit_hooks() as captured:
-        async with database.session() as session:
+        async with notes.session() as session:
             session.add(Note(text="first"))
             on_commit(session, sent.append, "plain")
             on_commit(session, publish, "async", to="all")
@@ -53,15 +43,15 @@ async def test_captured_in_order_and_run(database: Database, sent: list[str]):
     ]
 
 
-async def test_not_run_unless_the_test_calls_them(database: Database, sent: list[str]):
+async def test_not_run_unless_the_test_calls_them(notes: Database, sent: list[str]):
     """With execute=False the test decides; what a called hook registers is captured then."""
 
     async def publish(event: str) -> None:
-        async with database.session() as session:
+        async with notes.session() as session:
             on_commit(session, sent.append, event)
 
     with capture_commit_hooks(execute=False) as captured:
-        async with database.session() as session:
+        async with notes.session() as session:
             on_commit(session, publish, "event")
         assert (sent, len(captured)) == ([], 1)
         result = captured[0]()
@@ -73,18 +63,16 @@ async def test_not_run_unless_the_test_calls_them(database: Database, sent: list
 
 
 @pytest.mark.parametrize("execute", [True, False])
-async def test_rolled_back_ones_are_not_captured(
-    database: Database, sent: list[str], execute: bool
-):
+async def test_rolled_back_ones_are_not_captured(notes: Database, sent: list[str], execute: bool):
     """Neither a savepoint's, nor a whole transaction's; on_rollback hooks run and are not captured."""
     with capture_commit_hooks(execute=execute) as captured:
-        async with database.session() as session:
+        async with notes.session() as session:
             savepoint = await session.begin_nested()
             on_commit(session, sent.append, "dropped")
             on_rollback(session, sent.append, "savepoint rolled back")
             await savepoint.rollback()
         with pytest.raises(ZeroDivisionError):
-            async with database.session() as session:
+            async with notes.session() as session:
                 on_commit(session, sent.append, "dropped")
                 on_rollback(session, sent.append, "rolled back")
                 raise ZeroDivisionError
@@ -92,11 +80,11 @@ async def test_rolled_back_ones_are_not_captured(
     assert sent == ["savepoint rolled back", "rolled back"]
 
 
-async def test_outside_of_the_block_nothing_changes(database: Database, sent: list[str]):
+async def test_outside_of_the_block_nothing_changes(notes: Database, sent: list[str]):
     """What is committed before or after runs and is not seen, also after an error in the block."""
     with pytest.raises(ZeroDivisionError), capture_commit_hooks(execute=False) as captured:
         raise ZeroDivisionError
-    async with database.session() as before:
+    async with notes.session() as before:
         on_commit(before, sent.append, "after")
         with capture_commit_hooks(execute=False) as within:
             pass
@@ -106,26 +94,26 @@ async def test_outside_of_the_block_nothing_changes(database: Database, sent: li
 @pytest.mark.parametrize("outer", [True, False])
 @pytest.mark.parametrize("inner", [True, False])
 async def test_nested_blocks_all_see_and_all_must_agree(
-    database: Database, sent: list[str], outer: bool, inner: bool
+    notes: Database, sent: list[str], outer: bool, inner: bool
 ):
     """A hook is committed inside of both; it runs if both let it."""
     with capture_commit_hooks(execute=outer) as seen_outside:
         with capture_commit_hooks(execute=inner) as seen_inside:
-            async with database.session() as session:
+            async with notes.session() as session:
                 on_commit(session, sent.append, "inside")
-        async with database.session() as session:
+        async with notes.session() as session:
             on_commit(session, sent.append, "between")
     assert [hook.args for hook in seen_inside] == [("inside",)]
     assert [hook.args for hook in seen_outside] == [("inside",), ("between",)]
     assert sent == ["inside"] * (outer and inner) + ["between"] * outer
 
 
-async def test_request_is_seen_from_the_test(database: Database, sent: list[str]):
+async def test_request_is_seen_from_the_test(notes: Database, sent: list[str]):
     """In whichever task it is served."""
     app = FastAPI()
 
     @app.post("/")
-    async def endpoint(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+    async def endpoint(db: Annotated[AsyncSession, Depends(notes.get_db)]) -> None:
         db.add(Note(text="written"))
         on_commit(db, sent.append, "mail")
 

@@ -2,21 +2,27 @@
 
 import asyncio
 import logging
+import shutil
 import sqlite3
 import tempfile
+import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import MetaData, func, select, text
+from pydantic import SecretStr
+from sqlalchemy import MetaData, func, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 
 from fastapi_asyncdb import DB, Database, DatabaseSettings, create_lifespan, default_database
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
+from fastapi_asyncdb.testing import copies as copies_module
 from fastapi_asyncdb.testing import isolated as isolated_module
-from fastapi_asyncdb.testing.copies import unique_name
+from fastapi_asyncdb.testing.copies import unique_name, with_database
 from tests.contract.support import Base, Note, running, stored
 
 
@@ -58,6 +64,11 @@ async def left_over(url: str) -> list[str]:
     return [row["datname"] for row in found if row["datname"].startswith(prefix)]
 
 
+def files() -> list[Path]:
+    """Return the folders of SQLite's templates and copies."""
+    return [*Path(tempfile.gettempdir()).glob("*/*")]
+
+
 async def add_note(database: Database, words: str = "seed") -> None:
     """Commit a row."""
     async with database.session() as session:
@@ -68,13 +79,15 @@ async def add_note(database: Database, words: str = "seed") -> None:
 
 
 async def test_each_copy_begins_as_it_was_prepared(url: str):
-    """What one test commits, another does not see; tables first, then rows."""
+    """What one test commits, another does not see; tables first, then rows. No task is left."""
+    tasks = asyncio.all_tasks()
     async with DatabaseTemplate(url, add_note, metadata=Base.metadata) as template:
         for words in ("first", "second"):
             async with template.database() as database:
                 await add_note(database, words)
                 assert await stored(database) == ["seed", words]
     assert await left_over(url) == []
+    assert asyncio.all_tasks() == tasks
 
 
 async def test_copies_live_side_by_side_and_may_change_their_tables(url: str):
@@ -104,8 +117,34 @@ async def test_nothing_is_left_after_failures(url: str):
     assert await left_over(url) == []
 
 
-async def test_copy_is_dropped_under_its_clients(postgres_url: str):
-    """A connection that a test forgot does not keep the database."""
+async def test_nobody_gets_into_a_template(postgres_url: str):
+    """A client that comes back would keep the server from copying it."""
+    async with DatabaseTemplate(postgres_url, metadata=Base.metadata):
+        [name] = await left_over(postgres_url)
+        with pytest.raises(
+            asyncpg.ObjectNotInPrerequisiteStateError, match="not currently accepting"
+        ):
+            await asyncpg.connect(with_database(SecretStr(postgres_url), name).get_secret_value())
+
+
+async def test_user_who_may_not_make_databases_is_told(postgres_url: str):
+    """In the server's words, and not that there is nothing to drop."""
+    role = unique_name()
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f'CREATE ROLE "{role}" LOGIN')
+    url = make_url(postgres_url).set(username=role).render_as_string()
+    with pytest.raises(DBAPIError, match="permission denied to create database"):
+        await DatabaseTemplate(url, metadata=Base.metadata).__aenter__()
+    await admin.execute(f'DROP ROLE "{role}"')
+    await admin.close()
+
+
+@pytest.mark.parametrize("looks", [0, 50])
+async def test_copy_is_dropped_under_its_clients(
+    postgres_url: str, looks: int, monkeypatch: pytest.MonkeyPatch
+):
+    """A connection that a test forgot does not keep the database, even if it was not seen before."""
+    monkeypatch.setattr(copies_module, "_LOOKS", looks)
     async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
         async with template.copy() as copy:
             forgotten = await asyncpg.connect(copy.get_secret_value())
@@ -113,6 +152,19 @@ async def test_copy_is_dropped_under_its_clients(postgres_url: str):
         with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError)):
             await forgotten.fetch("SELECT 1")
         forgotten.terminate()
+
+
+async def test_client_that_has_not_quite_gone_costs_nothing(postgres_url: str):
+    """A server that finds somebody in a database to drop sleeps for 100 ms before it looks again."""
+    times = []
+    async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
+        for _ in range(5):
+            async with template.copy() as copy:
+                client = await asyncpg.connect(copy.get_secret_value())
+                since = time.perf_counter()
+            times.append(time.perf_counter() - since)
+            client.terminate()
+    assert min(times) < 0.1
 
 
 async def test_failed_preparation_leaves_nothing(url: str):
@@ -164,8 +216,51 @@ async def test_cancelled_copy_leaves_nothing(url: str):
             with suppress(asyncio.CancelledError):
                 await task
         assert len(await left_over(url)) == 1
-        assert len(await asyncio.to_thread(lambda: [*Path(tempfile.gettempdir()).glob("*/*")])) <= 1
+        assert len(await asyncio.to_thread(files)) <= 1
     assert await left_over(url) == []
+
+
+async def test_drop_that_is_cancelled_goes_on(url: str, monkeypatch: pytest.MonkeyPatch):
+    """Nobody else would drop it."""
+    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+        drop, begun = template._copies.drop, asyncio.Event()
+
+        async def drop_slowly(name: str) -> None:
+            begun.set()
+            await asyncio.sleep(0.05)
+            await drop(name)
+
+        async def use() -> None:
+            async with template.copy():
+                monkeypatch.setattr(template._copies, "drop", drop_slowly)
+
+        task = asyncio.create_task(use())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(await left_over(url)) == 1
+
+
+async def test_copy_that_is_cancelled_is_made_before_it_is_dropped(monkeypatch: pytest.MonkeyPatch):
+    """The thread that copies a file cannot be stopped, nor can a server be."""
+    copy, begun = shutil.copyfile, threading.Event()
+
+    def copy_slowly(source: Path, file: Path) -> None:
+        begun.set()
+        time.sleep(0.1)
+        file.parent.mkdir(exist_ok=True)
+        copy(source, file)
+
+    async with DatabaseTemplate("sqlite://", metadata=Base.metadata) as template:
+        monkeypatch.setattr(shutil, "copyfile", copy_slowly)
+        task = asyncio.create_task(template.copy().__aenter__())
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0.2)
+        assert len(await asyncio.to_thread(files)) == 1
 
 
 async def test_template_serves_several_event_loops(url: str):
@@ -306,13 +401,13 @@ async def test_application_runs_on_a_copy(url: str, tmp_path: Path):
 
 async def test_everything_but_the_url_is_the_handles_own(url: str):
     """Its settings hold on the copy, or those that are given; afterwards it has its own again."""
-    database = Database(DatabaseSettings(url="sqlite:///never.db", hold_warning=7))
-    other = DatabaseSettings(url="sqlite:///never.db", hold_warning=0)
+    database = Database(DatabaseSettings(url="sqlite:///never.db", hold_warning=0))
+    other = DatabaseSettings(url="sqlite:///never.db", hold_warning=7)
     async with DatabaseTemplate(url, metadata=Base.metadata) as template:
         async with isolated_database(database, template):
-            assert database._engines().holds is not None
-        async with isolated_database(database, template, settings=other):
             assert database._engines().holds is None
+        async with isolated_database(database, template, settings=other):
+            assert database._engines().holds is not None
     assert database.settings is not None
     assert database.settings.url.get_secret_value() == "sqlite:///never.db"
 

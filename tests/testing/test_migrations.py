@@ -8,12 +8,27 @@ import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table
+from pydantic import SecretStr
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    DateTime,
+    Enum,
+    FetchedValue,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    func,
+)
 
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing.alembic_commands import alembic_config
 from fastapi_asyncdb.testing.migrations import Migrations
+from fastapi_asyncdb.testing.reflection import changes
 
 _INI = """\
 [alembic]
@@ -30,7 +45,7 @@ level = ERROR
 handlers =
 """
 # Alembic's own template for async engines, with DATABASE_URL left out.
-_ENV = """\
+ENV = """\
 import asyncio
 import logging
 from logging.config import fileConfig
@@ -60,6 +75,7 @@ async def main():
 
 asyncio.run(main())
 """
+URL = 'config.get_main_option("sqlalchemy.url")'
 _FIRST = """\
 def upgrade():
     op.create_table("items", sa.Column("id", sa.Integer, primary_key=True))
@@ -85,29 +101,42 @@ def _models() -> MetaData:
     return metadata
 
 
+def _model(column: Column[Any]) -> MetaData:
+    metadata = MetaData()
+    Table("t", metadata, Column("id", Integer, primary_key=True), column)
+    return metadata
+
+
+def _table(column: str) -> str:
+    table = f'op.create_table("t", sa.Column("id", sa.Integer, primary_key=True), {column})'
+    return f"def upgrade():\n    {table}"
+
+
 @pytest.fixture
 def write(tmp_path: Path, database_url: str) -> Write:
     """Write revisions, each of which follows the one that its key names after the slash."""
 
     def write(
-        revisions: dict[str, str],
-        *,
-        metadata: MetaData | None = None,
-        url: str = 'config.get_main_option("sqlalchemy.url")',
+        revisions: dict[str, str], *, metadata: MetaData | None = None, url: str = URL
     ) -> Migrations:
-        versions = tmp_path / "scripts" / "versions"
-        versions.mkdir(parents=True)
-        (tmp_path / "alembic.ini").write_text(_INI)
-        (tmp_path / "scripts" / "env.py").write_text(_ENV.replace("URL", url))
-        for key, body in revisions.items():
-            name, _, before = key.partition("/")
-            follows = tuple(before.split(",")) if "," in before else before or None
-            head = "import sqlalchemy as sa\nfrom alembic import op\n"
-            head += f"revision = {name!r}\ndown_revision = {follows!r}\n"
-            (versions / f"{name}_step.py").write_text(head + textwrap.dedent(body))
-        return Migrations(tmp_path / "alembic.ini", database_url, metadata=metadata)
+        write_scripts(tmp_path, ENV.replace("URL", url), revisions)
+        return Migrations(tmp_path / "alembic.ini", SecretStr(database_url), metadata=metadata)
 
     return write
+
+
+def write_scripts(folder: Path, env: str, revisions: dict[str, str]) -> None:
+    """Write an alembic.ini and what it names."""
+    versions = folder / "scripts" / "versions"
+    versions.mkdir(parents=True)
+    (folder / "alembic.ini").write_text(_INI)
+    (folder / "scripts" / "env.py").write_text(env)
+    for key, body in revisions.items():
+        name, _, before = key.partition("/")
+        follows = tuple(before.split(",")) if "," in before else before or None
+        head = "import sqlalchemy as sa\nfrom alembic import op\n"
+        head += f"revision = {name!r}\ndown_revision = {follows!r}\n"
+        (versions / f"{name}_step.py").write_text(head + textwrap.dedent(body))
 
 
 _CHECKS = ("check_heads", "check_upgrade", "check_models", "check_steps")
@@ -146,6 +175,12 @@ def test_a_branch_is_found(write: Write) -> None:
     migrations.check_steps()
 
 
+def test_no_revision_at_all_is_found(write: Write) -> None:
+    """A folder that is empty, or another one than was meant."""
+    with pytest.raises(AssertionError, match="have 0 heads"):
+        write({}).check_heads()
+
+
 def test_a_merge_is_fine(write: Write) -> None:
     """Two branches that come together again have one head."""
     nothing = "def upgrade(): pass\ndef downgrade(): pass\n"
@@ -178,6 +213,82 @@ def test_a_model_without_a_revision_is_named(write: Write) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("models", "migrated", "words"),
+    [
+        pytest.param(
+            _model(Column("x", Integer, nullable=False, server_default="1")),
+            'sa.Column("x", sa.Integer, nullable=False)',
+            r"t\.x: server default is only in the models",
+            id="server default",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, primary_key=True)),
+            'sa.Column("x", sa.Integer, nullable=False)',
+            r"primary key is \['id'\] in the database, \['id', 'x'\] in the models",
+            id="primary key",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, index=True)),
+            'sa.Column("x", sa.Integer)',
+            "index ix_t_x is only in the models",
+            id="index",
+        ),
+        pytest.param(
+            _model(Column("x", String(20))),
+            'sa.Column("x", sa.String(10))',
+            r"t\.x: type is VARCHAR\(length=10\) in the database",
+            id="length",
+        ),
+        pytest.param(
+            _model(Column("x", Integer, nullable=False)),
+            'sa.Column("x", sa.Integer)',
+            r"t\.x: nullable is True in the database",
+            id="NOT NULL",
+        ),
+    ],
+)
+def test_what_a_revision_forgot_is_named(
+    write: Write, models: MetaData, migrated: str, words: str
+) -> None:
+    """Tests on tables of the models would pass, and an INSERT fail in production."""
+    with pytest.raises(AssertionError, match=words):
+        write({"a": _table(migrated)}, metadata=models).check_models()
+
+
+def test_a_label_that_a_revision_forgot_is_named(write: Write, database_url: str) -> None:
+    """PostgreSQL refuses a label that its type does not have; a column of SQLite takes any text."""
+    kind: Enum = Enum("a", "b", name="kind")
+    column = 'sa.Column("x", sa.Enum("a", name="kind"))'
+    if database_url.startswith("sqlite"):
+        write({"a": _table(column)}, metadata=_model(Column("x", kind))).check_models()
+    else:
+        column = 'sa.Column("x", sa.ARRAY(sa.Enum("a", name="kind")))'
+        migrations = write({"a": _table(column)}, metadata=_model(Column("x", ARRAY(kind))))
+        with pytest.raises(AssertionError, match=r"t\.x: 'b' of kind is only in the models"):
+            migrations.check_models()
+
+
+@pytest.mark.parametrize(
+    ("models", "migrated"),
+    [
+        (
+            _model(Column("x", DateTime, server_default=func.now())),
+            "server_default=sa.text('CURRENT_TIMESTAMP')",
+        ),
+        (_model(Column("x", DateTime, server_default=FetchedValue())), ""),
+        (_model(Column("x", DateTime)), "server_default=sa.func.now()"),
+    ],
+    ids=["other words", "a trigger's", "of the migrations alone"],
+)
+def test_a_default_in_other_words_is_none_of_its_business(
+    write: Write, models: MetaData, migrated: str
+) -> None:
+    """Databases rewrite defaults, and revisions that add a column to a full table need one."""
+    body = _table(f'sa.Column("x", sa.DateTime, {migrated})')
+    write({"a": body}, metadata=models).check_models()
+
+
 def test_a_table_without_a_model_is_named(write: Write) -> None:
     """It is in the migrations only."""
     metadata = _models()
@@ -191,6 +302,32 @@ def test_a_downgrade_that_leaves_something_is_named(write: Write) -> None:
     lazy = _SECOND.replace('op.drop_table("tags")', "pass")
     with pytest.raises(AssertionError, match=r"Revision b .* does not undo(?s:.*)table tags is th"):
         write({"a": _FIRST, "b/a": lazy}).check_steps()
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "words"),
+    [
+        ("op.create_index('ix_items', 'items', ['id'])", "table items: unexpected index ix_items"),
+        ("op.execute('CREATE VIEW recent AS SELECT 1 AS id')", "views: unexpected recent"),
+        ("op.execute('CREATE SEQUENCE numbers')", "sequences: unexpected numbers"),
+    ],
+    ids=["index", "view", "sequence"],
+)
+def test_what_a_downgrade_leaves_beside_tables_is_named(
+    write: Write, database_url: str, upgrade: str, words: str
+) -> None:
+    """Of whatever kind it is; SQLite has no sequences."""
+    if "SEQUENCE" in upgrade and database_url.startswith("sqlite"):
+        upgrade, words = "op.create_table('numbers', sa.Column('id', sa.Integer))", "table numbers"
+    body = f"def upgrade():\n    {upgrade}\ndef downgrade(): ..."
+    with pytest.raises(AssertionError, match=words):
+        write({"a": _FIRST, "b/a": body}).check_steps()
+
+
+def test_what_a_downgrade_takes_along_is_named() -> None:
+    """Both ways: a part that is missing, and one that has come instead."""
+    wanted, found = {"table t": ["a", "b"]}, {"table t": ["b", "c"]}
+    assert changes(wanted, found) == ["table t: missing a", "table t: unexpected c"]
 
 
 def test_a_type_that_is_left_behind_is_named(write: Write, database_url: str) -> None:
@@ -246,9 +383,18 @@ def test_a_migration_may_read_the_environment(write: Write) -> None:
     write({"a": _FIRST}, url=url).check_upgrade()
 
 
+def test_an_env_py_that_is_not_asynchronous_keeps_its_driver(tmp_path: Path) -> None:
+    """It takes sqlalchemy.url as it is, which an alembic.ini writes with twice the percent signs."""
+    ini = tmp_path / "alembic.ini"
+    ini.write_text(f"{_INI.splitlines()[0]}\nsqlalchemy.url = postgresql+psycopg2://db/app\n")
+    config = alembic_config(ini, SecretStr("postgresql://ada:p%40w@test:5433/app_test"))
+    wanted = "postgresql+psycopg2://ada:p%40w@test:5433/app_test"
+    assert config.get_main_option("sqlalchemy.url") == wanted
+
+
 def test_what_is_not_configured_is_said(write: Write) -> None:
     """The line that is missing, and what to write."""
     with pytest.raises(ConfigurationError, match=r"no line asyncdb_alembic\. Add it"):
-        Migrations(None, "sqlite:///x.db")
+        Migrations(None, SecretStr("sqlite:///x.db"))
     with pytest.raises(ConfigurationError, match="no line asyncdb_metadata"):
         write({"a": _FIRST}).check_models()

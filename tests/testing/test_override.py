@@ -7,18 +7,9 @@ import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import DB, Database, DatabaseSettings, ReadDB, SnapshotDB, on_commit
+from fastapi_asyncdb import DB, Database, ReadDB, SnapshotDB, on_commit
 from fastapi_asyncdb.testing import async_client, override_db
-from tests.contract.support import Base, Note, stored
-
-
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A started handle with tables."""
-    database = Database(DatabaseSettings(url=database_url))
-    await database.start(create_tables=Base.metadata)
-    yield database
-    await database.stop()
+from tests.contract.support import Note, stored
 
 
 def notes_app(database: Database) -> FastAPI:
@@ -39,10 +30,10 @@ def notes_app(database: Database) -> FastAPI:
     return app
 
 
-async def test_plain_override_is_enough(database: Database):
+async def test_plain_override_is_enough(notes: Database):
     """A lambda, a function or an async generator: FastAPI's own way keeps working."""
-    app = notes_app(database)
-    async with database.session() as session:
+    app = notes_app(notes)
+    async with notes.session() as session:
 
         async def function() -> AsyncSession:
             return session
@@ -51,20 +42,20 @@ async def test_plain_override_is_enough(database: Database):
             yield session
 
         for override in (lambda: session, function, generator):
-            app.dependency_overrides[database.get_db] = override
+            app.dependency_overrides[notes.get_db] = override
             async with async_client(app) as client:
                 assert (await client.post("/notes")).status_code == 200
             assert len(session.new) == 1
             session.expunge_all()
-    assert await stored(database) == []
+    assert await stored(notes) == []
 
 
-async def test_all_three_are_overridden_and_nothing_is_committed(database: Database):
+async def test_all_three_are_overridden_and_nothing_is_committed(notes: Database):
     """Writing, reading and snapshot routes share the session, whose end is the test's."""
-    app = notes_app(database)
+    app = notes_app(notes)
     sent: list[str] = []
-    async with database.session() as session, async_client(app) as client:
-        with override_db(app, session, database=database):
+    async with notes.session() as session, async_client(app) as client:
+        with override_db(app, session, database=notes):
             assert (await client.get("/ids")).json() == [id(session)] * 3
             on_commit(session, sent.append, "mail")
             await client.post("/notes")
@@ -72,7 +63,7 @@ async def test_all_three_are_overridden_and_nothing_is_committed(database: Datab
             assert sent == []
         assert id(session) not in (await client.get("/ids")).json()
         await session.rollback()
-    assert await stored(database) == []
+    assert await stored(notes) == []
 
 
 async def test_default_handle_is_the_default():

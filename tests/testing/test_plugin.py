@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from tests.leaks import PASSWORD
 from tests.testing.plugin_runs import ROOT, counts, make_project, run_pytest
+from tests.testing.test_migrations import ENV, URL, write_scripts
 
 _ANYIO = "pytestmark = pytest.mark.anyio"
 _ASYNCIO = "pytestmark = pytest.mark.asyncio"
@@ -216,3 +219,37 @@ async def test_client(asyncdb_client, asyncdb_session, again):
     ]
     result = run_pytest(make_project(tmp_path, tests, *lines))
     assert counts(result) == {"passed": 6}, result.stdout + result.stderr
+
+
+_FAILING = """
+import pytest
+from fastapi_asyncdb.testing.migrations import *
+pytestmark = pytest.mark.anyio
+
+async def test_client(asyncdb_server, asyncdb_client):
+    raise ZeroDivisionError
+"""
+
+
+@pytest.mark.parametrize("place", ["TEST_DATABASE_URL", "asyncdb_backend"])
+@pytest.mark.parametrize("fault", ["no server", "a revision that fails", "another database"])
+def test_reports_show_no_password(
+    tmp_path: Path, worker_database: str, place: str, fault: str
+) -> None:
+    """They have the arguments of fixtures and functions that fail, and local variables on demand."""
+    server = make_url(worker_database).set(password=PASSWORD)
+    url = (server.set(port=1) if fault == "no server" else server).render_as_string(False)
+    lines = ["asyncdb_alembic = alembic.ini"]
+    environment = {"TEST_DATABASE_STARTUP_TIMEOUT": "0"}
+    if place == "TEST_DATABASE_URL":
+        environment[place] = url
+    else:
+        lines.append(f"{place} = {url}")
+    project = make_project(tmp_path, _FAILING, *lines)
+    env = ENV.replace("URL", repr(url.replace(":", "+asyncpg:", 1)) if "another" in fault else URL)
+    write_scripts(project, env, {"a": "def upgrade(): op.execute('nonsense')"})
+    for options in ((), ("--tb=long", "--showlocals")):
+        result = run_pytest(project, *options, environment=environment)
+        assert not counts(result).keys() & {"warnings", "no"}
+        assert counts(result).keys() & {"errors", "error"}, result.stdout + result.stderr
+        assert PASSWORD not in result.stdout + result.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing import PostgresServer, given_server, postgres_server
+from fastapi_asyncdb.testing.server_process import until
 from tests.leaks import PASSWORD, leaks
 
 # What the processes of PostgreSQL may leave in the kernel, if nobody frees it.
@@ -158,8 +160,9 @@ def test_nothing_is_left_behind(folders: Path, end: str):
     """No folder, no process and no shared memory, whatever the block did, and however it ended."""
     segments: set[str] = set()
     with pytest.raises(ZeroDivisionError), postgres_server() as server:
-        segments = memory_of(server)
+        segments = memory_of(server.data)
         assert segments <= all_segments()
+        assert [*(server.data / "pg_dynshmem").iterdir()]
         if end == "stopped":
             server.stop()
         if end == "killed":
@@ -169,9 +172,28 @@ def test_nothing_is_left_behind(folders: Path, end: str):
     assert segments.isdisjoint(all_segments())
 
 
-def memory_of(server: PostgresServer) -> set[str]:
-    """Return the number of the server's segment of shared memory, from the file of its lock."""
-    return {(server.data / "postmaster.pid").read_text().splitlines()[6].split()[1]}
+def test_owner_that_is_killed_leaves_nothing(folders: Path):
+    """Nobody is asked to be tidy when a CI's time is over, and everybody is killed who came with it."""
+    code = (
+        "from fastapi_asyncdb.testing import postgres_server\n"
+        "with postgres_server() as server, server.replica():\n    print('up', flush=True)\n    input()"
+    )
+    command = (sys.executable, "-c", code)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"up\n"
+        [data] = folders.glob("pg*/data")
+        segments = memory_of(data)
+        assert segments <= all_segments()
+        os.killpg(owner.pid, signal.SIGKILL)
+    until(lambda: not left_in(folders), 30, "Something is left.")
+    assert segments.isdisjoint(all_segments())
+
+
+def memory_of(data: Path) -> set[str]:
+    """Return the number of a server's segment of shared memory, from the file of its lock."""
+    return {(data / "postmaster.pid").read_text().splitlines()[6].split()[1]}
 
 
 def all_segments() -> set[str]:
@@ -249,10 +271,10 @@ def test_root_is_not_needed(folders: Path):
 
 
 async def test_options_and_hba_are_obeyed():
-    """A setting with a quote in it, and a role that needs a password."""
-    options = {"application_name": "it's", "work_mem": "5MB"}
+    """A setting with a quote in it, one that the kit sets otherwise, and a role that is kept out."""
+    options = {"application_name": "it's", "fsync": "on"}
     with postgres_server(options=options, hba="host all locked 127.0.0.1/32 reject") as server:
-        assert await ask(server.url(), "SELECT current_setting('work_mem')") == "5MB"
+        assert await ask(server.url(), "SELECT current_setting('fsync')") == "on"
         assert await ask(server.url(), "SELECT current_setting('application_name')") == "it's"
         await ask(server.url(), "CREATE ROLE locked LOGIN")
         with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):

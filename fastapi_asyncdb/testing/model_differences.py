@@ -1,0 +1,83 @@
+"""How the tables of a migrated database differ from those of the models. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, DefaultClause, Enum, MetaData, Table, inspect
+from sqlalchemy.dialects.postgresql.base import PGInspector
+from sqlalchemy.engine.reflection import Inspector
+
+
+def differences(connection: Connection, metadata: MetaData) -> list[str]:
+    """Return one line for each; nothing if they are the same."""
+    context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
+    lines = [line for found in compare_metadata(context, metadata) for line in _lines(found)]
+    return [*lines, *_missed_by_alembic(inspect(connection), metadata)]
+
+
+def _lines(found: Any) -> Iterator[str]:
+    """Describe one difference; those of a column come as a list."""
+    if isinstance(found, list):
+        for each in found:
+            yield from _lines(each)
+        return
+    action, *details = found
+    if action.startswith("modify_"):
+        _, table, column, _, old, new = details
+        what = action.removeprefix("modify_").replace("_", " ")
+        yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
+        return
+    kind, where = action.split("_", 1)[1].replace("_", " "), details[-1]
+    table = getattr(where, "table", None)
+    owner = f"{table.name}: " if table is not None else ""
+    place = "the models" if action.startswith("add") else "the database"
+    yield f"{owner}{kind} {getattr(where, 'name', where)} is only in {place}"
+
+
+def _missed_by_alembic(inspector: Inspector, metadata: MetaData) -> Iterator[str]:
+    """Describe what an INSERT of the models may fail at.
+
+    Alembic can compare the texts of defaults, which databases rewrite, so that it finds differences
+    that are none. https://alembic.sqlalchemy.org/en/latest/autogenerate.html
+    """
+    labels = _labels(inspector)
+    for table in metadata.sorted_tables:
+        if inspector.has_table(table.name, table.schema):
+            yield from _defaults(inspector, table)
+            yield from _primary_key(inspector, table)
+        yield from _enums(labels, table)
+
+
+def _defaults(inspector: Inspector, table: Table) -> Iterator[str]:
+    for found in inspector.get_columns(table.name, table.schema):
+        column = table.columns.get(found["name"])
+        wanted = column is not None and isinstance(column.server_default, DefaultClause)
+        if wanted and found["default"] is None:
+            yield f"{table.name}.{found['name']}: server default is only in the models"
+
+
+def _primary_key(inspector: Inspector, table: Table) -> Iterator[str]:
+    found = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
+    wanted = [column.name for column in table.primary_key]
+    if set(found) != set(wanted):
+        yield f"{table.name}: primary key is {found} in the database, {wanted} in the models"
+
+
+def _labels(inspector: Inspector) -> dict[str, list[str]]:
+    """Return those of each type that is an enum."""
+    if inspector.dialect.name != "postgresql":
+        return {}
+    enums = cast(PGInspector, inspector).get_enums(schema="*")
+    return {enum["name"]: enum["labels"] for enum in enums}
+
+
+def _enums(labels: dict[str, list[str]], table: Table) -> Iterator[str]:
+    for column in table.columns:
+        kind = getattr(column.type, "item_type", column.type)
+        if isinstance(kind, Enum) and kind.name in labels:
+            for label in set(kind.enums) - set(labels[kind.name]):
+                yield f"{table.name}.{column.name}: {label!r} of {kind.name} is only in the models"
