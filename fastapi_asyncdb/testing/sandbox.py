@@ -9,6 +9,7 @@ from typing import cast
 
 from sqlalchemy import Engine, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
@@ -23,6 +24,12 @@ from fastapi_asyncdb.testing.sandbox_dialect import reading, writing
 from fastapi_asyncdb.testing.sandbox_pool import SandboxPool
 from fastapi_asyncdb.testing.turns import Turn
 from fastapi_asyncdb.transaction_options import TransactionOptions
+
+_ENDED = (
+    "The transaction was over before the sandbox was, and what was written may be stored: most likely "
+    "COMMIT was sent on the driver's own connection, which nobody watches. Use the session's commit(), "
+    "or test this with isolated_database."
+)
 
 
 @asynccontextmanager
@@ -50,6 +57,8 @@ async def sandbox(
 
     Raises:
         DatabaseUnavailable: the handle was not started, and cannot be.
+        SandboxError: at the end, if the block has succeeded: a query still ran, and was cut off; the
+            connection was lost; or the transaction was over already.
     """
     async with database, database.engine.connect() as root:
         await _begin(root)
@@ -62,7 +71,9 @@ async def sandbox(
             with database._replaced(engines), _refused(own_engines):
                 yield session
         finally:
-            await finish(_end(root, one, session))
+            trouble = await finish(_end(root, one, session))
+        if trouble is not None:
+            raise SandboxError(trouble)
 
 
 @contextmanager
@@ -86,14 +97,30 @@ def _refused(engines: Engines) -> Iterator[None]:
             pool.refusal = None
 
 
-async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> None:
+async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> str | None:
+    """Roll back, and return what has gone wrong that nobody was told of."""
+    lost = one.lost
+    ended = one.lose_ended("it has ended")
+    cut_off = await one.end()
     # asyncpg's plans are for the tables that a rollback takes away.
-    useless = one.lost or (one.changed_tables and root.dialect.driver == "asyncpg")
-    one.lose("it has ended")
-    await session.close()
-    if useless:
+    changed = one.changed_tables and root.dialect.driver == "asyncpg"
+    if lost or ended or cut_off or changed:
         await root.invalidate()
-    await root.rollback()
+    await session.close()
+    try:
+        await root.rollback()
+    except DBAPIError as error:
+        await root.invalidate()
+        return (
+            f"The sandbox's connection was lost ({error.orig}), most likely because the server ended "
+            "it. Nothing is stored. Test lost connections with isolated_database."
+        )
+    if cut_off:
+        return (
+            f"A query still ran when the sandbox ended: {cut_off}. It was cut off, and nothing is "
+            "stored. Await background work before the test ends."
+        )
+    return _ENDED if ended else None
 
 
 async def _begin(root: AsyncConnection) -> None:
@@ -114,7 +141,8 @@ def _engines(
         echo, hide = bool(like.echo), like.hide_parameters
         return AsyncEngine(Engine(pool, dialect, like.url, echo=echo, hide_parameters=hide))
 
-    plain = writing(one, check, {})
+    drops = engines.preset.drops_transaction
+    plain = writing(one, check, drops, {})
     pool = SandboxPool(one, plain, turn_timeout)
     read = make(pool, reading(one)).execution_options(isolation_level="AUTOCOMMIT")
     sandboxed = _SandboxEngines(
@@ -123,7 +151,7 @@ def _engines(
         make(pool, plain),
         that_only_reads(read),
         engines.holds,
-        limited=lambda local: make(pool, writing(one, check, local)),
+        limited=lambda local: make(pool, writing(one, check, drops, local)),
         turns=one.turns,
     )
     return sandboxed, make(SandboxPool(one, plain, None), plain)

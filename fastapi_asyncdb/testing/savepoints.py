@@ -121,6 +121,16 @@ class Savepoints:
                 "one before the other writes, or test this with isolated_database."
             )
 
+    def revive(self, savepoint: Savepoint) -> None:
+        """Go back to where the transaction can go on, after an error that has ended it: for others.
+
+        For itself it is over until it rolls back; what it did since that point is gone in any case.
+        """
+        own = (one for one in self._open if savepoint in (one, one.owner) and not one.committed)
+        *_, innermost = own
+        self._run(f"ROLLBACK TO SAVEPOINT {innermost.name}")
+        del self._open[self._open.index(innermost) + 1 :]
+
     def _release(self) -> None:
         # Not before those inside of it have ended: they may still be rolled back.
         while self._open and self._open[-1].committed:
