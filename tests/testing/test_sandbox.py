@@ -573,6 +573,10 @@ async def test_session_that_outlives_the_sandbox_can_do_nothing(database: Databa
         "/* a */ COMMIT",
         "-- a\nCOMMIT",
         "; COMMIT",
+        "/* a /* b */ c */ COMMIT",
+        "-- a\rCOMMIT",
+        "\ufeffCOMMIT",
+        "SELECT 1 AS a$$; COMMIT; SELECT 1 AS b$$",
     ],
 )
 async def test_sql_that_would_end_it_is_refused(database: Database, statement: str):
