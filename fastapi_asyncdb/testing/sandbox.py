@@ -22,7 +22,6 @@ from fastapi_asyncdb.testing.deferred import check_of
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_dialect import reading, writing
 from fastapi_asyncdb.testing.sandbox_pool import SandboxPool
-from fastapi_asyncdb.testing.turns import Turn
 from fastapi_asyncdb.transaction_options import TransactionOptions
 
 _ENDED = (
@@ -64,37 +63,46 @@ async def sandbox(
         await _begin(root)
         raw = (await root.get_raw_connection()).dbapi_connection
         one = OneConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
-        own_engines = database._engines()
-        engines, own = _engines(own_engines, one, turn_timeout)
+        around = database._engines()
+        engines, own = _engines(around, one, turn_timeout)
         session = database._make_on(own)
         try:
-            with database._replaced(engines), _refused(own_engines):
+            with _refused(database), database._replaced(engines):
                 yield session
         finally:
+            inner = database._engines()
+            if inner is not around and isinstance(inner, _SandboxEngines):
+                inner.one.lose("the sandbox around it has ended before it")
             trouble = await finish(_end(root, one, session))
         if trouble is not None:
             raise SandboxError(trouble)
 
 
 @contextmanager
-def _refused(engines: Engines) -> Iterator[None]:
-    """Refuse connections to whoever has taken an engine before: it would commit for good."""
+def _refused(database: BaseDatabase) -> Iterator[None]:
+    """Refuse connections to whoever has taken an engine before: it would commit for good.
+
+    Those of other event loops are refused, too.
+    """
     pools = [
         pool
-        for engine in (engines.write, engines.read)
+        for run in database._runs.values()
+        if run.engines is not None
+        for engine in (run.engines.write, run.engines.read)
         if isinstance(pool := engine.sync_engine.pool, FairPool)
     ]
-    refusal = SandboxError(
-        "An engine or a session from before this sandbox was used inside of it, where it would commit "
-        "for good. Take database.engine when it is needed, and open sessions inside."
-    )
+    before = [pool.refusal for pool in pools]
     for pool in pools:
-        pool.refusal = refusal
+        pool.refusal = SandboxError(
+            "An engine or a session from before this sandbox, or of another event loop, was used while "
+            "it is open, and would commit for good. Take database.engine when it is needed, open "
+            "sessions inside, and run application and test on one loop."
+        )
     try:
         yield
     finally:
-        for pool in pools:
-            pool.refusal = None
+        for pool, refusal in zip(pools, before, strict=True):
+            pool.refusal = refusal
 
 
 async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> str | None:
@@ -102,9 +110,7 @@ async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession)
     lost = one.lost
     ended = one.lose_ended("it has ended")
     cut_off = await one.end()
-    # asyncpg's plans are for the tables that a rollback takes away.
-    changed = one.changed_tables and root.dialect.driver == "asyncpg"
-    if lost or ended or cut_off or changed:
+    if lost or ended or cut_off or one.worn:
         await root.invalidate()
     await session.close()
     try:
@@ -152,7 +158,7 @@ def _engines(
         that_only_reads(read),
         engines.holds,
         limited=lambda local: make(pool, writing(one, check, drops, local)),
-        turns=one.turns,
+        one=one,
     )
     return sandboxed, make(SandboxPool(one, plain, None), plain)
 
@@ -162,11 +168,11 @@ class _SandboxEngines(Engines):
     """Engines whose options find the transaction begun."""
 
     limited: Callable[[dict[str, int]], AsyncEngine] = field(kw_only=True)
-    turns: Turn = field(kw_only=True)
+    one: OneConnection = field(kw_only=True)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
         """Return the engine, as each session asks when it is opened: that is where its turn belongs."""
-        self.turns.open()
+        self.one.turns.open()
         return Engines.bound(self, options)
 
     def _bind(self, options: TransactionOptions) -> AsyncEngine:
