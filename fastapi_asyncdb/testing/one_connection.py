@@ -26,6 +26,8 @@ _ENDS = re.compile(
     r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
     re.IGNORECASE,
 )
+_DDL = re.compile(r"\s*(?:create|alter|drop|do|call)\b", re.IGNORECASE)
+_LOCKS = re.compile(r"\bpg_(?:try_)?advisory_lock", re.IGNORECASE)
 _FOREVER = 3600.0
 _LIMIT = 5.0
 """Seconds to wait for a statement that was cut off, before the sandbox is given up."""
@@ -44,7 +46,8 @@ class OneConnection:
         self.dialect = dialect
         self.savepoints = Savepoints(self.run)
         self.turns = Turn()
-        self.changed_tables = False
+        self.worn = False
+        """Whether it keeps what a rollback does not undo."""
         self._gate = Gate(1)
         self._lost: str | None = None
         self._running: asyncio.Task[Any] | None = None
@@ -178,6 +181,12 @@ class OneConnection:
             self.savepoints.revive(savepoint)
         except Exception as error:
             self.lose(f"its connection was lost ({type(error).__name__})")
+
+    def note(self, statement: str) -> None:
+        """Note what a rollback does not undo: asyncpg's plans for other tables, a session's locks."""
+        if self.dialect.driver == "asyncpg":
+            self.worn |= any(map(_DDL.match, statements_in(statement)))
+        self.worn |= _LOCKS.search(statement) is not None
 
     def undo(self, savepoint: Savepoint) -> None:
         """Roll back to where a statement was cut off, although the caller is being cancelled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,9 @@ from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.savepoints import Savepoint
+from fastapi_asyncdb.testing.writing_functions import calls_writer
 
 Execute = Callable[..., None]
-_DDL = re.compile(r"\s*(?:create|alter|drop)\b", re.IGNORECASE)
 _SETTINGS = "fastapi_asyncdb.settings"
 _ORIGINAL = "fastapi_asyncdb_original"
 
@@ -128,9 +127,9 @@ class _Ends:
     def _prepare(self, info: dict[Any, Any], statement: str, parameters: Any) -> None:
         savepoint = info[SAVEPOINT]
         self.one.savepoints.refuse_gone(savepoint)
-        if not only_reads(statement):
+        if not only_reads(statement) or calls_writer(self.one, statement, savepoint):
             self.one.savepoints.note_write(savepoint)
-            self.one.changed_tables |= _DDL.match(statement) is not None
+        self.one.note(statement)
         info[_SETTINGS].keep_what_changes(statement, parameters)
 
     def _fail(self, connection: PoolProxiedConnection, error: BaseException) -> None:
@@ -163,6 +162,9 @@ def reading(one: OneConnection) -> Dialect:
             settings = LocalSettings(one)
             try:
                 one.savepoints.begin(savepoint)
+                if calls_writer(one, statement, savepoint):
+                    one.savepoints.note_write(savepoint)
+                one.note(statement)
                 settings.keep_what_changes(statement, rest[0])
                 one.execute(execute, cursor, statement, *rest)
                 settings.put_back()

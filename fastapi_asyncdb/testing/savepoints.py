@@ -75,6 +75,10 @@ class Savepoints:
                 "independent. End one before the other begins, or test this with isolated_database."
             )
 
+    def is_alone(self, savepoint: Savepoint) -> bool:
+        """Tell whether no other transaction is open."""
+        return all(savepoint in (one, one.owner) for one in self._open)
+
     def others_wrote(self, savepoint: Savepoint) -> bool:
         """Tell whether another open transaction has written."""
         return any(other.wrote for other in self._open if other is not savepoint)

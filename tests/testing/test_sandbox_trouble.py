@@ -1,19 +1,21 @@
 """Whatever goes wrong in a sandbox is undone, told, and nobody else's."""
 
 import asyncio
+import threading
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
+from typing import Any
 
 import asyncpg
 import pytest
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing import sandbox
-from tests.contract.support import Note, stored
+from tests.contract.support import Base, Note, Reply, checked_out, stored
 from tests.faults.support import Cancellable, slow_query
 
 
@@ -216,3 +218,156 @@ async def test_stream_on_the_engine(database: Database):
         connection.stream(select(Note.text)) as rows,
     ):
         assert [tuple(row) async for row in rows] == [("before",)]
+
+
+# --- Ways to commit for good ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["commit", "rollback"])
+async def test_commit_on_the_drivers_connection_is_refused(database: Database, way: str):
+    """Its transaction is the sandbox's."""
+    async with sandbox(database):
+        with pytest.raises(SandboxError, match="on the driver's connection"):
+            async with database.session() as session:
+                session.add(Note(text="undone"))
+                await session.flush()
+                await session.run_sync(
+                    lambda opened: getattr(opened.connection().connection, way)()
+                )
+        await add(database, "goes on")
+
+
+@pytest.mark.parametrize("then", ["nothing", "a session"])
+async def test_transaction_that_ends_behind_the_sandboxs_back(kit_url: str, then: str):
+    """What nobody can undo is told, at the latest at the end."""
+    database = Database(DatabaseSettings(url=kit_url))
+    await database.start(create_tables=Base.metadata)
+    with pytest.raises(SandboxError, match=r"may be stored|on the driver's own connection"):
+        async with sandbox(database) as session:
+            raw = await (await session.connection()).get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.execute("COMMIT")
+            if then == "a session":
+                await add(database, "refused")
+    assert checked_out(database) == 0
+    assert await stored(database) == []
+    await database.stop()
+
+
+@pytest.mark.parametrize("started", ["before", "inside"])
+async def test_another_event_loop_is_refused(postgres_url: str, started: str):
+    """Starlette's TestClient runs the application on a loop of its own, where it would commit."""
+    database = Database(DatabaseSettings(url=postgres_url))
+    await database.start(create_tables=Base.metadata)
+    may_write, has_started = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        async with database:
+            has_started.set()
+            await asyncio.to_thread(may_write.wait, 5)
+            with pytest.raises(SandboxError, match="of another event loop"):
+                await add(database, "for good")
+
+    if started == "before":
+        thread = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
+        await asyncio.to_thread(has_started.wait, 5)
+        async with sandbox(database):
+            may_write.set()
+            await thread
+    else:
+        async with sandbox(database):
+            with pytest.raises(SandboxError, match="in a sandbox on another event loop"):
+                await asyncio.to_thread(asyncio.run, elsewhere())
+    assert await stored(database) == []
+    await database.stop()
+
+
+async def test_sandbox_that_ends_before_one_inside_of_it(database: Database):
+    """The inner one can do nothing more, and the handle is as before in the end."""
+    engine = database.engine
+    outer, inner = sandbox(database), sandbox(database)
+    await outer.__aenter__()
+    await inner.__aenter__()
+    await outer.__aexit__(None, None, None)
+    with pytest.raises(SandboxError, match="the sandbox around it has ended"):
+        await add(database, "for good")
+    await inner.__aexit__(None, None, None)
+    assert database.engine is engine
+
+
+# --- As in production -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", ["session", "read_session"])
+async def test_function_that_writes_in_a_query(postgres_url: str, inside: str):
+    """What it wrote does not go unnoticed when another session's rollback takes it along."""
+    async with Database(DatabaseSettings(url=postgres_url)) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+            await connection.execute(
+                text(
+                    "CREATE FUNCTION write() RETURNS void LANGUAGE sql "
+                    "AS $$ INSERT INTO note (text) VALUES ('by a function') $$"
+                )
+            )
+        async with sandbox(database):
+            with pytest.raises(SandboxError, match="took along what another session wrote"):
+                async with database.session() as outer:
+                    outer.add(Note(text="outer"))
+                    await outer.flush()
+                    async with getattr(database, inside)() as session:
+                        await session.execute(text("SELECT write()"))
+                    await outer.rollback()
+            async with database.session() as outer:
+                outer.add(Note(text="outer"))
+                await outer.flush()
+                async with getattr(database, inside)() as session:
+                    await session.execute(text("SELECT count(*), lower('A') FROM note"))
+                await outer.rollback()
+
+
+async def test_engine_in_autocommit_fails_as_in_production(database: Database):
+    """Each statement is a transaction: its constraints are checked, and the next one may run."""
+    async with sandbox(database):
+        engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection:
+            await connection.execute(insert(Note).values(text="kept"))
+            with pytest.raises(IntegrityError):
+                await connection.execute(insert(Reply).values(note_id=99))
+            with pytest.raises(DBAPIError):
+                await connection.execute(text("SELECT * FROM nowhere"))
+            await connection.execute(insert(Note).values(text="kept as well"))
+        assert await stored(database) == ["before", "kept", "kept as well"]
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("sandboxes", [1, 2])
+@pytest.mark.parametrize("session", ["session", "read_session"])
+async def test_locks_of_a_session_do_not_outlive_it(
+    postgres_url: str, driver: str, sandboxes: int, session: str
+):
+    """A rollback leaves advisory locks, which the next test would wait for."""
+    url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
+    async with Database(DatabaseSettings(url=url)) as database:
+        async with AsyncExitStack() as stack:
+            for _ in range(sandboxes):
+                await stack.enter_async_context(sandbox(database))
+            async with getattr(database, session)() as opened:
+                await opened.execute(text("SELECT pg_advisory_lock(1)"))
+        async with Database(DatabaseSettings(url=url)) as other, other.session() as opened:
+            assert await opened.scalar(text("SELECT pg_try_advisory_xact_lock(1)"))
+
+
+async def test_plans_for_tables_that_a_block_of_code_has_changed(postgres_url: str):
+    """The text does not begin with ALTER, and the tables are others nevertheless."""
+    database = Database(DatabaseSettings(url=postgres_url))
+    await database.start(create_tables=Base.metadata)
+    alter = "ALTER TABLE note ALTER COLUMN text TYPE varchar(99)"
+    for statement in (f"/* a comment */ {alter}", f"DO $$ BEGIN {alter}; END $$"):
+        query = text(f"SELECT text AS is_{len(statement)} FROM note")
+        async with sandbox(database), database.session() as session:
+            await session.execute(text(statement))
+            await session.execute(query)
+        async with database.session() as session:
+            await session.execute(query)
+    await database.stop()
