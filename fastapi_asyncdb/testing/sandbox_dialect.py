@@ -106,7 +106,6 @@ class _Ends:
 
     def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            self.one.refuse_lost()
             self.one.refuse_end(statement)
             context = rest[-1]
             connection = context.root_connection.connection

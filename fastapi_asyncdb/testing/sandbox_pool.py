@@ -106,6 +106,7 @@ class SandboxPool(NullPool):
         if isinstance(error, Exception):
             self._one.lose(f"its connection was lost ({type(error).__name__})")
             return
-        self._one.worn = True  # says a sandbox inside of this one, if not the user
+        if error is None:  # a sandbox inside of this one has found it so
+            self._one.worn = True
         if savepoint is not None:  # a cancelled statement has been undone already
             self._one.undo(savepoint)

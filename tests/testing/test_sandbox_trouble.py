@@ -46,6 +46,7 @@ async def test_query_that_still_runs_at_the_end(database: Database, session: str
 
     async def forgotten() -> None:
         async with getattr(database, session)() as opened:
+            await opened.execute(text("SELECT 1"))
             await opened.execute(text(slow_query(database)))
 
     started = time.monotonic()
