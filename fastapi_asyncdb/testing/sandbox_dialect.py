@@ -114,9 +114,6 @@ class _Ends:
                 self.one.execute(execute, cursor, statement, *rest)
             except BaseException as error:
                 self._fail(connection, error)
-                if isinstance(error, Exception) and _commits_itself(context):
-                    self.do_rollback(connection)
-                    self.do_begin(connection)
                 raise
             if _commits_itself(context):
                 self._commit_itself(connection)
@@ -137,7 +134,7 @@ class _Ends:
             self.one.undo(connection.info.pop(SAVEPOINT))
         elif self.one.lose_ended("the database has rolled back the whole of it"):
             pass  # so does SQLite when the disk is full, for example
-        elif not self.one.lost and self.drops(self.one.connection, error):
+        elif self.drops(self.one.connection, error):
             self.one.revive(connection.info[SAVEPOINT])
 
     def _commit_itself(self, connection: PoolProxiedConnection) -> None:

@@ -469,7 +469,7 @@ async def test_overlap_that_cannot_be_as_in_production_is_an_error(database: Dat
 
 async def test_session_of_the_test_waits_for_nobody(database: Database):
     """It may have an open transaction while the application works, even in other tasks."""
-    async with sandbox(database, turn_timeout=0.1) as session:
+    async with sandbox(database, turn_timeout=2) as session:
         session.add(Note(text="flushed"))
         await session.flush()
         await asyncio.gather(add(database, "a"), add(database, "b"))
