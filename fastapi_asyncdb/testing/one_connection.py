@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.util import await_only, greenlet_spawn
 from sqlalchemy.util.concurrency import in_greenlet
 
+from fastapi_asyncdb.dialects.sqlite import interrupt
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.gate import Gate
-from fastapi_asyncdb.read_only import statements_in
+from fastapi_asyncdb.read_only import only_reads, statements_in
 from fastapi_asyncdb.shield import Shielded, finish
 from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.turns import Turn
@@ -96,11 +97,22 @@ class OneConnection:
         try:
             return await_only(finish(work, **bounds))
         except asyncio.CancelledError:
+            if self.dialect.name == "sqlite" and only_reads(statement):
+                self._interrupt()
             if not _is_cancelled():
                 self.refuse_lost()  # its end has cut it off
             raise
         finally:
             self._running = None
+
+    def _interrupt(self) -> None:
+        """Cut SQLite off, which goes on until then. Not a write: it would roll back everything.
+
+        https://sqlite.org/c3ref/interrupt.html
+        """
+        driver: Any = getattr(self.connection, "driver_connection", None)
+        with suppress(TimeoutError, ValueError):  # or it is closed
+            await_only(finish(interrupt(driver), limit=_LIMIT))
 
     async def end(self) -> str | None:
         """Let nobody use it any more, and cut off what runs on it: return what it was."""

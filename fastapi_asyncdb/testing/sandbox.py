@@ -110,7 +110,7 @@ async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession)
     lost = one.lost
     ended = one.lose_ended("it has ended")
     cut_off = await one.end()
-    if lost or ended or cut_off or one.worn:
+    if lost or cut_off or one.worn:
         await root.invalidate()
     await session.close()
     try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg.exceptions import QueryCanceledError
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -31,12 +32,6 @@ async def terminate(postgres_url: str, pid: int) -> None:
     await connection.execute(f"SELECT pg_terminate_backend({pid})")
     await connection.close()
     await asyncio.sleep(0.1)
-
-
-def _a_while(database: Database) -> str:
-    """Return a query that takes some time and, on SQLite, ends by itself."""
-    query = slow_query(database)
-    return query.replace("1000000000", "1000000").replace("60", "1")
 
 
 @pytest.mark.parametrize("session", ["session", "read_session"])
@@ -115,9 +110,26 @@ async def test_connection_that_is_lost_when_the_test_ends(
             assert await session.scalar(text("SELECT 1")) == 1
 
 
+async def test_drivers_own_work_that_still_runs_at_the_end(postgres_url: str):
+    """Nobody can roll back behind it: the connection is given up, and the next one is as before."""
+    database = Database(DatabaseSettings(url=postgres_url))
+    await database.start(create_tables=Base.metadata)
+    tasks: list[asyncio.Task[None]] = []
+    with pytest.raises(SandboxError, match="another operation is in progress"):
+        async with sandbox(database) as session:
+            raw = await (await session.connection()).get_raw_connection()
+            driver: Any = raw.driver_connection
+            tasks.append(asyncio.create_task(driver.execute("SELECT pg_sleep(60)")))
+            await asyncio.sleep(0.1)
+    with pytest.raises(QueryCanceledError):
+        await tasks[0]
+    await add(database, "afterwards")
+    await database.stop()
+
+
 async def test_reader_that_waits_for_a_query_that_is_cut_off(database: Database):
     """It finds the connection as if the writer had another one."""
-    query = _a_while(database)
+    query = slow_query(database)
     async with sandbox(database), database.read_session() as reader:
         await reader.execute(text("SELECT 1"))
 
@@ -135,6 +147,26 @@ async def test_reader_that_waits_for_a_query_that_is_cut_off(database: Database)
         assert (await reading).all() == ["before"]
         with pytest.raises(asyncio.CancelledError):
             await writing
+
+
+async def test_query_that_still_runs_in_a_sandbox_inside_of_another(database: Database):
+    """The outer one goes on at once."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def forgotten() -> None:
+        async with database.session() as session:
+            await session.execute(text(slow_query(database)))
+
+    async with sandbox(database):
+        await add(database, "outer")
+        with pytest.raises(SandboxError, match="A query still ran"):
+            async with sandbox(database):
+                await add(database, "inner")
+                tasks.append(asyncio.create_task(forgotten()))
+                await asyncio.sleep(0.1)
+        assert await stored(database) == ["before", "outer"]
+        with pytest.raises(SandboxError, match="it has ended"):
+            await tasks[0]
 
 
 async def test_failed_statement_stops_nobody_else(database: Database):
