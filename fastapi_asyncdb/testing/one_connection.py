@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.util import await_only, greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
 
 from fastapi_asyncdb.dialects.sqlite import interrupt
 from fastapi_asyncdb.errors import SandboxError
@@ -202,9 +201,6 @@ class OneConnection:
 
     def undo(self, savepoint: Savepoint) -> None:
         """Roll back to where a statement was cut off, although the caller is being cancelled."""
-        if not in_greenlet():
-            self.lose("a session was left to the garbage collector in its transaction")
-            return
         try:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
         except SandboxError:

@@ -76,8 +76,8 @@ class Savepoints:
             )
 
     def is_alone(self, savepoint: Savepoint) -> bool:
-        """Tell whether no other transaction is open."""
-        return all(savepoint in (one, one.owner) for one in self._open)
+        """Tell whether nothing else is open."""
+        return self._open == [savepoint]
 
     def others_wrote(self, savepoint: Savepoint) -> bool:
         """Tell whether another open transaction has written."""
@@ -100,7 +100,6 @@ class Savepoints:
 
     def release(self, savepoint: Savepoint) -> None:
         """End a savepoint of a transaction's own: what it did is part of the transaction now."""
-        self.refuse_gone(savepoint)
         savepoint.committed = True
         self._release()
 

@@ -1,6 +1,7 @@
 """Whatever goes wrong in a sandbox is undone, told, and nobody else's."""
 
 import asyncio
+import gc
 import threading
 import time
 from contextlib import AsyncExitStack, suppress
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 from asyncpg.exceptions import QueryCanceledError
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SAWarning
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SandboxError
@@ -110,6 +111,46 @@ async def test_connection_that_is_lost_when_the_test_ends(
             assert await session.scalar(text("SELECT 1")) == 1
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_connection_that_is_lost_in_a_query(postgres_url: str, driver: str):
+    """The server's own error comes first, and whoever comes later is told that it is lost."""
+    url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
+    async with Database(DatabaseSettings(url=url)) as database, sandbox(database) as session:
+        pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        await session.rollback()
+
+        async def work() -> None:
+            async with database.session() as opened:
+                await opened.execute(text("SELECT pg_sleep(60)"))
+
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.1)
+        await terminate(postgres_url, pid)
+        with pytest.raises(DBAPIError, match="terminating connection"):
+            await task
+        with pytest.raises(SandboxError, match="its connection was lost"):
+            await add(database, "refused")
+
+
+async def test_session_that_is_left_to_the_garbage_collector(database: Database):
+    """Nobody knows what it would have done: the sandbox is over."""
+    opened = []
+
+    async def forget() -> None:
+        opened.append(database.session())
+        session = await opened[0].__aenter__()
+        session.add(Note(text="forgotten"))
+        await session.flush()
+
+    async with sandbox(database):
+        await forget()
+        opened.clear()
+        with pytest.warns(SAWarning, match="garbage collector"):
+            gc.collect()
+        with pytest.raises(SandboxError, match="left to the garbage collector"):
+            await add(database, "refused")
+
+
 async def test_drivers_own_work_that_still_runs_at_the_end(postgres_url: str):
     """Nobody can roll back behind it: the connection is given up, and the next one is as before."""
     database = Database(DatabaseSettings(url=postgres_url))
@@ -185,6 +226,24 @@ async def test_failed_statement_stops_nobody_else(database: Database):
             await session.rollback()
             session.add(Note(text="kept"))
         assert await stored(database) == ["before", "kept"]
+
+
+async def test_failed_statement_of_a_session_around_another(postgres_url: str):
+    """It takes along what the inner one wrote, who is told at its next statement."""
+    async with Database(DatabaseSettings(url=postgres_url)) as database:
+        async with database.engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with sandbox(database):
+            with pytest.raises(SandboxError, match="What this session did is gone"):
+                async with database.session() as outer, database.session() as inner:
+                    outer.add(Note(text="outer"))
+                    await outer.flush()
+                    inner.add(Note(text="inner"))
+                    await inner.flush()
+                    with pytest.raises(DBAPIError):
+                        await outer.execute(text("SELECT * FROM nowhere"))
+                    await inner.execute(insert(Note).values(text="nobody's"))
+            assert await stored(database) == []
 
 
 async def test_failure_inside_of_a_savepoint_undoes_that(database: Database):
@@ -305,6 +364,8 @@ async def test_another_event_loop_is_refused(postgres_url: str, started: str):
         thread = asyncio.create_task(asyncio.to_thread(asyncio.run, elsewhere()))
         await asyncio.to_thread(has_started.wait, 5)
         async with sandbox(database):
+            async with sandbox(database):
+                pass
             may_write.set()
             await thread
     else:
