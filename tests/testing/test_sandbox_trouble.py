@@ -18,7 +18,7 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing import sandbox
 from tests.contract.support import Base, Note, Reply, checked_out, stored
-from tests.faults.support import Cancellable, slow_query
+from tests.faults.support import Cancellable, Witness, slow_query
 
 
 async def add(database: Database, note: str) -> None:
@@ -37,7 +37,9 @@ async def terminate(postgres_url: str, pid: int) -> None:
 
 @pytest.mark.parametrize("session", ["session", "read_session"])
 @pytest.mark.parametrize("block", ["succeeds", "raises"])
-async def test_query_that_still_runs_at_the_end(database: Database, session: str, block: str):
+async def test_query_that_still_runs_at_the_end(
+    database: Database, kit_url: str, session: str, block: str
+):
     """It is cut off, and the test is told of it, unless it has an error of its own to tell."""
 
     async def forgotten() -> None:
@@ -60,6 +62,8 @@ async def test_query_that_still_runs_at_the_end(database: Database, session: str
         assert "in mail (" in str(raised.value)
     with pytest.raises(SandboxError, match="it has ended"):
         await tasks[0]
+    if kit_url != "sqlite://":
+        await Witness(database, kit_url).nobody_else_holds_a_lock()
     assert time.monotonic() - started < 3
 
 
