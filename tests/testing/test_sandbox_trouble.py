@@ -420,7 +420,7 @@ async def test_function_that_writes_in_a_query(postgres_url: str, inside: str):
                 outer.add(Note(text="outer"))
                 await outer.flush()
                 async with getattr(database, inside)() as session:
-                    await session.execute(text("SELECT count(*), lower('A') FROM note"))
+                    await session.execute(text("SELECT count(*), random() FROM note"))
                 await outer.rollback()
 
 
@@ -469,3 +469,56 @@ async def test_plans_for_tables_that_a_block_of_code_has_changed(postgres_url: s
         async with database.session() as session:
             await session.execute(query)
     await database.stop()
+
+
+async def test_session_that_is_invalidated(database: Database):
+    """It gives up its connection, as in production, and with it what it has not committed."""
+    async with sandbox(database):
+        async with database.session() as session:
+            session.add(Note(text="kept"))
+            await session.commit()
+            session.add(Note(text="undone"))
+            await session.flush()
+            await session.invalidate()
+        assert await stored(database) == ["before", "kept"]
+
+
+async def test_connections_in_use_are_counted(database: Database):
+    """A test for leaks counts the sandbox's sessions, each as a connection."""
+    async with sandbox(database):
+        assert checked_out(database) == 0
+        async with database.session() as outer, database.session() as inner:
+            for session in (outer, inner):
+                await session.execute(text("SELECT 1"))
+            assert checked_out(database) == 2
+        assert checked_out(database) == 0
+
+
+async def test_session_that_was_opened_in_a_turn_that_is_over(database: Database):
+    """It waits behind those who have come meanwhile, like anybody else."""
+    order: list[str] = []
+    async with sandbox(database):
+        may_begin, began, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def other() -> None:
+            await may_begin.wait()
+            async with database.session() as session:
+                session.add(Note(text="other"))
+                await session.flush()
+                began.set()
+                await may_end.wait()
+                order.append("other")
+
+        task = asyncio.create_task(other())
+        async with database.session() as outer:
+            outer.add(Note(text="outer"))
+            await outer.flush()
+            async with database.session() as inner:
+                await outer.commit()
+                may_begin.set()
+                await began.wait()
+                asyncio.get_running_loop().call_later(0.05, may_end.set)
+                await inner.scalars(select(Note))
+                order.append("inner")
+        await task
+    assert order == ["other", "inner"]
