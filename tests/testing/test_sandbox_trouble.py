@@ -522,3 +522,16 @@ async def test_session_that_was_opened_in_a_turn_that_is_over(database: Database
                 order.append("inner")
         await task
     assert order == ["other", "inner"]
+
+
+async def test_setting_of_a_reader_ends_with_its_statement(postgres_url: str):
+    """Its statement is a transaction of its own, and a writer finds nothing of it."""
+    show = text("SELECT coalesce(current_setting('app.tenant', true), '')")
+    async with (
+        Database(DatabaseSettings(url=postgres_url)) as database,
+        sandbox(database),
+        database.read_session() as reader,
+        database.session() as writer,
+    ):
+        await reader.execute(text("SELECT set_config('app.tenant', 'a', true)"))
+        assert await writer.scalar(show) == ""
