@@ -21,6 +21,7 @@ from fastapi_asyncdb.errors import (
     ConfigurationError,
     DatabaseNotStarted,
     Outcome,
+    SandboxError,
 )
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.in_doubt import outcome_of
@@ -47,8 +48,8 @@ class _Run:
     users: int = 0
     settings: DatabaseSettings | None = None
     engines: Engines | None = None
-    replaced: bool = False
-    """Whether the testing kit has lent these engines, and keeps the others."""
+    lent: list[Engines | None] = field(default_factory=list)
+    """While the testing kit lends engines: the run's own, and those that are lent, the last in use."""
 
 
 class BaseDatabase:
@@ -110,8 +111,10 @@ class BaseDatabase:
             ConfigurationError: a setting is wrong, or the handle runs with other settings already.
             AutoCreateTablesProductionError: tables to create, and ``environment`` is production.
             DatabaseUnavailable: no connection within ``startup_timeout`` seconds.
+            SandboxError: a test on another event loop has it in a sandbox.
         """
         run = self._runs.setdefault(asyncio.get_running_loop(), _Run())
+        self._refuse_beside_sandbox(run)
         async with run.lock:
             wanted = self._override or settings or self.settings
             if run.engines is None or run.settings is None:
@@ -135,6 +138,14 @@ class BaseDatabase:
                 raise
             run.engines = engines
             run.users += 1
+
+    def _refuse_beside_sandbox(self, run: _Run) -> None:
+        if any(other.lent for other in self._runs.values() if other is not run):
+            raise SandboxError(
+                f"{self!r}, in a sandbox on another event loop: what is committed on this one would "
+                "stay. Most likely Starlette's TestClient runs the application on a loop of its own: "
+                "use async_client(app), or httpx's ASGITransport."
+            )
 
     @contextmanager
     def override_settings(self, settings: DatabaseSettings) -> Iterator[None]:
@@ -176,7 +187,7 @@ class BaseDatabase:
     async def _stop(self, run: _Run) -> None:
         async with run.lock:
             run.users = max(0, run.users - 1)
-            if run.users == 0 and run.engines is not None and not run.replaced:
+            if run.users == 0 and run.engines is not None and not run.lent:
                 engines, run.engines = run.engines, None
                 await engines.dispose()
 
@@ -379,12 +390,15 @@ class BaseDatabase:
     def _replaced(self, engines: Engines) -> Iterator[None]:
         """Use other engines on this event loop for the time being; for the testing kit."""
         run = self._runs[asyncio.get_running_loop()]
-        own, around = run.engines, run.replaced
-        run.engines, run.replaced = engines, True
+        run.lent = [*(run.lent or [run.engines]), engines]
+        run.engines = engines
         try:
             yield
         finally:
-            run.engines, run.replaced = own, around
+            run.lent.remove(engines)
+            run.engines = run.lent[-1]
+            if run.lent == [run.engines]:
+                run.lent.clear()
 
     def _define(self, options: TransactionOptions) -> TransactionOptions:
         """Check what can be known now; the rest is checked at start."""

@@ -135,17 +135,8 @@ class SQLite:
         collector finds it.
         """
         driver: Any = getattr(connection, "driver_connection", None)
-        # The thread works one thing off after the other: when it is here, the query is over. The
-        # thread tells, since a busy event loop hears of it late, and an interrupt that comes too late
-        # would hit the ROLLBACK.
-        over = Event()
-        turn = asyncio.ensure_future(driver._execute(over.set))
-        while not (await asyncio.wait([turn], timeout=_TURN))[0]:
-            if not over.is_set():
-                with suppress(ValueError):
-                    await driver.interrupt()
         try:
-            await turn
+            await interrupt(driver)
             await _rollback(driver)
         except ValueError:
             # That is how aiosqlite says that the connection was closed already.
@@ -203,6 +194,20 @@ _DIAGNOSES = {
         "The file exists and is something else: correct the path in DATABASE_URL", permanent=True
     ),
 }
+
+
+async def interrupt(driver: Any) -> None:
+    """Cut off the query that a connection's thread is busy with, if any, and wait until it is free."""
+    # The thread works one thing off after the other: when it is here, the query is over. The
+    # thread tells, since a busy event loop hears of it late, and an interrupt that comes too late
+    # would hit what comes next.
+    over = Event()
+    turn = asyncio.ensure_future(driver._execute(over.set))
+    while not (await asyncio.wait([turn], timeout=_TURN))[0]:
+        if not over.is_set():
+            with suppress(ValueError):
+                await driver.interrupt()
+    await turn
 
 
 async def _rollback(driver: Any) -> None:

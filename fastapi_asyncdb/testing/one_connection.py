@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.util import await_only, greenlet_spawn
-from sqlalchemy.util.concurrency import in_greenlet
 
+from fastapi_asyncdb.dialects.sqlite import interrupt
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.gate import Gate
-from fastapi_asyncdb.read_only import statements_in
-from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.read_only import only_reads, statements_in
+from fastapi_asyncdb.shield import Shielded, finish
 from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.turns import Turn
 
 # What would end the sandbox's own transaction. Savepoints of the user's own are welcome.
+# SQLite skips a byte order mark.
 _ENDS = re.compile(
-    r"\s*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction"
+    r"[\s\ufeff]*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction"
     r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
     re.IGNORECASE,
 )
+_DDL = re.compile(r"\s*(?:create|alter|drop|do|call)\b", re.IGNORECASE)
+_LOCKS = re.compile(r"\bpg_(?:try_)?advisory_lock", re.IGNORECASE)
 _FOREVER = 3600.0
 _LIMIT = 5.0
 """Seconds to wait for a statement that was cut off, before the sandbox is given up."""
@@ -42,9 +46,12 @@ class OneConnection:
         self.dialect = dialect
         self.savepoints = Savepoints(self.run)
         self.turns = Turn()
-        self.changed_tables = False
+        self.worn = False
+        """Whether it keeps what a rollback does not undo."""
         self._gate = Gate(1)
         self._lost: str | None = None
+        self._running: asyncio.Task[Any] | None = None
+        self._whose = ""
 
     def run(self, statement: str) -> None:
         """Run a statement of the sandbox's own, which no listener sees and no cancellation cuts off."""
@@ -54,7 +61,7 @@ class OneConnection:
         """Run such a statement, and return the first value that it answers, if any."""
         self.refuse_lost()
         try:
-            return await_only(finish(greenlet_spawn(self._ask, statement), limit=_LIMIT))
+            return self._in_task(statement, self._ask, statement, limit=_LIMIT)
         except self.dialect.loaded_dbapi.Error:
             raise  # an answer, or SQLAlchemy knows it for the end of the connection
         except Exception as error:
@@ -70,9 +77,58 @@ class OneConnection:
             cursor.close()
         return row[0] if row else None
 
+    def execute(
+        self, execute: Callable[..., None], cursor: Any, statement: str, *rest: Any
+    ) -> None:
+        """Run a statement of the application's. A cancellation cuts it off, once.
+
+        psycopg gives its connection up when it is cancelled again while it cancels the query, as
+        AnyIO's scopes do.
+        """
+        self.refuse_lost()
+        self._in_task(statement, execute, cursor, statement, *rest, patience=lambda: 0.0)
+
+    def _in_task(
+        self, statement: str, run: Callable[..., Any], *arguments: Any, **bounds: Any
+    ) -> Any:
+        work = Shielded(greenlet_spawn(run, *arguments))
+        self._running, self._whose = work.task, _whose(statement)
+        try:
+            return await_only(finish(work, **bounds))
+        except asyncio.CancelledError:
+            if self.dialect.name == "sqlite" and only_reads(statement):
+                self._interrupt()
+            if not _is_cancelled():
+                self.refuse_lost()  # its end has cut it off
+            raise
+        finally:
+            self._running = None
+
+    def _interrupt(self) -> None:
+        """Cut SQLite off, which goes on until then. Not a write: it would roll back everything.
+
+        https://sqlite.org/c3ref/interrupt.html
+        """
+        driver: Any = getattr(self.connection, "driver_connection", None)
+        with suppress(TimeoutError, ValueError):  # or it is closed
+            await_only(finish(interrupt(driver), limit=_LIMIT))
+
+    async def end(self) -> str | None:
+        """Let nobody use it any more, and cut off what runs on it: return what it was."""
+        self.lose("it has ended")
+        if self._running is None:
+            return None
+        whose = self._whose
+        self._running.cancel()
+        await asyncio.wait([self._running], timeout=_LIMIT)
+        return whose
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Let nobody else in between: a session, and a reader beside it, may be used at once."""
+        if self.lost:  # whatever runs still, nothing more will
+            yield
+            return
         if not self._gate.enter_at_once():
             await_only(self._gate.enter(_FOREVER))
         try:
@@ -93,16 +149,21 @@ class OneConnection:
         """
         self._lost = self._lost or reason
 
+    def lose_ended(self, reason: str) -> bool:
+        """Let nobody use it any more if its transaction is over, and tell so."""
+        driver: Any = getattr(self.connection, "driver_connection", None)
+        ended = not self.lost and not _is_in_transaction(driver)
+        if ended:
+            self.lose(reason)
+        return ended
+
     def refuse_lost(self) -> None:
         """Refuse to go on outside of the transaction.
 
         Raises:
             SandboxError: it is over.
         """
-        driver: Any = getattr(self.connection, "driver_connection", None)
-        # SQLite ends a transaction by itself when the disk is full, for example.
-        if self._lost is None and not _is_in_transaction(driver):
-            self.lose("the database has rolled back the whole of it")
+        self.lose_ended("its transaction was ended on the driver's own connection")
         if self._lost is not None:
             raise SandboxError(
                 f"This sandbox cannot be used any more: {self._lost}. Await background work before "
@@ -115,7 +176,9 @@ class OneConnection:
         Raises:
             SandboxError: it would.
         """
-        if any(_ENDS.match(part) for part in statements_in(statement)):
+        # Comments may hold comments in PostgreSQL, and not in SQLite.
+        parts = (part for one in statements_in(statement) for part in one.split("*/"))
+        if any(map(_ENDS.match, parts)):
             words = " ".join(statement.split()[:2])
             raise SandboxError(
                 f"{words} would end the transaction that the sandbox rolls back, and with it the "
@@ -123,11 +186,21 @@ class OneConnection:
                 "with isolated_database."
             )
 
+    def revive(self, savepoint: Savepoint) -> None:
+        """Let others go on after an error that has ended a transaction."""
+        try:
+            self.savepoints.revive(savepoint)
+        except Exception as error:
+            self.lose(f"its connection was lost ({type(error).__name__})")
+
+    def note(self, statement: str) -> None:
+        """Note what a rollback does not undo: asyncpg's plans for other tables, a session's locks."""
+        if self.dialect.driver == "asyncpg":
+            self.worn |= any(map(_DDL.match, statements_in(statement)))
+        self.worn |= _LOCKS.search(statement) is not None
+
     def undo(self, savepoint: Savepoint) -> None:
         """Roll back to where a statement was cut off, although the caller is being cancelled."""
-        if not in_greenlet():
-            self.lose("a session was left to the garbage collector in its transaction")
-            return
         try:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
         except SandboxError:
@@ -136,6 +209,17 @@ class OneConnection:
             )
         except Exception as error:
             self.lose(f"its connection was lost ({type(error).__name__})")
+
+
+def _whose(statement: str) -> str:
+    task = asyncio.current_task()
+    work = getattr(task and task.get_coro(), "__qualname__", "?")
+    return f"{' '.join(statement.split()[:5])} ... in {task and task.get_name()} ({work})"
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_in_transaction(driver: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import cast
 
 from sqlalchemy import Engine, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
@@ -21,8 +22,13 @@ from fastapi_asyncdb.testing.deferred import check_of
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_dialect import reading, writing
 from fastapi_asyncdb.testing.sandbox_pool import SandboxPool
-from fastapi_asyncdb.testing.turns import Turn
 from fastapi_asyncdb.transaction_options import TransactionOptions
+
+_ENDED = (
+    "The transaction was over before the sandbox was, and what was written may be stored: most likely "
+    "COMMIT was sent on the driver's own connection, which nobody watches. Use the session's commit(), "
+    "or test this with isolated_database."
+)
 
 
 @asynccontextmanager
@@ -50,50 +56,77 @@ async def sandbox(
 
     Raises:
         DatabaseUnavailable: the handle was not started, and cannot be.
+        SandboxError: at the end, if the block has succeeded: a query still ran, and was cut off; the
+            connection was lost; or the transaction was over already.
     """
     async with database, database.engine.connect() as root:
         await _begin(root)
         raw = (await root.get_raw_connection()).dbapi_connection
         one = OneConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
-        own_engines = database._engines()
-        engines, own = _engines(own_engines, one, turn_timeout)
+        around = database._engines()
+        engines, own = _engines(around, one, turn_timeout)
         session = database._make_on(own)
         try:
-            with database._replaced(engines), _refused(own_engines):
+            with _refused(database), database._replaced(engines):
                 yield session
         finally:
-            await finish(_end(root, one, session))
+            inner = database._engines()
+            if inner is not around and isinstance(inner, _SandboxEngines):
+                inner.one.lose("the sandbox around it has ended before it")
+            trouble = await finish(_end(root, one, session))
+        if trouble is not None:
+            raise SandboxError(trouble)
 
 
 @contextmanager
-def _refused(engines: Engines) -> Iterator[None]:
-    """Refuse connections to whoever has taken an engine before: it would commit for good."""
+def _refused(database: BaseDatabase) -> Iterator[None]:
+    """Refuse connections to whoever has taken an engine before: it would commit for good.
+
+    Those of other event loops are refused, too.
+    """
     pools = [
         pool
-        for engine in (engines.write, engines.read)
+        for run in database._runs.values()
+        if run.engines is not None
+        for engine in (run.engines.write, run.engines.read)
         if isinstance(pool := engine.sync_engine.pool, FairPool)
     ]
-    refusal = SandboxError(
-        "An engine or a session from before this sandbox was used inside of it, where it would commit "
-        "for good. Take database.engine when it is needed, and open sessions inside."
-    )
+    before = [pool.refusal for pool in pools]
     for pool in pools:
-        pool.refusal = refusal
+        pool.refusal = SandboxError(
+            "An engine or a session from before this sandbox, or of another event loop, was used while "
+            "it is open, and would commit for good. Take database.engine when it is needed, open "
+            "sessions inside, and run application and test on one loop."
+        )
     try:
         yield
     finally:
-        for pool in pools:
-            pool.refusal = None
+        for pool, refusal in zip(pools, before, strict=True):
+            pool.refusal = refusal
 
 
-async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> None:
-    # asyncpg's plans are for the tables that a rollback takes away.
-    useless = one.lost or (one.changed_tables and root.dialect.driver == "asyncpg")
-    one.lose("it has ended")
-    await session.close()
-    if useless:
+async def _end(root: AsyncConnection, one: OneConnection, session: AsyncSession) -> str | None:
+    """Roll back, and return what has gone wrong that nobody was told of."""
+    lost = one.lost
+    ended = one.lose_ended("it has ended")
+    cut_off = await one.end()
+    if lost or cut_off or one.worn:
         await root.invalidate()
-    await root.rollback()
+    await session.close()
+    try:
+        await root.rollback()
+    except DBAPIError as error:
+        await root.invalidate()
+        return (
+            f"The sandbox's connection was lost ({error.orig}), most likely because the server ended "
+            "it. Nothing is stored. Test lost connections with isolated_database."
+        )
+    if cut_off:
+        return (
+            f"A query still ran when the sandbox ended: {cut_off}. It was cut off, and nothing is "
+            "stored. Await background work before the test ends."
+        )
+    return _ENDED if ended else None
 
 
 async def _begin(root: AsyncConnection) -> None:
@@ -114,7 +147,8 @@ def _engines(
         echo, hide = bool(like.echo), like.hide_parameters
         return AsyncEngine(Engine(pool, dialect, like.url, echo=echo, hide_parameters=hide))
 
-    plain = writing(one, check, {})
+    drops = engines.preset.drops_transaction
+    plain = writing(one, check, drops, {})
     pool = SandboxPool(one, plain, turn_timeout)
     read = make(pool, reading(one)).execution_options(isolation_level="AUTOCOMMIT")
     sandboxed = _SandboxEngines(
@@ -123,8 +157,8 @@ def _engines(
         make(pool, plain),
         that_only_reads(read),
         engines.holds,
-        limited=lambda local: make(pool, writing(one, check, local)),
-        turns=one.turns,
+        limited=lambda local: make(pool, writing(one, check, drops, local)),
+        one=one,
     )
     return sandboxed, make(SandboxPool(one, plain, None), plain)
 
@@ -134,11 +168,11 @@ class _SandboxEngines(Engines):
     """Engines whose options find the transaction begun."""
 
     limited: Callable[[dict[str, int]], AsyncEngine] = field(kw_only=True)
-    turns: Turn = field(kw_only=True)
+    one: OneConnection = field(kw_only=True)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
         """Return the engine, as each session asks when it is opened: that is where its turn belongs."""
-        self.turns.open()
+        self.one.turns.open()
         return Engines.bound(self, options)
 
     def _bind(self, options: TransactionOptions) -> AsyncEngine:

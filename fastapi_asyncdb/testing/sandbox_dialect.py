@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.aborted import forget_abort
@@ -19,22 +18,28 @@ from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.savepoints import Savepoint
+from fastapi_asyncdb.testing.writing_functions import calls_writer
 
 Execute = Callable[..., None]
-_DDL = re.compile(r"\s*(?:create|alter|drop)\b", re.IGNORECASE)
 _SETTINGS = "fastapi_asyncdb.settings"
 _ORIGINAL = "fastapi_asyncdb_original"
 
 
-def writing(one: OneConnection, check: Callable[[], None], local: dict[str, int]) -> Dialect:
+def writing(
+    one: OneConnection,
+    check: Callable[[], None],
+    drops: Callable[[DBAPIConnection, BaseException], bool],
+    local: dict[str, int],
+) -> Dialect:
     """Return a dialect in which a transaction is a savepoint.
 
     Args:
         one: The connection.
         check: Checks what COMMIT would check; raises what it would raise.
+        drops: Tells whether an error has ended the transaction.
         local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
     """
-    ends = _Ends(one, check, local)
+    ends = _Ends(one, check, drops, local)
     dialect = _plain(one)
     _put(
         dialect,
@@ -55,6 +60,7 @@ class _Ends:
 
     one: OneConnection
     check: Callable[[], None]
+    drops: Callable[[DBAPIConnection, BaseException], bool]
     local: dict[str, int]
 
     def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
@@ -100,24 +106,42 @@ class _Ends:
 
     def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            self.one.refuse_lost()
             self.one.refuse_end(statement)
             context = rest[-1]
-            info = context.root_connection.info
-            savepoint = info.get(SAVEPOINT)
-            if savepoint is not None:
-                self.one.savepoints.refuse_gone(savepoint)
-                if not only_reads(statement):
-                    self.one.savepoints.note_write(savepoint)
-                    self.one.changed_tables |= _DDL.match(statement) is not None
-                info[_SETTINGS].keep_what_changes(statement, rest[0])
-            execute(cursor, statement, *rest)
-            if savepoint is not None and _commits_itself(context):
-                self.one.savepoints.commit(savepoint)
-                info[SAVEPOINT] = Savepoint()
-                self.one.savepoints.begin(info[SAVEPOINT])
+            connection = context.root_connection.connection
+            self._prepare(connection.info, statement, rest[0])
+            try:
+                self.one.execute(execute, cursor, statement, *rest)
+            except BaseException as error:
+                self._fail(connection, error)
+                raise
+            if _commits_itself(context):
+                self._commit_itself(connection)
 
         return run
+
+    def _prepare(self, info: dict[Any, Any], statement: str, parameters: Any) -> None:
+        savepoint = info[SAVEPOINT]
+        self.one.savepoints.refuse_gone(savepoint)
+        if not only_reads(statement) or calls_writer(self.one, statement, savepoint):
+            self.one.savepoints.note_write(savepoint)
+        self.one.note(statement)
+        info[_SETTINGS].keep_what_changes(statement, parameters)
+
+    def _fail(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        """Leave the connection to others, who may wait, as they would find it in production."""
+        if not isinstance(error, Exception):  # cancelled
+            self.one.undo(connection.info.pop(SAVEPOINT))
+        elif self.one.lose_ended("the database has rolled back the whole of it"):
+            pass  # so does SQLite when the disk is full, for example
+        elif self.drops(self.one.connection, error):
+            self.one.revive(connection.info[SAVEPOINT])
+
+    def _commit_itself(self, connection: PoolProxiedConnection) -> None:
+        try:
+            self.do_commit(connection)
+        finally:
+            self.do_begin(connection)
 
 
 def _commits_itself(context: Any) -> bool:
@@ -130,11 +154,15 @@ def reading(one: OneConnection) -> Dialect:
 
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            savepoint = one.savepoints.begin(Savepoint())
+            savepoint = Savepoint()
             settings = LocalSettings(one)
             try:
+                one.savepoints.begin(savepoint)
+                if calls_writer(one, statement, savepoint):
+                    one.savepoints.note_write(savepoint)
+                one.note(statement)
                 settings.keep_what_changes(statement, rest[0])
-                execute(cursor, statement, *rest)
+                one.execute(execute, cursor, statement, *rest)
                 settings.put_back()
             except BaseException:
                 one.undo(savepoint)
@@ -150,12 +178,19 @@ def reading(one: OneConnection) -> Dialect:
 
 
 def _plain(one: OneConnection) -> Dialect:
-    """Return a dialect that closes nothing, and leaves the transaction's character alone."""
+    """Return a dialect that closes nothing, and leaves the transaction's character alone.
+
+    It reads results whole, also when they are streamed: a cursor on the server would use the
+    connection whenever it likes.
+    """
     # Not the dialect of a sandbox around this one, which would watch over what is not its own.
     original = getattr(one.dialect, _ORIGINAL, one.dialect)
     dialect = copy.copy(original)
     setattr(dialect, _ORIGINAL, original)
     _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
+    context: Any = original.execution_ctx_cls
+    whole = {"create_server_side_cursor": context.create_default_cursor}
+    _put(dialect, execution_ctx_cls=type(context.__name__, (context,), whole))
     return dialect
 
 

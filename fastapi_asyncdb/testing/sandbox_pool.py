@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from sqlalchemy.util import await_only
 
-from fastapi_asyncdb.errors import PoolTimeout
+from fastapi_asyncdb.errors import PoolTimeout, SandboxError
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.savepoints import Savepoint
 from fastapi_asyncdb.testing.turns import Turn
@@ -17,6 +17,34 @@ from fastapi_asyncdb.testing.turns import Turn
 SAVEPOINT = "fastapi_asyncdb.savepoint"
 """Where a record of the pool has the savepoint of its session."""
 _TURN = "fastapi_asyncdb.turn"
+
+
+class _Lent:
+    """The connection as sessions have it: its transaction is not theirs.
+
+    Args:
+        one: The connection.
+    """
+
+    def __init__(self, one: OneConnection) -> None:
+        self._one = one
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._one.connection, name)
+
+    def commit(self) -> NoReturn:
+        """Refuse: it would be for good.
+
+        Raises:
+            SandboxError: always.
+        """
+        raise SandboxError(
+            "commit() or rollback() was called on the driver's connection, whose transaction is the "
+            "sandbox's. Use those of the session, or of SQLAlchemy's connection, or test this with "
+            "isolated_database."
+        )
+
+    rollback = commit
 
 
 class SandboxPool(NullPool):
@@ -29,7 +57,7 @@ class SandboxPool(NullPool):
     """
 
     def __init__(self, one: OneConnection, dialect: Dialect, patience: float | None) -> None:
-        super().__init__(lambda: one.connection, dialect=dialect)
+        super().__init__(lambda: cast(Any, _Lent(one)), dialect=dialect)
         self._one = one
         self._patience = patience
         self._out = 0
@@ -77,5 +105,8 @@ class SandboxPool(NullPool):
         savepoint: Savepoint | None = record.info.pop(SAVEPOINT, None)
         if isinstance(error, Exception):
             self._one.lose(f"its connection was lost ({type(error).__name__})")
-        elif savepoint is not None:  # cancelled; a cancelled read has been undone already
+            return
+        if error is None:  # a sandbox inside of this one has found it so
+            self._one.worn = True
+        if savepoint is not None:  # a cancelled statement has been undone already
             self._one.undo(savepoint)

@@ -75,6 +75,10 @@ class Savepoints:
                 "independent. End one before the other begins, or test this with isolated_database."
             )
 
+    def is_alone(self, savepoint: Savepoint) -> bool:
+        """Tell whether nothing else is open."""
+        return self._open == [savepoint]
+
     def others_wrote(self, savepoint: Savepoint) -> bool:
         """Tell whether another open transaction has written."""
         return any(other.wrote for other in self._open if other is not savepoint)
@@ -96,7 +100,6 @@ class Savepoints:
 
     def release(self, savepoint: Savepoint) -> None:
         """End a savepoint of a transaction's own: what it did is part of the transaction now."""
-        self.refuse_gone(savepoint)
         savepoint.committed = True
         self._release()
 
@@ -120,6 +123,16 @@ class Savepoints:
                 "share the sandbox's one connection. In production they would be independent. End "
                 "one before the other writes, or test this with isolated_database."
             )
+
+    def revive(self, savepoint: Savepoint) -> None:
+        """Go back to where the transaction can go on, after an error that has ended it: for others.
+
+        For itself it is over until it rolls back; what it did since that point is gone in any case.
+        """
+        own = (one for one in self._open if savepoint in (one, one.owner) and not one.committed)
+        *_, innermost = own
+        self._run(f"ROLLBACK TO SAVEPOINT {innermost.name}")
+        del self._open[self._open.index(innermost) + 1 :]
 
     def _release(self) -> None:
         # Not before those inside of it have ended: they may still be rolled back.
