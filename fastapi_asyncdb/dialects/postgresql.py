@@ -60,7 +60,7 @@ class PostgreSQL:
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         else:
-            event.listen(engine.sync_engine, "do_connect", _connect_asyncpg)
+            _raise_own_errors(engine.sync_engine.dialect)
 
     def check(self, options: TransactionOptions) -> None:
         """Accept everything."""
@@ -149,23 +149,26 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     }
 
 
-def _connect_asyncpg(
-    dialect: Dialect, record: ConnectionPoolEntry, arguments: Any, options: Any
-) -> DBAPIConnection:
-    """Raise what prevents it as the driver's own error, as psycopg does.
+def _raise_own_errors(dialect: Dialect) -> None:
+    """Let asyncpg raise what prevents a connection as its own error, as psycopg does.
 
     SQLAlchemy wraps no other, and whoever catches ``DBAPIError`` would miss a database that is down.
     """
-    errors = dialect.loaded_dbapi
-    try:
-        return dialect.connect(*arguments, **options)
-    except errors.Error:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) or hasattr(error, "sqlstate"):
-            words = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise errors.OperationalError(words) from error
-        raise
+    # In the dialect's own method, since the first listener that connects keeps a user's from it.
+    connect, errors = dialect.connect, dialect.loaded_dbapi
+
+    def connect_asyncpg(*arguments: Any, **options: Any) -> DBAPIConnection:
+        try:
+            return connect(*arguments, **options)
+        except errors.Error:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) or hasattr(error, "sqlstate"):
+                words = f"{type(error).__name__}: {error}".rstrip(": ")
+                raise errors.OperationalError(words) from error
+            raise
+
+    dialect.connect = connect_asyncpg  # type: ignore[method-assign]
 
 
 async def _connect_psycopg(*args: Any, **options: Any) -> Any:

@@ -1,0 +1,62 @@
+"""Engines whose connections come with options."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fastapi_asyncdb.connection_options import with_connection_options
+
+ISOLATION = text("SELECT current_setting('transaction_isolation')")
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+async def engine(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[AsyncEngine]:
+    """A plain engine with one connection."""
+    url = postgres_url.replace("postgresql:", f"postgresql+{request.param}:")
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    yield engine
+    await engine.dispose()
+
+
+async def shares_a_transaction(connection: AsyncConnection) -> bool:
+    """Tell whether two statements run in one transaction."""
+    numbers = {await connection.scalar(text("SELECT txid_current()")) for _ in range(2)}
+    return len(numbers) == 1
+
+
+async def test_each_connection_has_them_and_gives_them_back(engine: AsyncEngine):
+    """The engine that it was made from shares its pool, and none of its options."""
+    own = with_connection_options(engine, isolation_level="AUTOCOMMIT")
+    for _ in range(2):
+        async with own.connect() as connection:
+            assert not await shares_a_transaction(connection)
+        async with engine.connect() as connection:
+            assert await shares_a_transaction(connection)
+
+
+async def test_execution_options_of_it_have_them_too(engine: AsyncEngine):
+    """Whoever adds another option keeps these, and may replace one of them."""
+    own = with_connection_options(engine, isolation_level="AUTOCOMMIT")
+    async with own.execution_options(logging_token="mine").connect() as connection:
+        assert not await shares_a_transaction(connection)
+    serial = own.execution_options(isolation_level="SERIALIZABLE")
+    async with serial.execution_options(logging_token="mine").connect() as connection:
+        assert await shares_a_transaction(connection)
+        assert await connection.scalar(ISOLATION) == "serializable"
+
+
+async def test_no_listener_is_left(engine: AsyncEngine):
+    """One would make SQLAlchemy look for listeners at each step of each statement."""
+    own = with_connection_options(engine, isolation_level="AUTOCOMMIT")
+    assert not own.sync_engine._has_events
+
+
+async def test_connection_whose_options_are_wrong_is_given_back(engine: AsyncEngine):
+    """The error is the database's, and the pool has its connection again."""
+    with pytest.raises(ArgumentError):
+        await with_connection_options(engine, isolation_level="NONE SUCH").connect()
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
