@@ -15,6 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import Preset
 from fastapi_asyncdb.errors import AsyncDBError, TransactionAborted
+from fastapi_asyncdb.executions import before_each_statement, commits_itself
 
 _CULPRIT = "fastapi_asyncdb.aborted_by"
 
@@ -34,8 +35,7 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
             connection.info.setdefault(_CULPRIT, context.original_exception)
 
     event.listen(engine.sync_engine, "handle_error", remember)
-    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine.sync_engine, execution, _refuse)
+    before_each_statement(engine, _refuse)
     _watch_rollbacks(engine.sync_engine.dialect)
 
 
@@ -77,7 +77,7 @@ def _info(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
 def _in_transaction(connection: Connection) -> bool:
     if connection.invalidated or not connection.in_transaction():
         return False
-    return connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
+    return not commits_itself(connection.get_execution_options())
 
 
 def refuse_aborted(connection: Connection) -> None:

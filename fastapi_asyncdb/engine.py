@@ -15,6 +15,7 @@ from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects import Preset, connect_timeout, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.executions import before_each_statement
 from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
@@ -140,8 +141,7 @@ def _create(
             f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
-    for execution in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine.sync_engine, execution, _refuse_write)
+    before_each_statement(engine, _refuse_write)
     discard_whole(engine, preset.discard)
     if not read_only:
         watch_aborts(engine, preset)

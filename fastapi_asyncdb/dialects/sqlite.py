@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.executions import commits_itself
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
@@ -232,7 +233,7 @@ def _in_memory(target: Target) -> bool:
 
 def _begin_immediate(connection: Connection) -> None:
     # The event fires for autocommit connections too, which must not have a transaction.
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if not commits_itself(connection.get_execution_options()):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

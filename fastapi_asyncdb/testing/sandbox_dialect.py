@@ -13,6 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.aborted import forget_abort
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.executions import EXECUTIONS, commits_itself
 from fastapi_asyncdb.read_only import only_reads
 from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
@@ -115,7 +116,7 @@ class _Ends:
             except BaseException as error:
                 self._fail(connection, error)
                 raise
-            if _commits_itself(context):
+            if commits_itself(context.execution_options):
                 self._commit_itself(connection)
 
         return run
@@ -142,11 +143,6 @@ class _Ends:
             self.do_commit(connection)
         finally:
             self.do_begin(connection)
-
-
-def _commits_itself(context: Any) -> bool:
-    """Tell whether the statement ran on an engine in autocommit."""
-    return bool(context.execution_options.get("isolation_level") == "AUTOCOMMIT")
 
 
 def reading(one: OneConnection) -> Dialect:
@@ -197,8 +193,8 @@ def _plain(one: OneConnection) -> Dialect:
 def _execute_through(
     dialect: Dialect, one: OneConnection, around: Callable[[Execute], Execute]
 ) -> None:
-    names = ("do_execute", "do_executemany", "do_execute_no_params")
-    _put(dialect, **{name: _alone(one, around(getattr(dialect, name))) for name in names})
+    around_each = {name: _alone(one, around(getattr(dialect, name))) for name in EXECUTIONS}
+    _put(dialect, **around_each)
 
 
 def _alone(one: OneConnection, method: Callable[..., None]) -> Callable[..., None]:

@@ -1,0 +1,23 @@
+"""The ways in which SQLAlchemy sends a statement. Sends none itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+EXECUTIONS = ("do_execute", "do_executemany", "do_execute_no_params")
+"""The methods of a dialect, and the events of an engine, one of which each statement comes by."""
+
+
+def before_each_statement(engine: AsyncEngine, listener: Callable[..., None]) -> None:
+    """Call the listener with the cursor, the statement, its parameters, if any, and the context."""
+    for execution in EXECUTIONS:
+        event.listen(engine.sync_engine, execution, listener)
+
+
+def commits_itself(options: Mapping[str, Any]) -> bool:
+    """Tell from execution options whether each statement is a transaction of its own."""
+    return options.get("isolation_level") == "AUTOCOMMIT"
