@@ -23,7 +23,7 @@ class Shielded(Generic[T]):
         work: The work.
     """
 
-    __slots__ = ("over", "task", "work")
+    __slots__ = ("_work", "over", "task")
 
     task: asyncio.Task[T]
     over: asyncio.Future[None]
@@ -31,16 +31,25 @@ class Shielded(Generic[T]):
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         loop = asyncio.get_running_loop()
-        self.work = work
+        self._work = work
         self.over = loop.create_future()
         self.task = loop.create_task(self._run())
+        self.task.add_done_callback(self._end)
 
     async def _run(self) -> T:
         try:
-            return await self.work
+            return await self._work
         finally:
-            if not self.over.done():
-                self.over.set_result(None)
+            self._tell()
+
+    def _tell(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        # If it was cancelled before its first step, nobody has done so yet.
+        self._work.close()
+        self._tell()
 
 
 async def finish(
@@ -109,9 +118,7 @@ async def _outlast(  # noqa: C901 - every way out matters, and they share their 
             task.cancel()
             expired = True
             deadline = clock() + more
-    if task.done():
-        shielded.work.close()  # if it was cancelled before its first step
-    else:
+    if not task.done():
         task.add_done_callback(_retrieve)
     if cancelled is not None and (task.cancelled() or not task.done()):
         # The caller's own, by which an AnyIO scope knows that it was meant.

@@ -116,3 +116,13 @@ async def test_work_that_is_itself_cancelled_says_so():
     inner.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await outer
+
+
+async def test_work_that_is_cancelled_before_it_starts_hangs_nobody():
+    """Somebody may cancel every task that he finds, and leave out the one that waits."""
+    shielded = Shielded(work([]))
+    waiting = asyncio.create_task(finish(shielded))
+    shielded.task.cancel()
+    async with asyncio.timeout(1):
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
