@@ -28,6 +28,7 @@ from fastapi_asyncdb.url import Target, parse_url
 # Execution options of connections that only read: with a transaction, they may use savepoints.
 _READS = "fastapi_asyncdb_reads"
 _SAVEPOINTS = "fastapi_asyncdb_savepoints"
+ONLY_READS = {_READS: True, _SAVEPOINTS: True}
 
 _ADVICE = (
     "Most likely connections are held during slow work, or by a task that opens a second session "
@@ -86,7 +87,7 @@ class Engines:
 
 def that_only_reads(engine: AsyncEngine) -> AsyncEngine:
     """Return an engine like this one whose transactions refuse to write."""
-    return engine.execution_options(**{_READS: True, _SAVEPOINTS: True})
+    return engine.execution_options(**ONLY_READS)
 
 
 def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Engine, text
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.dialects.postgresql import milliseconds
-from fastapi_asyncdb.engine import Engines, that_only_reads
+from fastapi_asyncdb.engine import ONLY_READS, Engines, that_only_reads
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.shield import finish
@@ -143,19 +143,22 @@ def _engines(
     like = engines.write.sync_engine
     check = check_of(one)
 
-    def make(pool: SandboxPool, dialect: Dialect) -> AsyncEngine:
+    def make(pool: SandboxPool, dialect: Dialect, **options: Any) -> AsyncEngine:
         echo, hide = bool(like.echo), like.hide_parameters
-        return AsyncEngine(Engine(pool, dialect, like.url, echo=echo, hide_parameters=hide))
+        engine = Engine(
+            pool, dialect, like.url, echo=echo, hide_parameters=hide, execution_options=options
+        )
+        return AsyncEngine(engine)
 
     drops = engines.preset.drops_transaction
     plain = writing(one, check, drops, {})
     pool = SandboxPool(one, plain, turn_timeout)
-    read = make(pool, reading(one)).execution_options(isolation_level="AUTOCOMMIT")
+    read = make(pool, reading(one), isolation_level="AUTOCOMMIT", **ONLY_READS)
     sandboxed = _SandboxEngines(
         engines.target,
         engines.preset,
         make(pool, plain),
-        that_only_reads(read),
+        read,
         engines.holds,
         limited=lambda local: make(pool, writing(one, check, drops, local)),
         one=one,
