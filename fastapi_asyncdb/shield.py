@@ -79,16 +79,18 @@ async def finish(
     """
     shielded = work if isinstance(work, Shielded) else Shielded(work)
     deadline = math.inf if limit == math.inf else asyncio.get_running_loop().time() + limit
+    cancelled: asyncio.CancelledError | None = None
     try:
         if deadline == math.inf:
             await shielded.over
         else:
             await asyncio.wait([shielded.over], timeout=limit)
     except asyncio.CancelledError as error:
-        return await _outlast(shielded, deadline, patience, error)
-    if shielded.task.done():
-        return shielded.task.result()
-    return await _outlast(shielded, deadline, patience, None)
+        cancelled = error
+    else:
+        if shielded.task.done():
+            return shielded.task.result()
+    return await _outlast(shielded, deadline, patience, cancelled)
 
 
 async def _outlast(  # noqa: C901 - every way out matters, and they share their state
