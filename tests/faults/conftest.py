@@ -1,6 +1,7 @@
 """A database with the tables of the contract, and somebody who watches it from outside."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -37,14 +38,22 @@ def _ignore_abandoned_connects() -> None:
     report = loop.get_exception_handler()
 
     def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not isinstance(error, ConnectionError | asyncpg.PostgresConnectionError):
+        if not _is_abandoned_connect(context.get("exception")):
             if report is None:
                 loop.default_exception_handler(context)
             else:
                 report(loop, context)
 
     loop.set_exception_handler(handler)
+
+
+def _is_abandoned_connect(error: BaseException | None) -> bool:
+    if isinstance(error, asyncio.InvalidStateError):  # the answer to its wish for TLS came then
+        return any(
+            frame.filename.endswith("connect_utils.py")
+            for frame in traceback.extract_tb(error.__traceback__)
+        )
+    return isinstance(error, ConnectionError | asyncpg.PostgresConnectionError)
 
 
 @pytest.fixture
