@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -185,9 +186,14 @@ def _plain(one: OneConnection) -> Dialect:
     setattr(dialect, _ORIGINAL, original)
     _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
     context: Any = original.execution_ctx_cls
-    whole = {"create_server_side_cursor": context.create_default_cursor}
-    _put(dialect, execution_ctx_cls=type(context.__name__, (context,), whole))
+    _put(dialect, execution_ctx_cls=_reading_whole(context))
     return dialect
+
+
+@cache
+def _reading_whole(context: Any) -> Any:
+    whole = {"create_server_side_cursor": context.create_default_cursor}
+    return type(context.__name__, (context,), whole)
 
 
 def _execute_through(
