@@ -37,15 +37,27 @@ def discard_whole(engine: AsyncEngine, close: Close) -> None:
     """
     dialect = engine.sync_engine.dialect
     terminate = dialect.do_terminate
+    loop = _running_loop()
 
     def do_terminate(dbapi_connection: DBAPIConnection) -> None:
         if in_greenlet():
             await_only(_to_the_end(close(dbapi_connection)))
-        else:
-            # The garbage collector found it; nobody can wait here.
+            return
+        # The garbage collector found it, in whichever thread; nobody can wait here.
+        if loop is None or loop.is_closed() or loop is _running_loop():
             terminate(dbapi_connection)
+        else:
+            # Transports are for their loop's thread alone.
+            loop.call_soon_threadsafe(terminate, dbapi_connection)
 
     dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def dispose(engine: AsyncEngine, close: Close) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -301,6 +302,29 @@ async def test_connection_that_the_garbage_collector_finds_makes_room(
         await line.empty()
         await asyncio.sleep(0.05)
         gc.collect()
+
+
+async def test_connection_that_the_garbage_collector_finds_is_closed_by_its_own_thread(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """An event loop and its sockets are for one thread, and asyncpg closes at once (T10)."""
+    threads: list[threading.Thread] = []
+    async with Database(DatabaseSettings(url=postgres_url)) as database:
+        forgotten = [await database.engine.raw_connection()]
+        adapted: Any = type(forgotten[0].dbapi_connection)
+        terminate = adapted.terminate
+
+        def noted(self: Any) -> None:
+            threads.append(threading.current_thread())
+            terminate(self)
+
+        monkeypatch.setattr(adapted, "terminate", noted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is a mistake, and SQLAlchemy says so
+            await asyncio.to_thread(forgotten.clear)
+        await eventually(lambda: bool(threads))
+        assert threads == [threading.current_thread()]
+        await asyncio.sleep(0.05)
 
 
 async def test_those_who_wait_while_the_handle_stops_are_served(database_url: str):
