@@ -108,9 +108,9 @@ class SessionGuard(HookedSession):
         task = current_task()
         if self.user is not task:
             raise ConcurrentSessionUse(
-                f"{_name(task)} uses this session while {_name(self.user)} is using it, and a session "
-                "does one thing at a time. Await one after the other, or give each task a session of "
-                "its own: 'async with database.session()'."
+                f"{task_name(task)} uses this session while {task_name(self.user)} is using it, "
+                "and a session does one thing at a time. Await one after the other, or give each task a "
+                "session of its own: 'async with database.session()'."
             )
 
     def time_to_commit(self) -> float:
@@ -194,7 +194,7 @@ def current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _name(task: asyncio.Task[Any] | None) -> str:
+def task_name(task: asyncio.Task[Any] | None) -> str:
     """Return what a log calls the task: its name and what it runs."""
     if task is None:
         return "A thread"

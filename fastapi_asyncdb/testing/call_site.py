@@ -14,6 +14,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+from fastapi_asyncdb.guard import current_task
 from fastapi_asyncdb.shield import finish
 
 # What is installed here is not the user's: libraries, the interpreter's own, commands like pytest.
@@ -47,7 +48,7 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
     Returns:
         A path below the working directory is shown from there. ``None`` if there is none.
     """
-    for frame in chain(frames, _awaiting(_running())):
+    for frame in chain(frames, _awaiting(current_task())):
         filename = frame.f_code.co_filename
         if not (_module(frame).startswith("fastapi_asyncdb.") or _is_installed(filename)):
             path, here = Path(filename), Path.cwd()
@@ -86,13 +87,6 @@ def _waits_for(task: asyncio.Task[Any] | None, frame: FrameType) -> bool:
         return False
     shielded = frame.f_locals.get("shielded")
     return shielded is not None and shielded.task is task
-
-
-def _running() -> asyncio.Task[Any] | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
 
 
 def _suspended(coroutine: Any) -> Iterator[FrameType]:

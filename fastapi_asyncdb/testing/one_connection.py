@@ -14,6 +14,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from fastapi_asyncdb.dialects.sqlite import interrupt
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.gate import Gate
+from fastapi_asyncdb.guard import current_task, task_name
 from fastapi_asyncdb.read_only import only_reads, statements_in
 from fastapi_asyncdb.shield import Shielded, finish
 from fastapi_asyncdb.testing.savepoints import Savepoint, Savepoints
@@ -109,9 +110,8 @@ class OneConnection:
 
         https://sqlite.org/c3ref/interrupt.html
         """
-        driver: Any = getattr(self.connection, "driver_connection", None)
         with suppress(TimeoutError, ValueError):  # or it is closed
-            await_only(finish(interrupt(driver), limit=_LIMIT))
+            await_only(finish(interrupt(self._driver), limit=_LIMIT))
 
     async def end(self) -> str | None:
         """Let nobody use it any more, and cut off what runs on it: return what it was."""
@@ -137,6 +137,10 @@ class OneConnection:
             self._gate.leave()
 
     @property
+    def _driver(self) -> Any:
+        return getattr(self.connection, "driver_connection", None)
+
+    @property
     def lost(self) -> bool:
         """Whether nothing can be done on it any more."""
         return self._lost is not None
@@ -151,8 +155,7 @@ class OneConnection:
 
     def lose_ended(self, reason: str) -> bool:
         """Let nobody use it any more if its transaction is over, and tell so."""
-        driver: Any = getattr(self.connection, "driver_connection", None)
-        ended = not self.lost and not _is_in_transaction(driver)
+        ended = not self.lost and not _is_in_transaction(self._driver)
         if ended:
             self.lose(reason)
         return ended
@@ -212,13 +215,11 @@ class OneConnection:
 
 
 def _whose(statement: str) -> str:
-    task = asyncio.current_task()
-    work = getattr(task and task.get_coro(), "__qualname__", "?")
-    return f"{' '.join(statement.split()[:5])} ... in {task and task.get_name()} ({work})"
+    return f"{' '.join(statement.split()[:5])} ... in {task_name(current_task())}"
 
 
 def _is_cancelled() -> bool:
-    task = asyncio.current_task()
+    task = current_task()
     return task is not None and task.cancelling() > 0
 
 
