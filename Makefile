@@ -1,26 +1,38 @@
-# Everything runs from .venv, which each target makes when it is missing or out of date.
+# Each target makes the environment that it needs, when it is missing or out of date.
 PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# What goes into VENV: a group of pyproject.toml, in the versions of this file. An empty name stands for
+# the newest that pyproject.toml allows.
+GROUP := dev
+CONSTRAINTS := pinned-versions.txt
+# What `make test` runs; all of it by default.
+TESTS :=
+# What has to work with the newest of everything, and with each Python: what users see.
+CONTRACT := tests/contract
+PUBLIC := $(CONTRACT) tests/testing tests/example_app tests/test_docs.py tests/test_public_api.py
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PIN := $(CONSTRAINTS:%=--constraint %)
+PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
-.PHONY: help run migrate test check format lint types layers test-oldest test-wheel build clean
+.PHONY: help run migrate test check format lint types layers lock build clean
+.PHONY: test-oldest test-newest test-pythons test-wheel
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 run: migrate ## Serve the example application (HOST, PORT, DATABASE_URL); API page at /docs
-	$(BIN)/uvicorn example_app.main:app --host $(HOST) --port $(PORT)
+	.venv-run/bin/uvicorn example_app.main:app --host $(HOST) --port $(PORT)
 
-migrate: $(READY) ## Bring the example application's database up to date
-	$(BIN)/alembic -c example_app/alembic.ini upgrade head
+migrate: .venv-run/.ready ## Bring the example application's database up to date
+	.venv-run/bin/alembic -c example_app/alembic.ini upgrade head
 
-test: $(READY) ## Run the tests, on SQLite and PostgreSQL
-	$(BIN)/pytest
+test: $(READY) ## Run the tests, on SQLite and PostgreSQL; TESTS=tests/contract runs some of them
+	$(BIN)/pytest $(TESTS)
 
 check: lint types layers test ## Run everything: lint, types, layers, tests
 
@@ -37,22 +49,36 @@ layers: $(READY) ## Check that imports go one way
 	$(BIN)/lint-imports
 
 test-oldest: ## Run the tests with the oldest versions that pyproject.toml allows
-	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=tests/oldest-versions.txt
+	$(MAKE) test VENV=.venv-oldest GROUP=test CONSTRAINTS=tests/oldest-versions.txt
+
+test-newest: ## Run what users see with the newest versions of today
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest GROUP=test CONSTRAINTS= TESTS='$(PUBLIC)'
+
+test-pythons: ## Run the contract on each other Python that this machine has
+	$(PYTHON) tests/other_pythons.py $(MAKE) GROUP=test TESTS=$(CONTRACT)
 
 test-wheel: build ## Run the README's application with nothing but the wheel
 	$(PYTHON) -m venv --clear .venv-wheel
-	.venv-wheel/bin/pip install --quiet dist/*.whl
+	.venv-wheel/bin/pip install --quiet dist/*.whl $(PIN)
 	.venv-wheel/bin/python -P tests/wheel_check.py
 
+lock: ## Renew pinned-versions.txt: the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --constraint pinned-versions.txt uv
+	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group lock -o pinned-versions.txt -
+
 build: $(READY) ## Build the wheel and the source distribution
-	rm -rf dist && $(BIN)/pip install --quiet build && $(BIN)/python -m build
+	rm -rf dist && $(BIN)/python -m build --no-isolation
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-oldest .venv-wheel dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(READY): pyproject.toml $(CONSTRAINTS)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable . --group dev $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+.venv-run/.ready: GROUP := example
+
+%/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: name one with PYTHON=")'
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.3' $(PIN)
+	$*/bin/pip install --quiet --editable . --group $(GROUP) $(PIN) $(PIN_BUILD)
 	@touch $@

@@ -13,7 +13,8 @@ from fastapi_asyncdb import Base, DatabaseSettings
 from tests.contract.support import running
 
 README = Path(__file__).parent.parent / "README.md"
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+CONTRIBUTING = README.parent / "CONTRIBUTING.md"
+PAGES = [README, CONTRIBUTING, *sorted((README.parent / "docs").glob("*.md"))]
 
 
 def blocks(page: Path) -> list[str]:
@@ -82,6 +83,17 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
         assert (await http.post("/orders", params={"item": "tea"})).status_code == 201
         assert (await http.post("/orders", params={"item": "nothing"})).status_code == 500
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
+
+
+def test_commands_are_targets_of_make():
+    """What a page says to type exists, and the help shows it."""
+    makefile = (README.parent / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    commands = re.findall(
+        r"(?:`|\$ )make ((?:[a-z-]+ ?)+)", README.read_text() + CONTRIBUTING.read_text()
+    )
+    assert {word for command in commands for word in command.split()} | {"help"} <= targets
+    assert {"run", "test", "lock", "test-newest"} <= {word for c in commands for word in c.split()}
 
 
 def test_settings_table_is_complete():

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import fastapi_asyncdb
@@ -98,26 +97,6 @@ print(seen, [name for name in drivers if name in sys.modules])
         check=False,
     )
     assert (result.stdout.strip(), result.stderr) == ("[] []", "")
-
-
-def test_oldest_versions_are_the_lower_bounds():
-    """What the suite runs with at the old end is what pyproject.toml promises."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    promised = project["dependencies"] + project["optional-dependencies"]["postgresql"]
-    bounds = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", "\n".join(promised), re.MULTILINE))
-    pinned = dict(
-        line.split("==")
-        for line in (ROOT / "tests" / "oldest-versions.txt").read_text().splitlines()
-        if "==" in line
-    )
-    assert {name: _padded(version) for name, version in bounds.items()} == {
-        name: _padded(version) for name, version in pinned.items()
-    }
-
-
-def _padded(version: str) -> tuple[int, ...]:
-    parts = [int(part) for part in version.split(".")]
-    return tuple(parts + [0] * (3 - len(parts)))
 
 
 def test_import_does_not_need_the_example_or_the_tests():

