@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy.ext.asyncio
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
@@ -133,7 +134,8 @@ def _create(
     }
     options |= preset.engine_options(target, settings, read_only=read_only)
     try:
-        engine = create_async_engine(target.url, **options)
+        # By its module: OpenTelemetry and others replace the function there, after this import.
+        engine = sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
     except ImportError as error:
         # psycopg is there but cannot be imported when it finds no libpq.
         driver = target.url.get_driver_name()
