@@ -459,7 +459,7 @@ def _without_session(work: Callable[..., Any]) -> Signature:
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:
     if tables is not None and settings.environment == "production":
         raise AutoCreateTablesProductionError(
-            "auto_create_tables is on and DATABASE_ENVIRONMENT is production. Creating tables from "
+            "auto_create_tables is on and the environment is production. Creating tables from "
             "models never alters one that exists: run your migrations instead, and turn "
             "auto_create_tables off."
         )
