@@ -11,6 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
+from inspect import iscoroutinefunction
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,19 +25,15 @@ from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
 
-# Every coroutine of AsyncSession that works on the session's state and calls no other of these.
-_ENTRY_POINTS = (
-    "connection",
-    "delete",
-    "execute",
-    "flush",
-    "get",
-    "get_one",
-    "merge",
-    "refresh",
-    "run_sync",
-    "scalar",
-    "stream",
+# They only call others of the session.
+_DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
+# Every other coroutine of the installed SQLAlchemy: 2.1 has more of them than 2.0.
+_ENTRY_POINTS = tuple(
+    name
+    for name, member in vars(AsyncSession).items()
+    if iscoroutinefunction(member)
+    and not name.startswith("_")
+    and name not in {*_DELEGATING, *ENDINGS} - {"run_sync"}
 )
 # Those that end a transaction, and so are not left halfway.
 _FINISHED = ("commit", "rollback", "close")

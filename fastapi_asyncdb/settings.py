@@ -35,7 +35,7 @@ class DatabaseSettings(BaseSettings):
     )
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///./app.db")
-    """Where the database is: any URL that a host hands out, or SQLAlchemy's or Pydantic's object for one."""
+    """Where the database is: any URL that a host hands out, SQLAlchemy's ``URL``, Pydantic's DSNs."""
     pool_size: int = Field(default=5, ge=1)
     """Connections kept open."""
     max_overflow: int = Field(default=10, ge=0)
