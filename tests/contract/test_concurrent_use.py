@@ -196,6 +196,7 @@ async def test_two_tasks_open_a_savepoint_at_once(database: Database):
 async def test_savepoint_ends_while_another_tasks_is_open_in_it(database: Database):
     """Savepoints of two tasks that overlap are named as such, when the outer one ends (T15)."""
     inside, done = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
 
     async def inner(session: AsyncSession) -> None:
         async with session.begin_nested():
@@ -207,11 +208,11 @@ async def test_savepoint_ends_while_another_tasks_is_open_in_it(database: Databa
             await read(session)
             try:
                 async with session.begin_nested():
-                    task = asyncio.create_task(inner(session))
+                    tasks.append(asyncio.create_task(inner(session)))
                     await inside.wait()
             finally:
                 done.set()
-                await asyncio.wait([task])
+                await asyncio.wait(tasks)
     assert checked_out(database) == 0
 
 
