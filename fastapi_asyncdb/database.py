@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from inspect import Signature, signature
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, TypeVarTuple
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import MetaData
@@ -32,7 +32,12 @@ from fastapi_asyncdb.session import SessionScope, begin_each_with, guarded, watc
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
-from fastapi_asyncdb.transaction_options import PLAIN, IsolationLevel, TransactionOptions
+from fastapi_asyncdb.transaction_options import (
+    PLAIN,
+    SessionOptions,
+    TransactionOptions,
+    transaction_options,
+)
 from fastapi_asyncdb.url import parse_url
 
 T = TypeVar("T")
@@ -225,13 +230,7 @@ class BaseDatabase:
         return self._engines().read
 
     def session(
-        self,
-        *,
-        isolation_level: IsolationLevel | None = None,
-        read_only: bool = False,
-        statement_timeout: float | None = None,
-        lock_timeout: float | None = None,
-        deferrable: bool = False,
+        self, **options: Unpack[SessionOptions]
     ) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session for a job, a script or a socket message.
 
@@ -239,26 +238,15 @@ class BaseDatabase:
         options hold for each of its transactions, and for no other's.
 
         Args:
-            isolation_level: ``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is
-                the database's default.
-            read_only: Refuse writes. With an isolation level a read-only transaction, without one
-                autocommit, as in ``read_session()``.
-            statement_timeout: Cancel a statement that runs longer (PostgreSQL); seconds, 0 is no
-                limit, ``None`` is what the settings say.
-            lock_timeout: Give up waiting for a lock (PostgreSQL); seconds, likewise.
-            deferrable: Wait at the start until no serialization failure can come (PostgreSQL); with
-                ``SERIALIZABLE`` and ``read_only`` only.
-                https://www.postgresql.org/docs/current/sql-set-transaction.html
+            **options: ``isolation_level``, ``read_only``, ``statement_timeout``, ``lock_timeout``,
+                ``deferrable``: see ``SessionOptions``.
 
         Raises:
             ConfigurationError: the options cannot mean anything, or not on this database.
             DatabaseNotStarted: before start, after stop, or on another event loop.
+            TypeError: there is no such option.
         """
-        return self._open(
-            TransactionOptions(
-                isolation_level, read_only, statement_timeout, lock_timeout, deferrable
-            )
-        )
+        return self._open(transaction_options(options))
 
     def read_session(self) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a session that reads: one round trip a statement, no transaction, writes refused.
@@ -276,7 +264,7 @@ class BaseDatabase:
         *args: *Ts,
         attempts: int = 5,
         deadline: float | None = 30.0,
-        **options: Any,
+        **options: Unpack[SessionOptions],
     ) -> T:
         """Run ``await work(session, *args)`` in its own transaction, again if it meets a conflict.
 
@@ -292,22 +280,24 @@ class BaseDatabase:
             attempts: How often to run it altogether.
             deadline: Seconds after which no further attempt starts; ``None`` is no limit. An attempt
                 that runs is not cut short.
-            **options: For ``session()``.
+            **options: As for ``session()``.
 
         Returns:
             What the attempt that was committed returned.
 
         Raises:
-            ConfigurationError: ``attempts`` is below 1, or ``deadline`` below 0.
+            ConfigurationError: ``attempts`` is below 1, ``deadline`` below 0, or the options cannot mean
+                anything.
             DatabaseNotStarted: before start, after stop, or on another event loop.
             TransactionInProgress: a session of this handle around the call is in a transaction.
             Exception: the last attempt's own, with a note of how many there were.
         """
         tries = Attempts(attempts, deadline)
+        chosen = transaction_options(options)
         refuse_inside_transaction(self)
         while True:
             try:
-                async with self.session(**options) as session:
+                async with self._open(chosen) as session:
                     return await work(session, *args)
             except Exception as error:
                 delay = tries.delay_after(error)
@@ -316,7 +306,11 @@ class BaseDatabase:
             await asyncio.sleep(delay)
 
     def transactional(
-        self, *, attempts: int = 5, deadline: float | None = 30.0, **options: Any
+        self,
+        *,
+        attempts: int = 5,
+        deadline: float | None = 30.0,
+        **options: Unpack[SessionOptions],
     ) -> Callable[
         [Callable[Concatenate[AsyncSession, P], Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]
     ]:
@@ -327,12 +321,16 @@ class BaseDatabase:
         Args:
             attempts: How often to run it altogether.
             deadline: Seconds after which no further attempt starts; ``None`` is no limit.
-            **options: For ``session()``.
+            **options: As for ``session()``.
 
         Raises:
-            ConfigurationError: ``attempts`` is below 1, or ``deadline`` below 0.
+            ConfigurationError: ``attempts`` is below 1, ``deadline`` below 0, or the options cannot mean
+                anything, or not on this database. If the handle has no settings of its own, the start
+                raises the last of these.
+            TypeError: there is no such option.
         """
         Attempts(attempts, deadline)
+        self._define(transaction_options(options))
 
         def decorate(
             work: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
@@ -459,7 +457,7 @@ def _without_session(work: Callable[..., Any]) -> Signature:
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:
     if tables is not None and settings.environment == "production":
         raise AutoCreateTablesProductionError(
-            "auto_create_tables is on and DATABASE_ENVIRONMENT is production. Creating tables from "
+            "auto_create_tables is on and the environment is production. Creating tables from "
             "models never alters one that exists: run your migrations instead, and turn "
             "auto_create_tables off."
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import sqlalchemy.ext.asyncio
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
@@ -133,13 +134,14 @@ def _create(
     }
     options |= preset.engine_options(target, settings, read_only=read_only)
     try:
-        engine = create_async_engine(target.url, **options)
+        # By its module: OpenTelemetry and others replace the function there, after this import.
+        engine = sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
     except ImportError as error:
         # psycopg is there but cannot be imported when it finds no libpq.
         driver = target.url.get_driver_name()
         raise MissingExtra(
-            f"The driver {driver} is not installed, or not whole ({error}), and DATABASE_URL asks for "
-            f"{target.url.drivername}. Run: pip install {preset.install_hint(target)}"
+            f"The driver {driver} is not installed, or not whole ({error}), and the database URL asks "
+            f"for {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
     before_each_statement(engine, _refuse_write)
@@ -156,8 +158,8 @@ def _create(
 def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
     if settings.environment == "production" and not (target.is_local or target.tls.verified):
         raise InsecureConnectionError(
-            f"DATABASE_URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
-            "which does not check whom it talks to, and DATABASE_ENVIRONMENT is production. Add "
+            f"The database URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
+            "which does not check whom it talks to, and the environment is production. Add "
             "sslmode=verify-full to the URL, and sslrootcert=FILE if its authority is private."
         )
 

@@ -12,6 +12,7 @@
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
     │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
+    ├── RollbackTimeout (sqlalchemy.exc.DBAPIError, TimeoutError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
@@ -130,6 +131,23 @@ def _rebuild(
     cls: type[CommitOutcomeUnknown], message: str, orig: BaseException, transaction_id: int | None
 ) -> CommitOutcomeUnknown:
     return cls(message, orig, transaction_id=transaction_id)
+
+
+class RollbackTimeout(AsyncDBError, DBAPIError, TimeoutError):
+    """A rollback got no answer in time, and its connection was discarded. Nothing was stored.
+
+    A ``DBAPIError`` like any other of a connection that was lost before COMMIT was sent.
+    """
+
+    def __init__(self, message: str, orig: BaseException) -> None:
+        super().__init__(None, None, orig, connection_invalidated=True)
+        self.args = (message,)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.orig)
 
 
 class SessionError(AsyncDBError, InvalidRequestError):

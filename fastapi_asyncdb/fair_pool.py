@@ -34,6 +34,10 @@ class FairPool(AsyncAdaptedQueuePool):
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
     """
 
+    # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern:
+    # https://docs.sqlalchemy.org/en/20/core/engines.html#configuring-logging
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+
     refusal: BaseException | None = None
     """Raised instead of handing out a connection; for the testing kit."""
 

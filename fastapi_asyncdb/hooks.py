@@ -25,11 +25,6 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Capture = Callable[[Callable[..., object], tuple[Any, ...], dict[str, Any]], bool]
-
-captures: list[Capture] = []
-"""For tests: shown each ``on_commit`` hook that is due, which runs only if all of them return true."""
-
 ENDINGS = ("close", "commit", "invalidate", "reset", "rollback", "run_sync")
 """The coroutines of ``AsyncSession`` that may end the outermost transaction."""
 
@@ -65,7 +60,7 @@ def on_commit(
         TypeError: ``fn`` cannot be called, or the session is not from this library.
         SessionClosed: the session has ended.
     """
-    _register(session, _Hook(fn, args, kwargs, after_commit=True))
+    _register(session, Hook(fn, args, kwargs, after_commit=True))
 
 
 def on_rollback(
@@ -91,11 +86,13 @@ def on_rollback(
         TypeError: ``fn`` cannot be called, or the session is not from this library.
         SessionClosed: the session has ended.
     """
-    _register(session, _Hook(fn, args, kwargs, after_commit=False))
+    _register(session, Hook(fn, args, kwargs, after_commit=False))
 
 
 @dataclass(slots=True, eq=False)
-class _Hook:
+class Hook:
+    """A function, its arguments, and what it waits for."""
+
     fn: Callable[..., object]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -132,8 +129,8 @@ class _Hook:
 class Hooks:
     """The hooks of one session: those that wait for a transaction to end, and those due now."""
 
-    waiting: list[_Hook] = field(default_factory=list)
-    due: list[_Hook] = field(default_factory=list)
+    waiting: list[Hook] = field(default_factory=list)
+    due: list[Hook] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.due)
@@ -144,6 +141,11 @@ class Hooks:
             return
         self.due += [hook for hook in self.waiting if hook.is_due(committed=committed)]
         self.waiting.clear()
+
+    def take(self) -> list[Hook]:
+        """Return what is due, once; the testing kit looks on here."""
+        due, self.due = self.due, []
+        return due
 
     def release(self, savepoint: SessionTransaction) -> None:
         """Hand the hooks of a savepoint to what encloses it."""
@@ -296,19 +298,10 @@ async def _run_due(session: HookedSession) -> None:
     Hooks may take as long as somebody waits for them, and a little longer.
     """
     if session.hooks.due:
-        due, session.hooks.due = session.hooks.due, []
-        if captures:
-            due = [hook for hook in due if not hook.after_commit or _is_let(hook)]
-        await finish(_run(session, due), patience=lambda: session.patience)
+        await finish(_run(session, session.hooks.take()), patience=lambda: session.patience)
 
 
-def _is_let(hook: _Hook) -> bool:
-    # First all, then the verdict: each of them is to see it.
-    verdicts = [capture(hook.fn, hook.args, hook.kwargs) for capture in captures]
-    return all(verdicts)
-
-
-async def _run(session: HookedSession, due: list[_Hook]) -> None:
+async def _run(session: HookedSession, due: list[Hook]) -> None:
     _hooks_of.set(session)
     for position, hook in enumerate(due):
         try:
@@ -324,7 +317,7 @@ async def _run(session: HookedSession, due: list[_Hook]) -> None:
             raise
 
 
-def _register(session: AsyncSession | Session, hook: _Hook) -> None:
+def _register(session: AsyncSession | Session, hook: Hook) -> None:
     if not callable(hook.fn):
         raise TypeError(
             f"A hook is a function and its arguments, not {hook.fn!r}: write on_commit(session, "

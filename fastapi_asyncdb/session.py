@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
+from inspect import iscoroutinefunction
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IllegalStateChangeError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
+from fastapi_asyncdb.errors import RollbackTimeout
 from fastapi_asyncdb.guard import SessionGuard, guard_of
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
@@ -24,20 +26,19 @@ from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
 
-# Every coroutine of AsyncSession that works on the session's state and calls no other of these.
-_ENTRY_POINTS = (
-    "connection",
-    "delete",
-    "execute",
-    "flush",
-    "get",
-    "get_one",
-    "merge",
-    "refresh",
-    "run_sync",
-    "scalar",
-    "stream",
+# They only call others of the session.
+_DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
+# Every other coroutine of the installed SQLAlchemy: 2.1 has more of them than 2.0.
+_ENTRY_POINTS = tuple(
+    name
+    for name, member in vars(AsyncSession).items()
+    if iscoroutinefunction(member)
+    and not name.startswith("_")
+    and name not in {*_DELEGATING, *ENDINGS} - {"run_sync"}
 )
+# How a rollback's time is divided: for itself, for the closing of its connection when it is cancelled,
+# and for what that leaves when it is cancelled once more.
+_ROLLBACK = (0.6, 0.25, 0.15)
 # Those that end a transaction, and so are not left halfway.
 _FINISHED = ("commit", "rollback", "close")
 
@@ -143,9 +144,12 @@ class SessionScope(AbstractAsyncContextManager[AsyncSession]):
         session = self._session
         try:
             await _end(session, error)
+        except RollbackTimeout as given_up:
+            error = given_up
+            raise
         finally:
             if session.in_transaction():
-                await session.close()
+                await _close(session, error)
             guard_of(session).ended = True
 
 
@@ -175,7 +179,9 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
     guard = guard_of(session)
     committed = False
     try:
-        if error is not None:
+        if isinstance(error, RollbackTimeout):
+            guard.hooks.end(committed=False)  # tried already, and given up
+        elif error is not None:
             await _rollback(session)
         elif guard.cut_off():
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
@@ -187,6 +193,15 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
     finally:
         if guard.hooks:
             await run_hooks(session, committed=committed)
+
+
+async def _close(session: AsyncSession, error: BaseException | None) -> None:
+    try:
+        await session.close()
+    except IllegalStateChangeError:
+        # A driver that ignores its cancellation may still be in the rollback that was given up.
+        if not isinstance(error, RollbackTimeout):
+            raise
 
 
 async def _rollback(session: AsyncSession) -> None:
@@ -210,23 +225,29 @@ async def _settle(
         guard.refuse_concurrent_use()
     shielded = Shielded(_work(guard, work))
     guard.settling = shielded.task
-    limit = math.inf if commits else guard.patience
-    patience = guard.time_to_commit if commits else lambda: guard.patience
     try:
-        await finish(shielded, patience=patience, limit=limit)
-    except TimeoutError as error:
         if commits:
-            raise
-        raise TimeoutError(
-            f"A transaction could not be rolled back within {guard.patience:g} s, most likely because "
-            "the network is cut. Its connection was discarded, and the server rolls back by itself "
-            "when it notices: there is nothing to do."
-        ) from error
+            await finish(shielded, patience=guard.time_to_commit)
+        else:
+            await _roll_back_in_time(shielded, guard.patience)
     finally:
         guard.settling = None
         if guard.postponed:
             session.add_all(guard.postponed)
             guard.postponed = ()
+
+
+async def _roll_back_in_time(shielded: Shielded[None], seconds: float) -> None:
+    own, first, second = (seconds * share for share in _ROLLBACK)
+    try:
+        await finish(shielded, patience=lambda: own, limit=own, last_words=(first, second))
+    except TimeoutError as error:
+        raise RollbackTimeout(
+            f"A transaction could not be rolled back within {seconds:g} s, most likely because the "
+            "network is cut. Its connection was discarded, and the server rolls back by itself when it "
+            "notices: nothing was stored, and the work may be repeated.",
+            error,
+        ) from error
 
 
 async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

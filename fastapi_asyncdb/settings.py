@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Collection
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -34,7 +35,7 @@ class DatabaseSettings(BaseSettings):
     )
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///./app.db")
-    """Where the database is; any URL that a host hands out."""
+    """Where the database is: any URL that a host hands out, SQLAlchemy's ``URL``, Pydantic's DSNs."""
     pool_size: int = Field(default=5, ge=1)
     """Connections kept open."""
     max_overflow: int = Field(default=10, ge=0)
@@ -70,11 +71,12 @@ class DatabaseSettings(BaseSettings):
         """Read what the arguments leave open from the environment and ``.env``.
 
         Raises:
-            ConfigurationError: a value is wrong; names the variable, never repeats the value.
+            ConfigurationError: a value is wrong; names the argument or the variable that it comes
+                from, never repeats the value.
         """
         # Written out so that type checkers accept url="...": they would ask for a SecretStr.
-        if isinstance(values.get("url"), str):
-            values["url"] = SecretStr(values["url"])
+        if "url" in values:
+            values["url"] = _secret(values["url"])
         unknown = values.keys() - type(self).model_fields.keys() - _SOURCE_OPTIONS
         if unknown:
             names = ", ".join(sorted(unknown))
@@ -86,7 +88,8 @@ class DatabaseSettings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems = [_describe(prefix, detail) for detail in error.errors(include_input=False)]
+            details = error.errors(include_input=False)
+            problems = [_describe(prefix, detail, given=values.keys()) for detail in details]
         except UnicodeDecodeError:
             problems = ["the file .env is not UTF-8"]
         # Outside the except block: the chained original would carry the values into tracebacks.
@@ -104,19 +107,35 @@ class DatabaseSettings(BaseSettings):
 
     @field_validator("url", mode="before")
     @classmethod
-    def _accept_sqlalchemy_url(cls, value: object) -> object:
-        return SecretStr(_render(value)) if isinstance(value, URL) else value
+    def _accept_url_objects(cls, value: object) -> object:
+        return _secret(value)
 
     @field_validator("url")
     @classmethod
     def _refuse_empty_url(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().strip():
-            raise ValueError("is empty; unset it for the SQLite default, or give a database URL")
+            raise ValueError(
+                "is empty; leave it out for the SQLite default, or give a database URL"
+            )
         return value
 
 
 # BaseSettings' own arguments, such as _env_file, pass through.
 _SOURCE_OPTIONS = frozenset({"_env_file", "_env_file_encoding", "_env_prefix", "_secrets_dir"})
+
+
+@runtime_checkable
+class _PydanticURL(Protocol):
+    """``PostgresDsn``, ``AnyUrl`` and the like: Pydantic's versions have no common class for them."""
+
+    def unicode_string(self) -> str: ...
+
+
+def _secret(url: object) -> object:
+    """Hide the text of a URL, whichever class it has; what is no URL is returned as it is."""
+    if isinstance(url, URL):
+        return SecretStr(_render(url))
+    return SecretStr(str(url)) if isinstance(url, str | _PydanticURL) else url
 
 
 def _render(url: URL) -> str:
@@ -130,6 +149,9 @@ def _render(url: URL) -> str:
     return server.render_as_string(hide_password=False) + database + query
 
 
-def _describe(prefix: str, detail: ErrorDetails) -> str:
-    name = prefix + ".".join(str(part) for part in detail["loc"])
-    return f"{name.upper()}: {detail['msg'].removeprefix('Value error, ')}"
+def _describe(prefix: str, detail: ErrorDetails, *, given: Collection[str]) -> str:
+    """Say what is wrong with which argument; what was not given as one comes from a variable."""
+    name = ".".join(str(part) for part in detail["loc"])
+    if detail["loc"][:1] and detail["loc"][0] not in given:
+        name = (prefix + name).upper()
+    return f"{name}: {detail['msg'].removeprefix('Value error, ')}"

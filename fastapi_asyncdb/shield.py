@@ -57,6 +57,7 @@ async def finish(
     *,
     patience: Callable[[], float] = lambda: math.inf,
     limit: float = math.inf,
+    last_words: tuple[float, float] | None = None,
 ) -> T:
     """Wait for the work to its end; pass on a cancellation that came meanwhile only then.
 
@@ -67,6 +68,8 @@ async def finish(
         work: What to finish. Started already, if its task is of interest.
         patience: Called when the caller is cancelled; returns the seconds that the work has left.
         limit: Seconds that the work has in any case.
+        last_words: Seconds that it has after it was itself cancelled, and after once more; ``None`` is
+            what the closing of a connection may take.
 
     Returns:
         The work's result.
@@ -90,13 +93,14 @@ async def finish(
     else:
         if shielded.task.done():
             return shielded.task.result()
-    return await _outlast(shielded, deadline, patience, cancelled)
+    return await _outlast(shielded, deadline, patience, last_words or _LAST_WORDS, cancelled)
 
 
 async def _outlast(  # noqa: C901 - every way out matters, and they share their state
     shielded: Shielded[T],
     deadline: float,
     patience: Callable[[], float],
+    last_words: tuple[float, float],
     cancelled: asyncio.CancelledError | None,
 ) -> T:
     """Wait for work whose caller was cancelled, or whose time is up."""
@@ -108,7 +112,7 @@ async def _outlast(  # noqa: C901 - every way out matters, and they share their 
         deadline = min(deadline, clock() + patience())
     # AnyIO cancels again and again whatever waits in a cancelled scope, except behind a shield.
     with CancelScope(shield=True):
-        for more in (*_LAST_WORDS, 0.0):
+        for more in (*last_words, 0.0):
             while not task.done() and clock() < deadline:
                 try:
                     await asyncio.wait([task], timeout=_seconds_to(deadline))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 from fastapi_asyncdb.errors import ConfigurationError
 
@@ -15,18 +15,35 @@ IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 _LONGEST = (2**31 - 1) / 1000
 
 
+class SessionOptions(TypedDict, total=False):
+    """The options of a session, as keyword arguments; they hold for each of its transactions."""
+
+    isolation_level: IsolationLevel | None
+    """``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is the database's
+    default."""
+    read_only: bool
+    """Refuse writes. With an isolation level a read-only transaction, without one autocommit: each
+    statement on its own."""
+    statement_timeout: float | None
+    """Cancel a statement that runs longer (PostgreSQL); seconds, 0 is no limit, ``None`` is what the
+    settings say."""
+    lock_timeout: float | None
+    """Give up waiting for a lock (PostgreSQL); seconds, likewise."""
+    deferrable: bool
+    """Wait at the start until no serialization failure can come (PostgreSQL); with ``SERIALIZABLE`` and
+    ``read_only`` only. https://www.postgresql.org/docs/current/sql-set-transaction.html"""
+
+
 @dataclass(frozen=True, slots=True)
 class TransactionOptions:
     """Describe the transactions of one session or dependency; checked when it is made.
 
     Args:
-        isolation_level: ``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is the
-            database's default.
-        read_only: Refuse writes. With an isolation level a read-only transaction, without one
-            autocommit: each statement on its own.
-        statement_timeout: Cancel a statement that runs longer; seconds, 0 is no limit.
-        lock_timeout: Give up waiting for a lock; seconds, 0 is no limit.
-        deferrable: Wait at the start for a moment at which no serialization failure can come.
+        isolation_level: As in ``SessionOptions``, like the others.
+        read_only: Refuse writes.
+        statement_timeout: Seconds.
+        lock_timeout: Seconds.
+        deferrable: Wait for a moment without conflicts.
 
     Raises:
         ConfigurationError: the value cannot mean anything, or not together with the others.
@@ -70,6 +87,22 @@ class TransactionOptions:
         """The timeouts that were asked for, in seconds."""
         given = {"statement_timeout": self.statement_timeout, "lock_timeout": self.lock_timeout}
         return {name: seconds for name, seconds in given.items() if seconds is not None}
+
+
+def transaction_options(options: SessionOptions) -> TransactionOptions:
+    """Check the keyword arguments of a session, or of what opens sessions.
+
+    Raises:
+        ConfigurationError: a value cannot mean anything, or not together with the others.
+        TypeError: there is no such option.
+    """
+    known = SessionOptions.__annotations__
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(
+            f"A session has no option {', '.join(unknown)}; its options are {', '.join(known)}."
+        )
+    return TransactionOptions(**options)
 
 
 def _check_seconds(name: str, seconds: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pydantic import SecretStr
+from pydantic import AnyUrl, MySQLDsn, PostgresDsn, SecretStr
+from pydantic_core import MultiHostUrl, Url
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import MetaData, text
 from sqlalchemy.exc import DBAPIError
@@ -27,6 +29,7 @@ from fastapi_asyncdb.errors import (
     InsecureConnectionError,
 )
 from fastapi_asyncdb.testing.server_process import free_port
+from fastapi_asyncdb.url import parse_url
 from tests.leaks import PASSWORD, leaks
 from tests.tcp_proxy import tcp_proxy
 from tests.tls_proxy import tls_proxy
@@ -450,8 +453,8 @@ async def test_production_creates_no_tables(sqlite_url: str, environment: str) -
         ("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT", "-1", "greater than or equal to 0"),
         ("DATABASE_ECHO", "loud", "boolean"),
         ("DATABASE_ENVIRONMENT", "prod", "'production'"),
-        ("DATABASE_URL", "", "is empty; unset it"),
-        ("DATABASE_URL", "  ", "is empty; unset it"),
+        ("DATABASE_URL", "", "is empty; leave it out"),
+        ("DATABASE_URL", "  ", "is empty; leave it out"),
     ],
 )
 async def test_bad_value_is_one_message_that_names_the_variable(
@@ -498,7 +501,7 @@ def test_unknown_name_is_refused() -> None:
 
 
 def test_bad_value_in_code_shows_no_url() -> None:
-    """Given as arguments, bad values are refused in the same words."""
+    """Given as arguments, bad values are refused in the same words, and the URL stays hidden."""
 
     def refuse() -> BaseException:
         try:
@@ -508,8 +511,116 @@ def test_bad_value_in_code_shows_no_url() -> None:
         raise AssertionError
 
     problem = refuse()
-    assert "DATABASE_POOL_SIZE" in str(problem)
+    assert "pool_size: Input should be greater" in str(problem)
     assert not leaks(problem)
+
+
+BAD_ARGUMENTS: dict[str, Any] = {
+    **dict.fromkeys(FIELDS, "nonsense"),
+    "url": 3,
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_message_names_where_the_value_comes_from(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An argument is named as one; the variable, when the value comes from it or from .env."""
+    variable = f"DATABASE_{field.upper()}"
+    argument = re.compile(rf"wrong: {field}: ")
+    with pytest.raises(ConfigurationError, match=argument) as caught:
+        DatabaseSettings(**{field: BAD_ARGUMENTS[field]})
+    assert variable not in str(caught.value)
+
+    (tmp_path / ".env").write_text(f"{variable}={'' if field == 'url' else 'nonsense'}\n")
+    with pytest.raises(ConfigurationError, match=f"wrong: {variable}: "):
+        DatabaseSettings()
+    with pytest.raises(ConfigurationError, match=argument):  # which wins over the variable
+        DatabaseSettings(**{field: BAD_ARGUMENTS[field]})
+
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv(variable, "" if field == "url" else "nonsense")
+    with pytest.raises(ConfigurationError, match=f"wrong: {variable}: "):
+        DatabaseSettings()
+
+
+def test_argument_and_variable_are_named_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two bad values is named by its own source."""
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "0")
+    with pytest.raises(ConfigurationError, match=r"DATABASE_POOL_SIZE: .*; pool_timeout: "):
+        DatabaseSettings(pool_timeout=-1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({}, {"url": "postgresql://u@db.invalid/app", "environment": "production"}),
+        ({"DATABASE_ENVIRONMENT": "production"}, {"url": "postgresql://u@db.invalid/app"}),
+    ],
+)
+async def test_message_of_the_start_names_no_variable_that_may_be_unset(
+    variables: dict[str, str], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the engines are built nobody knows any more where the URL came from."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InsecureConnectionError, match="The database URL connects to") as caught:
+        await Database(DatabaseSettings(**options)).start()
+    assert "DATABASE_" not in str(caught.value)
+
+
+# --- Objects as URLs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        PostgresDsn(f"postgres://u:{PASSWORD}@db/app?sslmode=require"),
+        PostgresDsn(f"postgresql://u:{PASSWORD}@one:1,two:2/app"),
+        MultiHostUrl(f"postgresql://u:{PASSWORD}@one:1,two:2/app"),
+        AnyUrl(f"postgresql+psycopg://u:{PASSWORD}%40%2F@db/app"),
+        Url(f"postgresql://u:{PASSWORD}@db/app"),
+        MySQLDsn(f"mysql://u:{PASSWORD}@db/app"),
+        AnyUrl("sqlite:////tmp/app.db"),
+    ],
+    ids=lambda url: f"{type(url).__name__} {url.scheme}",
+)
+def test_url_may_be_one_of_pydantics(url: Any) -> None:
+    """An application that validates its DSN itself passes it on as it is; it is secret from there on."""
+    settings = DatabaseSettings(url=url)
+    assert settings.url == SecretStr(str(url))
+    assert PASSWORD not in repr(settings)
+    assert settings == DatabaseSettings(url=str(url))
+
+
+async def test_database_starts_from_a_pydantic_url(database_url: str) -> None:
+    """A DSN type of Pydantic leads to the same database as its text."""
+    url = urlsplit(database_url)
+    given = AnyUrl(database_url) if url.scheme == "sqlite" else PostgresDsn(database_url)
+    async with Database(DatabaseSettings(url=given)) as database, database.session() as session:
+        assert await session.scalar(text("SELECT 1")) == 1
+    assert database.settings is not None
+    assert parse_url(database.settings.url).url == parse_url(database_url).url
+
+
+def test_password_of_a_pydantic_url_leaks_from_no_error() -> None:
+    """Beside a bad value it is as hidden as a text."""
+
+    def refuse() -> BaseException:
+        try:
+            DatabaseSettings(url=PostgresDsn(f"postgresql://u:{PASSWORD}@db/app"), pool_size=0)
+        except ConfigurationError as error:
+            return error
+        raise AssertionError
+
+    assert not leaks(refuse())
+
+
+@pytest.mark.parametrize("value", [3, None, Path("app.db")])
+def test_what_is_no_url_is_refused(value: object) -> None:
+    """Numbers and paths are not taken for text."""
+    with pytest.raises(ConfigurationError, match=r"wrong: url: "):
+        DatabaseSettings(url=value)
 
 
 async def test_url_that_cannot_be_read_is_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:

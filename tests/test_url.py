@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL
 
 from fastapi_asyncdb import DatabaseSettings
+from fastapi_asyncdb.dialects import preset_for
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
 from fastapi_asyncdb.url import Target, parse_url
 from tests.leaks import PASSWORD, leaks
@@ -189,6 +191,17 @@ def test_refused_url_is_explained_without_its_password(template: str) -> None:
     for words in REFUSED[template]:
         assert words in str(caught.value)
     assert not leaks(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["oracle", "mssql+aioodbc", "mongodb+srv"])
+def test_database_that_is_advised_instead_is_served(scheme: str) -> None:
+    """The advice for a database that is not served leads to one that can be started."""
+    with pytest.raises(UnsupportedDriver) as caught:
+        parse_url(f"{scheme}://u@db/app")
+    advised = re.findall(r"\w+://", str(caught.value))
+    assert advised
+    for one in advised:
+        preset_for(parse_url(f"{one}/app.db" if one.startswith("sqlite") else f"{one}u@db/app"))
 
 
 def test_plain_text_of_a_refused_url_is_in_no_frame() -> None:

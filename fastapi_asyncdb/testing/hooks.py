@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi_asyncdb.hooks import captures
+from fastapi_asyncdb.hooks import Hook, Hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,9 @@ class CapturedHook:
     def __call__(self) -> object:
         """Call ``fn(*args, **kwargs)``."""
         return self.fn(*self.args, **self.kwargs)
+
+
+_Captor = Callable[[CapturedHook], bool]
 
 
 @contextmanager
@@ -43,12 +46,37 @@ def capture_commit_hooks(*, execute: bool = True) -> Iterator[list[CapturedHook]
     """
     captured: list[CapturedHook] = []
 
-    def capture(fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        captured.append(CapturedHook(fn, args, kwargs))
+    def capture(hook: CapturedHook) -> bool:
+        captured.append(hook)
         return execute
 
-    captures.append(capture)
-    try:
+    with _looking_on(capture):
         yield captured
+
+
+_captors: list[_Captor] = []
+"""Those of the blocks that are open, in whichever task or thread."""
+_take = Hooks.take
+
+
+@contextmanager
+def _looking_on(captor: _Captor) -> Iterator[None]:
+    """Show it each ``on_commit`` hook that is due, which runs only if all of them return true."""
+    _captors.append(captor)
+    Hooks.take = _take_shown  # type: ignore[method-assign]
+    try:
+        yield
     finally:
-        captures.remove(capture)
+        _captors.remove(captor)
+        if not _captors:
+            Hooks.take = _take  # type: ignore[method-assign]
+
+
+def _take_shown(self: Hooks) -> list[Hook]:
+    return [hook for hook in _take(self) if not hook.after_commit or _is_let(hook)]
+
+
+def _is_let(hook: Hook) -> bool:
+    # First all, then the verdict: each of them is to see it.
+    verdicts = [captor(CapturedHook(hook.fn, hook.args, hook.kwargs)) for captor in _captors]
+    return all(verdicts)

@@ -56,6 +56,9 @@ class SandboxPool(NullPool):
         patience: Seconds to wait for one's turn; ``None`` takes none.
     """
 
+    # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern.
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.NullPool"
+
     def __init__(self, one: OneConnection, dialect: Dialect, patience: float | None) -> None:
         super().__init__(lambda: cast(Any, _Lent(one)), dialect=dialect)
         self._one = one

@@ -82,7 +82,7 @@ def _split_scheme(scheme: str) -> tuple[str, str]:
     readers = _READERS.get(backend)
     if readers is None:
         raise UnsupportedDriver(
-            f"The database {backend!r} is not served. Use postgresql://, sqlite:// or mysql://."
+            f"The database {backend!r} is not served. Use postgresql:// or sqlite://."
         )
     if driver not in readers:
         proper = " or ".join(f"{backend}+{name}://" for name in readers)

@@ -15,7 +15,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit, on_rollback
-from fastapi_asyncdb.errors import ConfigurationError, SessionClosed, TransactionInProgress
+from fastapi_asyncdb.errors import (
+    ConfigurationError,
+    ReadOnlySession,
+    SessionClosed,
+    TransactionInProgress,
+)
 from tests.contract.support import Base, Counter, Note, Reply, Request, checked_out, client, stored
 
 
@@ -480,3 +485,64 @@ async def test_attempts_wait_longer_each_time(postgres_url: str, monkeypatch: py
         await database.run_in_transaction(work)
     assert begun[1] - begun[0] > 0.05
     assert begun[2] - begun[1] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"isolation_level": "NONSENSE"}, ConfigurationError, "is not an isolation level"),
+        ({"lock_timeout": -1}, ConfigurationError, "is not a time"),
+        ({"deferrable": True}, ConfigurationError, "has no effect"),
+        (
+            {"isolation_levl": "SERIALIZABLE"},
+            TypeError,
+            "isolation_levl.*isolation_level, read_only",
+        ),
+    ],
+)
+async def test_bad_options_are_refused_where_they_are_written(
+    options: dict[str, Any], error: type[Exception], words: str
+):
+    """The decorator refuses them when it is applied, each call before the work runs."""
+    database = Database()  # not started, and without settings
+    with pytest.raises(error, match=words):
+        database.transactional(**options)
+    with pytest.raises(error, match=words):
+        await database.run_in_transaction(never, **options)
+    with pytest.raises(error, match=words):
+        database.session(**options)
+    with pytest.raises(error, match=words):
+        database.dependency(**options)
+
+
+async def never(session: AsyncSession) -> None:
+    """Work that must not run."""
+    raise AssertionError
+
+
+def test_options_that_the_database_has_not_are_refused_by_the_decorator(sqlite_url: str):
+    """A handle with settings of its own knows its database before it starts."""
+    database = Database(DatabaseSettings(url=sqlite_url))
+    with pytest.raises(ConfigurationError, match="READ COMMITTED"):
+        database.transactional(isolation_level="READ COMMITTED")
+
+
+async def test_options_that_the_database_has_not_are_refused_at_start(sqlite_url: str):
+    """A handle without, as soon as it has them: no call has to fail first."""
+    database = Database()
+    database.transactional(isolation_level="READ COMMITTED")(never)
+    with pytest.raises(ConfigurationError, match="READ COMMITTED"):
+        await database.start(DatabaseSettings(url=sqlite_url))
+
+
+async def test_options_of_the_decorator_hold_for_each_call(database: Database):
+    """What is checked once is what each transaction has."""
+
+    @database.transactional(isolation_level="SERIALIZABLE", read_only=True)
+    async def write(session: AsyncSession) -> None:
+        session.add(Note(text="refused"))
+
+    for _ in range(2):
+        with pytest.raises(ReadOnlySession):
+            await write()
+    assert await stored(database) == []

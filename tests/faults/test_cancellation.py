@@ -1,6 +1,7 @@
 """T10: whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
 
 import asyncio
+import pickle
 import random
 import time
 from collections.abc import AsyncIterator
@@ -11,10 +12,13 @@ import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, concurrency
 from fastapi.responses import StreamingResponse
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
 from tests.contract.support import Base, Note, Request, checked_out, eventually, stored
 from tests.faults.support import Cancellable, Witness, closed_connections, pause, slow_query
 from tests.http_server import http_server
@@ -201,12 +205,55 @@ async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest
     monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.1)
     pause(database, "rollback", 60)
     async with asyncio.timeout(2):
-        with pytest.raises(TimeoutError, match="rolls back by itself"):
+        with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
             async with database.session() as session:
                 session.add(Note(text="lost"))
                 await session.flush()
                 raise RuntimeError
+    assert isinstance(caught.value.__context__, TimeoutError)
+    error = caught.value
+    assert all(isinstance(error, kind) for kind in (TimeoutError, AsyncDBError, DBAPIError))
+    assert error.connection_invalidated
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (RollbackTimeout, str(error))
     assert await stored(database) == []
+
+
+@pytest.mark.parametrize("where", ["block", "request"])
+async def test_rollback_that_ignores_its_cancellation(
+    database: Database, where: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The ten seconds of the documentation, here one, are for all of it, a stubborn driver's end too."""
+    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 1.0)
+    over = asyncio.Event()
+
+    def hang(*_: object) -> None:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await_only(over.wait())
+
+    async def work(session: AsyncSession) -> None:
+        await session.execute(text("SELECT 1"))
+        raise RuntimeError
+
+    app = FastAPI()
+
+    @app.get("/")
+    async def endpoint(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        await work(db)
+
+    event.listen(database.engine.sync_engine, "rollback", hang)
+    started = time.monotonic()
+    try:
+        with pytest.raises(RollbackTimeout):
+            if where == "request":
+                await Request(app, "/").run()
+            async with database.session() as session:
+                await work(session)
+        assert time.monotonic() - started < 2
+    finally:
+        over.set()
+    await eventually(lambda: checked_out(database) == 0)
 
 
 async def test_in_memory(how: str):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.errors import RollbackTimeout
 from tests.contract.support import checked_out, eventually
 from tests.faults.support import Cancellable
 from tests.tcp_proxy import Proxy
@@ -82,6 +83,19 @@ async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how
     started = time.monotonic()
     await run.cancel()
     assert time.monotonic() - started < 8.5
+    assert checked_out(database) == 0
+
+
+async def test_rollback_takes_no_longer_than_it_may(database: Database, proxy: Proxy):
+    """Closing the connection to a server that is silent is part of the ten seconds (T10)."""
+    started = time.monotonic()
+    with pytest.raises(RollbackTimeout, match="network is cut"):
+        async with database.session() as session:
+            await session.execute(text("SELECT 1"))
+            proxy.silent = True
+            started = time.monotonic()
+            raise RuntimeError
+    assert time.monotonic() - started < 10.5
     assert checked_out(database) == 0
 
 

@@ -7,8 +7,8 @@ import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, on_commit, on_rollback
-from fastapi_asyncdb.hooks import captures
+from fastapi_asyncdb import Database, hooks, on_commit, on_rollback
+from fastapi_asyncdb.hooks import Hooks
 from fastapi_asyncdb.testing import async_client, capture_commit_hooks
 from tests.contract.support import Note
 
@@ -82,13 +82,21 @@ async def test_rolled_back_ones_are_not_captured(notes: Database, sent: list[str
 
 async def test_outside_of_the_block_nothing_changes(notes: Database, sent: list[str]):
     """What is committed before or after runs and is not seen, also after an error in the block."""
+    take = Hooks.take
     with pytest.raises(ZeroDivisionError), capture_commit_hooks(execute=False) as captured:
         raise ZeroDivisionError
     async with notes.session() as before:
         on_commit(before, sent.append, "after")
         with capture_commit_hooks(execute=False) as within:
             pass
-    assert (sent, captured, within, captures) == (["after"], [], [], [])
+    assert (sent, captured, within) == (["after"], [], [])
+    assert Hooks.take is take
+
+
+def test_nothing_of_the_kit_is_in_the_code_of_production():
+    """What captures hooks lives in the testing kit; without a block nothing is looked up for it."""
+    mutable = {name for name, value in vars(hooks).items() if isinstance(value, list | dict | set)}
+    assert {name for name in mutable if not name.startswith("__")} == set()
 
 
 @pytest.mark.parametrize("outer", [True, False])

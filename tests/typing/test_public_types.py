@@ -61,6 +61,11 @@ async def options() -> None:
     database.dependency(isolation_level="SERIALIZABLE", read_only=True, deferrable=True)
     async with database.session(isolation_level="REPEATABLE READ", lock_timeout=1) as session:
         assert_type(session, AsyncSession)
+    database.dependency(isolation_levl="SERIALIZABLE")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    database.session(statement_timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    database.transactional(isolation_level="SERIALIZABLE", deadline=None)
+    database.transactional(isolation_levl="SERIALIZABLE")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    database.transactional(isolation_level="NONSENSE")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     async with database.session(isolation_level="SERIALISABLE"):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         pass
 
@@ -95,6 +100,9 @@ async def transactions() -> None:
     run = default_database.run_in_transaction
     assert_type(await run(rename, 1, "ada", attempts=3, deadline=2.5), Thing)
     assert_type(await count("ada", strict=True), int)
+    await run(rename, 1, "ada", isolation_level="SERIALIZABLE", lock_timeout=0.5)
+    await run(rename, 1, "ada", isolation_levl="SERIALIZABLE")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await run(rename, 1, "ada", isolation_level="NONSENSE")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await run(rename, "one", "ada")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await count(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
