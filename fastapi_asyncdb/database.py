@@ -304,10 +304,11 @@ class BaseDatabase:
             Exception: the last attempt's own, with a note of how many there were.
         """
         tries = Attempts(attempts, deadline)
+        chosen = TransactionOptions(**options)
         refuse_inside_transaction(self)
         while True:
             try:
-                async with self.session(**options) as session:
+                async with self._open(chosen, repeated=True) as session:
                     return await work(session, *args)
             except Exception as error:
                 delay = tries.delay_after(error)
@@ -363,9 +364,9 @@ class BaseDatabase:
         return await outcome_of(self.read_engine, transaction_id)
 
     def _open(
-        self, options: TransactionOptions, connection: object = None
+        self, options: TransactionOptions, connection: object = None, *, repeated: bool = False
     ) -> AbstractAsyncContextManager[AsyncSession]:
-        return SessionScope(partial(self._make, options, connection))
+        return SessionScope(partial(self._make, options, connection), repeated=repeated)
 
     def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
         self._check(options)

@@ -20,6 +20,7 @@ from fastapi_asyncdb.guard import SessionGuard, guard_of
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.in_doubt import CommitInterrupted
+from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
@@ -130,10 +131,13 @@ class SessionScope(AbstractAsyncContextManager[AsyncSession]):
 
     Args:
         open_session: Called when the block is entered.
+        repeated: After a conflict the block is run again, and must not start from what it has done in
+            vain: objects that it was given are expired then. In any other case they keep their values.
     """
 
-    def __init__(self, open_session: Callable[[], AsyncSession]) -> None:
+    def __init__(self, open_session: Callable[[], AsyncSession], *, repeated: bool = False) -> None:
         self._open = open_session
+        self._repeated = repeated
 
     async def __aenter__(self) -> AsyncSession:
         self._session = self._open()
@@ -141,11 +145,13 @@ class SessionScope(AbstractAsyncContextManager[AsyncSession]):
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         session = self._session
+        expires = self._repeated and (error is None or is_retryable(error))
         try:
-            await _end(session, error)
+            await _end(session, error, expires=expires)
         finally:
             if session.in_transaction():
-                await session.close()
+                # The commit has failed.
+                await (_rollback(session, expires=True) if expires else session.close())
             guard_of(session).ended = True
 
 
@@ -166,33 +172,55 @@ class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
         await _end(self._session, error)
 
 
-async def _end(session: AsyncSession, error: BaseException | None) -> None:
+async def _end(
+    session: AsyncSession, error: BaseException | None, *, expires: bool = False
+) -> None:
     """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
     This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and touches no connection.
+    statement has nothing to end and touches no connection. After a rollback its objects are detached.
+
+    Args:
+        session: The session.
+        error: What the block has raised.
+        expires: Whether a rollback expires the objects; otherwise they keep their values.
     """
     guard = guard_of(session)
     committed = False
     try:
         if error is not None:
-            await _rollback(session)
+            await _rollback(session, expires=expires)
         elif guard.cut_off():
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
-            await _rollback(session)
+            await _rollback(session, expires=expires)
         else:
             if session.in_transaction():
-                await session.commit()
+                await _commit(session, expires=expires)
             committed = True
     finally:
         if guard.hooks:
             await run_hooks(session, committed=committed)
 
 
-async def _rollback(session: AsyncSession) -> None:
+async def _commit(session: AsyncSession, *, expires: bool) -> None:
+    guard = guard_of(session)
+    guard.lets_go = None if expires else "kept"
+    try:
+        await session.commit()
+    finally:
+        guard.let_go()
+        guard.lets_go = None
+
+
+async def _rollback(session: AsyncSession, *, expires: bool) -> None:
+    guard = guard_of(session)
     if session.in_transaction():
-        await session.rollback()
-    guard_of(session).hooks.end(committed=False)
+        guard.lets_go = "expired" if expires else "kept"
+        try:
+            await session.rollback()
+        finally:
+            guard.lets_go = None
+    guard.hooks.end(committed=False)
 
 
 async def _settle(
