@@ -28,7 +28,7 @@ from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
 from fastapi_asyncdb.retry import Attempts
-from fastapi_asyncdb.session import SessionScope, begin_each_with, guarded, watch_hold
+from fastapi_asyncdb.session import SessionScope, begin_each_with, bind_late, guarded, watch_hold
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.startup import connect
@@ -370,15 +370,20 @@ class BaseDatabase:
 
     def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
         self._check(options)
-        engines = self._engines()
-        session = self._make_on(engines.bound(options), connection)
-        if engines.holds is not None:
-            watch_hold(session, Hold(engines.holds, connection))
+        # A job fails where it opens its session; a request, which may need none, at the first use.
+        engines = self._engines() if connection is None else self._started()
+        if engines is None:
+            session = self._make_on(None, connection)
+            bind_late(session, lambda: self._engines().bound(options).sync_engine)
+        else:
+            session = self._make_on(engines.bound(options), connection)
+            if engines.holds is not None:
+                watch_hold(session, Hold(engines.holds, connection))
         if not options.autocommit:
             remember(self, session)
         return session
 
-    def _make_on(self, engine: AsyncEngine, connection: object = None) -> AsyncSession:
+    def _make_on(self, engine: AsyncEngine | None, connection: object = None) -> AsyncSession:
         # Objects stay readable after the commit: responses and streams still want them, and a
         # refresh would be I/O in the middle of an attribute access.
         session = self._session_class(engine, expire_on_commit=False)
@@ -421,17 +426,19 @@ class BaseDatabase:
             )
 
     def _engines(self) -> Engines:
+        engines = self._started()
+        if engines is None:
+            raise DatabaseNotStarted(self._why_not_started())
+        return engines
+
+    def _started(self) -> Engines | None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             started = [run.engines for run in self._runs.values() if run.engines is not None]
-            engines = started[0] if len(started) == 1 else None
-        else:
-            run = self._runs.get(loop)
-            engines = run.engines if run is not None else None
-        if engines is None:
-            raise DatabaseNotStarted(self._why_not_started())
-        return engines
+            return started[0] if len(started) == 1 else None
+        run = self._runs.get(loop)
+        return run.engines if run is not None else None
 
     def _why_not_started(self) -> str:
         if any(run.engines is not None for run in self._runs.values()):

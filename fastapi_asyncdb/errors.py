@@ -67,7 +67,10 @@ class AutoCreateTablesProductionError(ConfigurationError):
 
 
 class DatabaseNotStarted(AsyncDBError, RuntimeError):
-    """The handle was used before its lifespan ran, after it ended, or on another event loop."""
+    """The handle was used before its lifespan ran, after it ended, or on another event loop.
+
+    In a request it comes with the first statement, so that one that runs none is served.
+    """
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):

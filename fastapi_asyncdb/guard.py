@@ -41,6 +41,8 @@ class SessionGuard(HookedSession):
     """What comes first in each transaction, on its connection."""
     failed_begin: Connection | None = None
     """Where the first step raised; nothing may run in such a transaction."""
+    late_bind: Callable[[], Engine] | None = None
+    """Returns the engine, for a session that was opened before there was one."""
     hold: Hold | None = None
     """Who watches how long a connection is held, if anybody does."""
     lets_go: Literal["kept", "expired"] | None = None
@@ -83,6 +85,8 @@ class SessionGuard(HookedSession):
         self.check_usable()
         self.refuse_concurrent_use()
         self.refuse_hooks()
+        if self.late_bind is not None:
+            self.bind, self.late_bind = self.late_bind(), None
         return super().get_bind(*args, **kwargs)
 
     def check_usable(self) -> None:

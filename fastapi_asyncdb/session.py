@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 from fastapi_asyncdb.guard import SessionGuard, guard_of
@@ -274,6 +274,11 @@ async def _until_settled(guard: SessionGuard) -> None:
 def watch_hold(session: AsyncSession, hold: Hold) -> None:
     """Tell who holds the session's connection for too long."""
     guard_of(session).hold = hold
+
+
+def bind_late(session: AsyncSession, engine: Callable[[], Engine]) -> None:
+    """Ask for the session's engine at its first use, which fails if there is none yet."""
+    guard_of(session).late_bind = engine
 
 
 def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
