@@ -31,7 +31,7 @@ from fastapi_asyncdb.retry import Attempts
 from fastapi_asyncdb.session import SessionScope, begin_each_with, bind_late, guarded, watch_hold
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
-from fastapi_asyncdb.startup import connect
+from fastapi_asyncdb.startup import connect, connect_if_possible
 from fastapi_asyncdb.transaction_options import PLAIN, IsolationLevel, TransactionOptions
 from fastapi_asyncdb.url import parse_url
 
@@ -100,19 +100,25 @@ class BaseDatabase:
         settings: DatabaseSettings | None = None,
         *,
         create_tables: MetaData | None = None,
+        require_connection: bool = True,
     ) -> None:
         """Build the engines and open the first connection; each start asks for one ``stop()``.
 
         Args:
             settings: For this run, instead of the handle's own.
             create_tables: Create the tables that are missing. For development: nothing is altered.
+            require_connection: ``False`` tries once and goes on without: the cause is logged, requests
+                that need a connection are answered with 503, and the first one that can be made serves
+                them. So it is also for causes that waiting does not cure, such as a wrong password.
 
         Raises:
-            ConfigurationError: a setting is wrong, or the handle runs with other settings already.
+            ConfigurationError: a setting is wrong, the handle runs with other settings already, or
+                tables are to be created without a connection.
             AutoCreateTablesProductionError: tables to create, and ``environment`` is production.
             DatabaseUnavailable: no connection within ``startup_timeout`` seconds.
             SandboxError: a test on another event loop has it in a sandbox.
         """
+        refuse_tables_without_connection(create_tables, require_connection=require_connection)
         run = self._runs.setdefault(asyncio.get_running_loop(), _Run())
         self._refuse_beside_sandbox(run)
         async with run.lock:
@@ -129,7 +135,9 @@ class BaseDatabase:
             _check_all(engines.preset, self._defined)
             try:
                 if run.engines is None:
-                    await connect(engines, run.settings)
+                    await (connect if require_connection else connect_if_possible)(
+                        engines, run.settings
+                    )
                 if create_tables is not None:
                     await _create_tables(engines, create_tables)
             except BaseException:
@@ -199,10 +207,20 @@ class BaseDatabase:
         await self.stop()
 
     @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """Run the database while the application runs: ``FastAPI(lifespan=database.lifespan)``."""
-        async with self:
+    async def lifespan(
+        self, app: Any = None, *, require_connection: bool = True
+    ) -> AsyncIterator[None]:
+        """Run the database while the application runs: ``FastAPI(lifespan=database.lifespan)``.
+
+        Args:
+            app: The application, which FastAPI passes.
+            require_connection: As in ``start()``.
+        """
+        await self.start(require_connection=require_connection)
+        try:
             yield
+        finally:
+            await self.stop()
 
     # --- Use --------------------------------------------------------------------------------------
 
@@ -462,6 +480,19 @@ def _check_all(preset: Preset, defined: Iterable[TransactionOptions]) -> None:
 def _without_session(work: Callable[..., Any]) -> Signature:
     whole = signature(work)
     return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
+def refuse_tables_without_connection(tables: MetaData | None, *, require_connection: bool) -> None:
+    """Refuse to leave it open whether the tables are there.
+
+    Raises:
+        ConfigurationError: there are tables to create, and no connection is required.
+    """
+    if tables is not None and not require_connection:
+        raise ConfigurationError(
+            "auto_create_tables needs a connection at start, and require_connection=False starts "
+            "without one. Leave one of the two out; migrations create tables before the start."
+        )
 
 
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:

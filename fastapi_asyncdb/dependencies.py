@@ -16,8 +16,8 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.errors import PoolTimeout
-from fastapi_asyncdb.overload import overloaded
+from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
+from fastapi_asyncdb.overload import OutageLog, answered
 from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.session import TransactionScope, expect_streamers
 
@@ -36,6 +36,7 @@ def session_dependency(
         open_session: Opens a session that commits or rolls back when it is left. It is given what
             a request and a socket have in common.
     """
+    outages = OutageLog()
 
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         async with open_session(connection) as session:
@@ -50,8 +51,10 @@ def session_dependency(
         except Exception as error:
             if is_retryable(error):
                 connection.scope[CONFLICT] = error
-            if isinstance(error, PoolTimeout):
-                raise overloaded(error, connection) from error
+            if isinstance(error, CannotConnect):
+                outages.add(error)
+            if isinstance(error, PoolTimeout | CannotConnect):
+                raise answered(error, connection) from error
             raise
         expect_streamers(session)
 
