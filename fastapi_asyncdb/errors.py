@@ -8,6 +8,7 @@
     │   ├── InsecureConnectionError
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
+    ├── NotASession (TypeError, AttributeError)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
@@ -72,6 +73,10 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
 
     In a request it comes with the first statement, so that one that runs none is served.
     """
+
+
+class NotASession(AsyncDBError, TypeError, AttributeError):
+    """What was used as a session is a dependency that FastAPI did not call, or was not entered."""
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):

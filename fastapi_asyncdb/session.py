@@ -20,6 +20,7 @@ from fastapi_asyncdb.guard import SessionGuard, guard_of
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.in_doubt import CommitInterrupted
+from fastapi_asyncdb.misuse import Misused
 from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.shield import Shielded, finish
 
@@ -126,7 +127,7 @@ class _Block(HookedTransaction, _FinishedTransaction):
     __slots__ = ()
 
 
-class SessionScope(AbstractAsyncContextManager[AsyncSession]):
+class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
     """Open a session; commit when the block ends, roll back when it raises, and end the session.
 
     Args:
@@ -134,6 +135,12 @@ class SessionScope(AbstractAsyncContextManager[AsyncSession]):
         repeated: After a conflict the block is run again, and must not start from what it has done in
             vain: objects that it was given are expired then. In any other case they keep their values.
     """
+
+    _fact = "The result of database.session()"
+    _advice = (
+        "It is a session only inside of its block, which commits or rolls back: 'async with "
+        "database.session() as session:', and use 'session' there."
+    )
 
     def __init__(self, open_session: Callable[[], AsyncSession], *, repeated: bool = False) -> None:
         self._open = open_session
