@@ -28,10 +28,10 @@ from fastapi_asyncdb.in_doubt import outcome_of
 from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
 from fastapi_asyncdb.on_begin import OnBegin, first_step
 from fastapi_asyncdb.retry import Attempts
-from fastapi_asyncdb.session import SessionScope, begin_each_with, guarded, watch_hold
+from fastapi_asyncdb.session import SessionScope, begin_each_with, bind_late, guarded, watch_hold
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.shield import finish
-from fastapi_asyncdb.startup import connect
+from fastapi_asyncdb.startup import connect, connect_if_possible
 from fastapi_asyncdb.transaction_options import (
     PLAIN,
     SessionOptions,
@@ -105,19 +105,25 @@ class BaseDatabase:
         settings: DatabaseSettings | None = None,
         *,
         create_tables: MetaData | None = None,
+        require_connection: bool = True,
     ) -> None:
         """Build the engines and open the first connection; each start asks for one ``stop()``.
 
         Args:
             settings: For this run, instead of the handle's own.
             create_tables: Create the tables that are missing. For development: nothing is altered.
+            require_connection: ``False`` tries once and goes on without: the cause is logged, requests
+                that need a connection are answered with 503, and the first one that can be made serves
+                them. So it is also for causes that waiting does not cure, such as a wrong password.
 
         Raises:
-            ConfigurationError: a setting is wrong, or the handle runs with other settings already.
+            ConfigurationError: a setting is wrong, the handle runs with other settings already, or
+                tables are to be created without a connection.
             AutoCreateTablesProductionError: tables to create, and ``environment`` is production.
             DatabaseUnavailable: no connection within ``startup_timeout`` seconds.
             SandboxError: a test on another event loop has it in a sandbox.
         """
+        refuse_tables_without_connection(create_tables, require_connection=require_connection)
         run = self._runs.setdefault(asyncio.get_running_loop(), _Run())
         self._refuse_beside_sandbox(run)
         async with run.lock:
@@ -134,7 +140,9 @@ class BaseDatabase:
             _check_all(engines.preset, self._defined)
             try:
                 if run.engines is None:
-                    await connect(engines, run.settings)
+                    await (connect if require_connection else connect_if_possible)(
+                        engines, run.settings
+                    )
                 if create_tables is not None:
                     await _create_tables(engines, create_tables)
             except BaseException:
@@ -204,10 +212,20 @@ class BaseDatabase:
         await self.stop()
 
     @asynccontextmanager
-    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """Run the database while the application runs: ``FastAPI(lifespan=database.lifespan)``."""
-        async with self:
+    async def lifespan(
+        self, app: Any = None, *, require_connection: bool = True
+    ) -> AsyncIterator[None]:
+        """Run the database while the application runs: ``FastAPI(lifespan=database.lifespan)``.
+
+        Args:
+            app: The application, which FastAPI passes.
+            require_connection: As in ``start()``.
+        """
+        await self.start(require_connection=require_connection)
+        try:
             yield
+        finally:
+            await self.stop()
 
     # --- Use --------------------------------------------------------------------------------------
 
@@ -297,7 +315,7 @@ class BaseDatabase:
         refuse_inside_transaction(self)
         while True:
             try:
-                async with self._open(chosen) as session:
+                async with self._open(chosen, repeated=True) as session:
                     return await work(session, *args)
             except Exception as error:
                 delay = tries.delay_after(error)
@@ -361,21 +379,26 @@ class BaseDatabase:
         return await outcome_of(self.read_engine, transaction_id)
 
     def _open(
-        self, options: TransactionOptions, connection: object = None
+        self, options: TransactionOptions, connection: object = None, *, repeated: bool = False
     ) -> AbstractAsyncContextManager[AsyncSession]:
-        return SessionScope(partial(self._make, options, connection))
+        return SessionScope(partial(self._make, options, connection), repeated=repeated)
 
     def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
         self._check(options)
-        engines = self._engines()
-        session = self._make_on(engines.bound(options), connection)
-        if engines.holds is not None:
-            watch_hold(session, Hold(engines.holds, connection))
+        # A job fails where it opens its session; a request, which may need none, at the first use.
+        engines = self._engines() if connection is None else self._started()
+        if engines is None:
+            session = self._make_on(None, connection)
+            bind_late(session, lambda: self._engines().bound(options).sync_engine)
+        else:
+            session = self._make_on(engines.bound(options), connection)
+            if engines.holds is not None:
+                watch_hold(session, Hold(engines.holds, connection))
         if not options.autocommit:
             remember(self, session)
         return session
 
-    def _make_on(self, engine: AsyncEngine, connection: object = None) -> AsyncSession:
+    def _make_on(self, engine: AsyncEngine | None, connection: object = None) -> AsyncSession:
         # Objects stay readable after the commit: responses and streams still want them, and a
         # refresh would be I/O in the middle of an attribute access.
         session = self._session_class(engine, expire_on_commit=False)
@@ -418,17 +441,19 @@ class BaseDatabase:
             )
 
     def _engines(self) -> Engines:
+        engines = self._started()
+        if engines is None:
+            raise DatabaseNotStarted(self._why_not_started())
+        return engines
+
+    def _started(self) -> Engines | None:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             started = [run.engines for run in self._runs.values() if run.engines is not None]
-            engines = started[0] if len(started) == 1 else None
-        else:
-            run = self._runs.get(loop)
-            engines = run.engines if run is not None else None
-        if engines is None:
-            raise DatabaseNotStarted(self._why_not_started())
-        return engines
+            return started[0] if len(started) == 1 else None
+        run = self._runs.get(loop)
+        return run.engines if run is not None else None
 
     def _why_not_started(self) -> str:
         if any(run.engines is not None for run in self._runs.values()):
@@ -452,6 +477,19 @@ def _check_all(preset: Preset, defined: Iterable[TransactionOptions]) -> None:
 def _without_session(work: Callable[..., Any]) -> Signature:
     whole = signature(work)
     return whole.replace(parameters=list(whole.parameters.values())[1:])
+
+
+def refuse_tables_without_connection(tables: MetaData | None, *, require_connection: bool) -> None:
+    """Refuse to leave it open whether the tables are there.
+
+    Raises:
+        ConfigurationError: there are tables to create, and no connection is required.
+    """
+    if tables is not None and not require_connection:
+        raise ConfigurationError(
+            "auto_create_tables needs a connection at start, and require_connection=False starts "
+            "without one. Leave one of the two out; migrations create tables before the start."
+        )
 
 
 def _refuse_tables_in_production(settings: DatabaseSettings, tables: MetaData | None) -> None:

@@ -9,15 +9,20 @@ https://fastapi.tiangolo.com/tutorial/dependencies/dependencies-with-yield/
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.errors import PoolTimeout
-from fastapi_asyncdb.overload import overloaded
+from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
+from fastapi_asyncdb.misuse import UncalledDependency
+from fastapi_asyncdb.overload import OutageLog, answered
 from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.session import TransactionScope, expect_streamers
 
@@ -36,6 +41,7 @@ def session_dependency(
         open_session: Opens a session that commits or rolls back when it is left. It is given what
             a request and a socket have in common.
     """
+    outages = OutageLog()
 
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         async with open_session(connection) as session:
@@ -50,14 +56,38 @@ def session_dependency(
         except Exception as error:
             if is_retryable(error):
                 connection.scope[CONFLICT] = error
-            if isinstance(error, PoolTimeout):
-                raise overloaded(error, connection) from error
+            if isinstance(error, CannotConnect):
+                outages.add(error)
+            if isinstance(error, PoolTimeout | CannotConnect):
+                raise answered(error, connection) from error
             raise
         expect_streamers(session)
 
-    async def get_session(
-        session: AsyncSession = Depends(handler_transaction, scope="function"),
-    ) -> AsyncSession:
+    return _declared(Depends(handler_transaction, scope="function"))
+
+
+def _declared(transaction: Any) -> SessionDependency:
+    """Make the function that users declare, from the dependency that has the session.
+
+    FastAPI takes it for a coroutine function. It is none, so that a call that is not FastAPI's can
+    return what explains itself, however it is used.
+    """
+
+    async def given(session: AsyncSession) -> AsyncSession:
         return session
 
-    return get_session
+    def get_session(session: AsyncSession = transaction) -> Awaitable[AsyncSession]:
+        return UncalledDependency() if session is transaction else given(session)
+
+    return _as_coroutine_function(get_session)
+
+
+def _as_coroutine_function(function: SessionDependency) -> SessionDependency:
+    """Mark a function that returns an awaitable, as the event loop's owners look for it.
+
+    https://docs.python.org/3/library/inspect.html#inspect.markcoroutinefunction
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.aborted import watch_aborts
+from fastapi_asyncdb.connecting import explain_failures
 from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects import Preset, connect_timeout, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
@@ -146,6 +147,7 @@ def _create(
     preset.configure(engine, target, read_only=read_only)
     before_each_statement(engine, _refuse_write)
     discard_whole(engine, preset.discard)
+    explain_failures(engine, target, preset)
     if not read_only:
         watch_aborts(engine, preset)
         watch_commits(engine)

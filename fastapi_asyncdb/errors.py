@@ -8,7 +8,9 @@
     │   ├── InsecureConnectionError
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
+    ├── NotASession (TypeError, AttributeError)
     ├── DatabaseUnavailable (ConnectionError)
+    ├── CannotConnect (sqlalchemy.exc.OperationalError)
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
     │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
@@ -28,7 +30,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 Outcome = Literal["committed", "aborted", "unknown"]
@@ -68,11 +70,38 @@ class AutoCreateTablesProductionError(ConfigurationError):
 
 
 class DatabaseNotStarted(AsyncDBError, RuntimeError):
-    """The handle was used before its lifespan ran, after it ended, or on another event loop."""
+    """The handle was used before its lifespan ran, after it ended, or on another event loop.
+
+    In a request it comes with the first statement, so that one that runs none is served.
+    """
+
+
+class NotASession(AsyncDBError, TypeError, AttributeError):
+    """What was used as a session is a dependency that FastAPI did not call, or was not entered."""
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
     """No first connection could be made, at once or within ``startup_timeout``."""
+
+
+class CannotConnect(AsyncDBError, OperationalError):
+    """No connection could be made, so nothing was done. A request answers it with 503.
+
+    What SQLAlchemy raises for it from every driver, with the cause and the next step in words. Its
+    ``orig`` is the driver's own error, whose frames are cleared: drivers keep the password there.
+    """
+
+    def __init__(self, message: str, orig: BaseException | None) -> None:
+        # Not SQLAlchemy's own, which would call a web framework's in a class of both kinds.
+        Exception.__init__(self, message)
+        self.orig = orig  # type: ignore[assignment]
+        self.hide_parameters = False
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.orig)
 
 
 class PoolTimeout(AsyncDBError, PoolLimitError):

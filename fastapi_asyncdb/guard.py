@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+from weakref import ref
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
 
 from fastapi_asyncdb.aborted import refuse_aborted
+from fastapi_asyncdb.detached import KeptValues
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import HookedSession
@@ -39,8 +41,16 @@ class SessionGuard(HookedSession):
     """What comes first in each transaction, on its connection."""
     failed_begin: Connection | None = None
     """Where the first step raised; nothing may run in such a transaction."""
+    late_bind: Callable[[], Engine] | None = None
+    """Returns the engine, for a session that was opened before there was one."""
     hold: Hold | None = None
     """Who watches how long a connection is held, if anybody does."""
+    lets_go: Literal["kept", "expired"] | None = None
+    """Whether a rollback detaches the objects, and with which values. SQLAlchemy's own does not."""
+    removed: list[ref[object]] | None = None
+    """What the transaction has deleted and flushed."""
+    kept: KeptValues | None = None
+    """What was detached, while it is rolled back."""
 
     postponed: tuple[object, ...] = ()
     """What was added while a commit was under way."""
@@ -75,6 +85,8 @@ class SessionGuard(HookedSession):
         self.check_usable()
         self.refuse_concurrent_use()
         self.refuse_hooks()
+        if self.late_bind is not None:
+            self.bind, self.late_bind = self.late_bind(), None
         return super().get_bind(*args, **kwargs)
 
     def check_usable(self) -> None:
@@ -125,13 +137,30 @@ class SessionGuard(HookedSession):
 
     def rollback(self) -> None:
         """Roll back, and forget the tasks whose work is undone by it."""
-        if self.failed_begin is not None and not self.failed_begin.in_transaction():
-            # The first step has rolled back already; SQLAlchemy would warn of the second time.
-            self.close()
-        else:
-            super().rollback()
+        self.keep_values()
+        try:
+            if self.failed_begin is not None and not self.failed_begin.in_transaction():
+                # The first step has rolled back already; SQLAlchemy would warn of the second time.
+                self.close()
+            else:
+                super().rollback()
+        finally:
+            self.let_go()
         if self.streamers:
             self.streamers.clear()
+
+    def keep_values(self) -> None:
+        """Detach the objects before they are expired, if their values are to be kept."""
+        if self.lets_go == "kept" and self.kept is None:
+            self.kept = KeptValues(self, self.removed or ())
+
+    def let_go(self) -> None:
+        """Detach the objects that a rollback has left, if it was for good."""
+        if self.kept is not None:
+            self.kept.restore()
+            self.kept = None
+        elif self.lets_go == "expired":
+            self.expunge_all()
 
 
 _BEGIN_FAILED = (
@@ -172,11 +201,25 @@ def _before_commit(session: SessionGuard) -> None:
         refuse_aborted(connection)
 
 
+@event.listens_for(SessionGuard, "after_rollback", propagate=True)
+def _after_rollback(session: SessionGuard) -> None:
+    # Before the objects are expired. A flush that fails rolls back like this, by itself.
+    if session.get_nested_transaction() is None:
+        session.keep_values()
+
+
+@event.listens_for(SessionGuard, "persistent_to_deleted", propagate=True)
+def _remember_removed(session: SessionGuard, instance: object) -> None:
+    session.removed = session.removed or []
+    session.removed.append(ref(instance))
+
+
 @event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
 def _after_transaction_end(session: SessionGuard, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.failed_begin = None
         session.connections = ()
+        session.removed = None
         if session.hold is not None:
             session.hold.give_back()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import BaseDatabase, refuse_tables_without_connection
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -23,6 +23,7 @@ def create_lifespan(
     databases: Sequence[BaseDatabase] | None = None,
     metadata: MetaData | None = None,
     auto_create_tables: bool = False,
+    require_connection: bool = True,
     lifespan: Lifespan | None = None,
 ) -> Lifespan:
     """Make a lifespan for ``FastAPI(lifespan=...)`` or ``APIRouter(lifespan=...)``.
@@ -33,12 +34,14 @@ def create_lifespan(
             other; if one fails to start, those before it are stopped.
         metadata: The tables to create; by default those of each handle.
         auto_create_tables: Create missing tables at start. For development only.
+        require_connection: ``False`` lets the application start while a database is down. Requests that
+            need it are answered with 503 until it is there. Wrong settings stop the start all the same.
         lifespan: Your own lifespan. It runs inside: it may use the databases from its first line to
             its last, and what it yields is the application's state.
 
     Raises:
-        ConfigurationError: ``settings`` together with ``databases``, or tables to create and none
-            named.
+        ConfigurationError: ``settings`` together with ``databases``; tables to create and none named,
+            or without a connection that is required.
     """
     handles = [default_database] if databases is None else list(databases)
     if settings is not None and databases is not None:
@@ -46,18 +49,24 @@ def create_lifespan(
             "create_lifespan takes settings or databases, not both: settings are for the default "
             "handle. Give each handle its own: Database(settings)."
         )
-    if auto_create_tables and not any(_tables(handle, metadata) is not None for handle in handles):
+    found = [tables for handle in handles if (tables := _tables(handle, metadata)) is not None]
+    if auto_create_tables and not found:
         raise ConfigurationError(
             "auto_create_tables needs to know the tables: create_lifespan(auto_create_tables=True, "
             "metadata=Base.metadata), or Database(metadata=Base.metadata)."
         )
+
+    if auto_create_tables:
+        refuse_tables_without_connection(found[0], require_connection=require_connection)
 
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[Any]:
         async with AsyncExitStack() as stack:
             for handle in handles:
                 tables = _tables(handle, metadata) if auto_create_tables else None
-                await handle.start(settings, create_tables=tables)
+                await handle.start(
+                    settings, create_tables=tables, require_connection=require_connection
+                )
                 stack.push_async_callback(handle.stop)
             yield await stack.enter_async_context(lifespan(app)) if lifespan else None
 

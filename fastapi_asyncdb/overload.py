@@ -1,25 +1,33 @@
-"""What a request or socket answers when the pool was at its limit. Decides nothing about waiting."""
+"""What a request or socket answers when it can have no connection. Decides nothing about waiting."""
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from typing import Any
 
 from fastapi import HTTPException, WebSocket, WebSocketException, status
 from fastapi.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.errors import CannotConnect, PoolTimeout, TooManyWaiting
 
-_DETAIL = "The service is busy. Please try again later."
+logger = logging.getLogger(__name__)
+
+_BUSY = "The service is busy. Please try again later."
+_DOWN = "The database is not available. Please try again later."
 # https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
 _DENIAL = "websocket.http.response"
+_QUIET = 10.0
+"""Seconds between two warnings: during an outage every request fails."""
 
 
 # Starlette looks for a handler along these bases: one for PoolTimeout, or for SQLAlchemy's errors,
 # comes before FastAPI's own for the second base. The client sees the detail, the log the message.
 class _Answered(PoolTimeout, HTTPException):
     def __init__(self, message: str) -> None:
-        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _DETAIL)
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _BUSY)
         self.args = (message,)
 
 
@@ -27,11 +35,20 @@ class _AnsweredAtOnce(TooManyWaiting, _Answered):
     pass
 
 
+class _AnsweredDown(CannotConnect, HTTPException):
+    detail: Any  # the response's; SQLAlchemy has a list of that name, for its own message
+
+    def __init__(self, message: str, orig: BaseException | None) -> None:
+        CannotConnect.__init__(self, message, orig)
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _DOWN)
+        self.args = (message,)
+
+
 class _Closed(PoolTimeout, WebSocketException):
     code: Any  # the socket's; to SQLAlchemy it is the page of an error, which it would append
 
     def __init__(self, message: str) -> None:
-        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _DETAIL)
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _BUSY)
         self.args = (message,)
 
     def __str__(self) -> str:
@@ -42,10 +59,24 @@ class _ClosedAtOnce(TooManyWaiting, _Closed):
     pass
 
 
-def overloaded(error: PoolTimeout, connection: HTTPConnection) -> PoolTimeout:
+class _ClosedDown(CannotConnect, WebSocketException):
+    code: Any
+
+    def __init__(self, message: str, orig: BaseException | None) -> None:
+        CannotConnect.__init__(self, message, orig)
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _DOWN)
+        self.args = (message,)
+
+
+def answered(
+    error: PoolTimeout | CannotConnect, connection: HTTPConnection
+) -> PoolTimeout | CannotConnect:
     """Return the error as one that FastAPI answers: with 503, or by closing an accepted socket."""
+    as_response = _has_status(connection)
+    if isinstance(error, CannotConnect):
+        return (_AnsweredDown if as_response else _ClosedDown)(str(error), error.orig)
     at_once = isinstance(error, TooManyWaiting)
-    if _has_status(connection):
+    if as_response:
         return (_AnsweredAtOnce if at_once else _Answered)(str(error))
     return (_ClosedAtOnce if at_once else _Closed)(str(error))
 
@@ -56,3 +87,21 @@ def _has_status(connection: HTTPConnection) -> bool:
         return True
     connecting = connection.application_state is WebSocketState.CONNECTING
     return connecting and _DENIAL in (connection.scope.get("extensions") or {})
+
+
+class OutageLog:
+    """Warn of connections that requests could not make: they are answered, so no server logs them."""
+
+    def __init__(self) -> None:
+        self._answered = 0
+        self._warned_at = -math.inf
+
+    def add(self, error: CannotConnect) -> None:
+        """Count a request; warn at most once in ten seconds."""
+        self._answered += 1
+        now = time.monotonic()
+        if now - self._warned_at >= _QUIET:
+            logger.warning(
+                "%s Answered with 503 since the last such warning: %d.", error, self._answered
+            )
+            self._warned_at, self._answered = now, 0

@@ -13,7 +13,7 @@ from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IllegalStateChangeError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
@@ -22,6 +22,8 @@ from fastapi_asyncdb.guard import SessionGuard, guard_of
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.in_doubt import CommitInterrupted
+from fastapi_asyncdb.misuse import Misused
+from fastapi_asyncdb.retry import is_retryable
 from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
@@ -126,15 +128,24 @@ class _Block(HookedTransaction, _FinishedTransaction):
     __slots__ = ()
 
 
-class SessionScope(AbstractAsyncContextManager[AsyncSession]):
+class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
     """Open a session; commit when the block ends, roll back when it raises, and end the session.
 
     Args:
         open_session: Called when the block is entered.
+        repeated: After a conflict the block is run again, and must not start from what it has done in
+            vain: objects that it was given are expired then. In any other case they keep their values.
     """
 
-    def __init__(self, open_session: Callable[[], AsyncSession]) -> None:
+    _fact = "The result of database.session()"
+    _advice = (
+        "It is a session only inside of its block, which commits or rolls back: 'async with "
+        "database.session() as session:', and use 'session' there."
+    )
+
+    def __init__(self, open_session: Callable[[], AsyncSession], *, repeated: bool = False) -> None:
         self._open = open_session
+        self._repeated = repeated
 
     async def __aenter__(self) -> AsyncSession:
         self._session = self._open()
@@ -142,14 +153,15 @@ class SessionScope(AbstractAsyncContextManager[AsyncSession]):
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         session = self._session
+        expires = self._repeated and (error is None or is_retryable(error))
         try:
-            await _end(session, error)
+            await _end(session, error, expires=expires)
         except RollbackTimeout as given_up:
             error = given_up
             raise
         finally:
             if session.in_transaction():
-                await _close(session, error)
+                await _close(session, error, expires=expires)
             guard_of(session).ended = True
 
 
@@ -170,11 +182,18 @@ class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
         await _end(self._session, error)
 
 
-async def _end(session: AsyncSession, error: BaseException | None) -> None:
+async def _end(
+    session: AsyncSession, error: BaseException | None, *, expires: bool = False
+) -> None:
     """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
     This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and touches no connection.
+    statement has nothing to end and touches no connection. After a rollback its objects are detached.
+
+    Args:
+        session: The session.
+        error: What the block has raised.
+        expires: Whether a rollback expires the objects; otherwise they keep their values.
     """
     guard = guard_of(session)
     committed = False
@@ -182,32 +201,48 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
         if isinstance(error, RollbackTimeout):
             guard.hooks.end(committed=False)  # tried already, and given up
         elif error is not None:
-            await _rollback(session)
+            await _rollback(session, expires=expires)
         elif guard.cut_off():
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
-            await _rollback(session)
+            await _rollback(session, expires=expires)
         else:
             if session.in_transaction():
-                await session.commit()
+                await _commit(session, expires=expires)
             committed = True
     finally:
         if guard.hooks:
             await run_hooks(session, committed=committed)
 
 
-async def _close(session: AsyncSession, error: BaseException | None) -> None:
+async def _close(session: AsyncSession, error: BaseException | None, *, expires: bool) -> None:
     try:
-        await session.close()
+        # Without an error it is the commit that has failed.
+        await (_rollback(session, expires=True) if expires else session.close())
     except IllegalStateChangeError:
         # A driver that ignores its cancellation may still be in the rollback that was given up.
         if not isinstance(error, RollbackTimeout):
             raise
 
 
-async def _rollback(session: AsyncSession) -> None:
+async def _commit(session: AsyncSession, *, expires: bool) -> None:
+    guard = guard_of(session)
+    guard.lets_go = None if expires else "kept"
+    try:
+        await session.commit()
+    finally:
+        guard.let_go()
+        guard.lets_go = None
+
+
+async def _rollback(session: AsyncSession, *, expires: bool) -> None:
+    guard = guard_of(session)
     if session.in_transaction():
-        await session.rollback()
-    guard_of(session).hooks.end(committed=False)
+        guard.lets_go = "expired" if expires else "kept"
+        try:
+            await session.rollback()
+        finally:
+            guard.lets_go = None
+    guard.hooks.end(committed=False)
 
 
 async def _settle(
@@ -267,6 +302,11 @@ async def _until_settled(guard: SessionGuard) -> None:
 def watch_hold(session: AsyncSession, hold: Hold) -> None:
     """Tell who holds the session's connection for too long."""
     guard_of(session).hold = hold
+
+
+def bind_late(session: AsyncSession, engine: Callable[[], Engine]) -> None:
+    """Ask for the session's engine at its first use, which fails if there is none yet."""
+    guard_of(session).late_bind = engine
 
 
 def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:

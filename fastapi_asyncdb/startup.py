@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from fastapi_asyncdb.dialects import Diagnosis, causes, connect_timeout
+from fastapi_asyncdb.connecting import Failure, failure_of, forget_frames
+from fastapi_asyncdb.dialects import connect_timeout
 from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.retry import backoff
@@ -49,47 +49,40 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
             break
         if attempts == 1:
             logger.warning(
-                "Cannot connect to %r yet: %s. %s. Trying for another %.0f s.",
+                "Cannot connect to %r yet: %s Trying for another %.0f s.",
                 engines.target.url,
-                failure.words,
-                failure.diagnosis.advice,
+                failure,
                 left,
             )
         await asyncio.sleep(min(backoff(attempts, base=_FIRST_DELAY, cap=_LONGEST_DELAY), left))
     tries = (
         f"after {attempts} attempts in {waited:.1f} s" if attempts > 1 else "at the first attempt"
     )
-    raise DatabaseUnavailable(
-        f"Cannot connect to {engines.target.url!r} {tries}: {failure.words}. "
-        f"{failure.diagnosis.advice}."
-    )
+    raise DatabaseUnavailable(f"Cannot connect to {engines.target.url!r} {tries}: {failure}")
 
 
-class _Failure:
-    """What went wrong in one attempt, in words, without the exception and its frames."""
+async def connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
+    """Try once to open the first connection; log why there is none, and leave it to later ones."""
+    failure = await _attempt(engines, settings)
+    if failure is not None:
+        logger.log(
+            logging.ERROR if failure.diagnosis.permanent else logging.WARNING,
+            "Started without a connection to %r: %s Requests that need one are answered with 503 until "
+            "it can be made; no restart is needed.",
+            engines.target.url,
+            failure,
+        )
 
-    def __init__(self, error: Exception, engines: Engines) -> None:
-        cause = _innermost(error)
-        words = " ".join(str(cause).split()).rstrip(".?! ") or "no answer in time"
-        password = engines.target.url.password
-        if password:
-            words = words.replace(str(password), "***")
-        self.words = f"{type(cause).__name__}: {words}"
-        self.diagnosis: Diagnosis = engines.preset.diagnose(error, engines.target)
 
-
-async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | None:
+async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | None:
     try:
         async with _nothing_stranded(engines.write):
             async with asyncio.timeout(_patience(engines, settings)):
                 async with engines.write.connect():
                     return None
     except Exception as error:
-        failure = _Failure(error, engines)
-        # Drivers leave half-open sockets, and the password, in frames that only the garbage
-        # collector would get at: an exception that a frame holds, holds the frame.
-        for cause in causes(error):
-            traceback.clear_frames(cause.__traceback__)
+        failure = failure_of(error, engines.target, engines.preset)
+        forget_frames(error)
         return failure
 
 
@@ -128,8 +121,3 @@ def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
         return None
     per_host = connect_timeout(engines.target, settings)
     return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None
-
-
-def _innermost(error: Exception) -> BaseException:
-    """Return what the driver said, below SQLAlchemy's wrapping."""
-    return list(causes(error))[-1] if getattr(error, "orig", None) else error

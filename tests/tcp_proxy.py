@@ -102,10 +102,10 @@ async def _pump(
 
 
 @asynccontextmanager
-async def tcp_proxy(server_port: int) -> AsyncIterator[Proxy]:
-    """Listen on a free port of 127.0.0.1 and forward to the server's."""
+async def tcp_proxy(server_port: int, port: int = 0) -> AsyncIterator[Proxy]:
+    """Listen on this or a free port of 127.0.0.1 and forward to the server's."""
     proxy = Proxy(server_port)
-    server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy.accept, "127.0.0.1", port)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
