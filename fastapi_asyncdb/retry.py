@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fastapi_asyncdb.dialects import causes
+from fastapi_asyncdb.dialects import causes, is_outdated_plan
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
 
 # serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
@@ -30,10 +30,11 @@ _LONGEST_DELAY = 2.0
 def is_retryable(error: BaseException) -> bool:
     """Tell whether the same transaction may well succeed when it is run again from the start.
 
-    So it is after a serialization failure, a deadlock, or when SQLite is busy: the database has
-    rolled back. It is not when the connection was lost, since COMMIT may have been done, nor for an
-    exception of the application's own, even one that was raised because of such an error. Nor when
-    the pool was at its limit: whoever tries again makes it worse.
+    So it is after a serialization failure, a deadlock, a change of a table that the transaction had
+    planned to use, or when SQLite is busy: the database has rolled back. It is not when the connection
+    was lost, since COMMIT may have been done, nor for an exception of the application's own, even one
+    that was raised because of such an error. Nor when the pool was at its limit: whoever tries again
+    makes it worse.
     """
     if isinstance(error, PoolTimeout):
         return False
@@ -55,7 +56,7 @@ def _verdict(error: BaseException) -> bool | None:
     """Judge one exception of a driver; ``None`` for one that says nothing."""
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str) and sqlstate != _CONSEQUENCE:
-        return sqlstate in _SQLSTATES
+        return sqlstate in _SQLSTATES or is_outdated_plan(error)
     sqlite_code = getattr(error, "sqlite_errorcode", None)
     if isinstance(sqlite_code, int):
         return sqlite_code & 0xFF in _SQLITE_ERRORS

@@ -16,6 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
+from fastapi_asyncdb.dialects.postgresql_plans import renew_plans
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -61,6 +62,7 @@ class PostgreSQL:
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         else:
             _raise_own_errors(engine.sync_engine.dialect)
+        renew_plans(engine)
 
     def check(self, options: TransactionOptions) -> None:
         """Accept everything."""
