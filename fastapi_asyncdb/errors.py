@@ -12,6 +12,7 @@
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
     │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
+    ├── ServerReadOnly (sqlalchemy.exc.DBAPIError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
@@ -130,6 +131,24 @@ def _rebuild(
     cls: type[CommitOutcomeUnknown], message: str, orig: BaseException, transaction_id: int | None
 ) -> CommitOutcomeUnknown:
     return cls(message, orig, transaction_id=transaction_id)
+
+
+class ServerReadOnly(AsyncDBError, DBAPIError):
+    """The server became read-only, after a failover for example: nothing of the transaction is stored.
+
+    The same transaction may be run again; it gets another connection. A ``DBAPIError`` whose ``orig``
+    and cause is the driver's own error.
+    """
+
+    def __init__(self, message: str, orig: BaseException) -> None:
+        super().__init__(None, None, orig)
+        self.args = (message,)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.orig)
 
 
 class SessionError(AsyncDBError, InvalidRequestError):
