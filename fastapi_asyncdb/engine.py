@@ -127,6 +127,7 @@ def _create(
         "pool_timeout": settings.pool_timeout,
         "max_waiting": settings.max_waiting,
         "advice": _ADVICE,
+        "is_full": lambda error: preset.diagnose(error, target).full,
         "pool_recycle": settings.pool_recycle,
         # The connection used last is taken first: hot ones need no ping, cold ones can age out.
         "pool_use_lifo": True,

@@ -15,6 +15,7 @@
     │   └── TooManyWaiting
     ├── CommitOutcomeUnknown (sqlalchemy.exc.DBAPIError)
     ├── RollbackTimeout (sqlalchemy.exc.DBAPIError, TimeoutError)
+    ├── ServerReadOnly (sqlalchemy.exc.DBAPIError)
     └── SessionError (sqlalchemy.exc.InvalidRequestError)
         ├── SessionClosed
         ├── ReadOnlySession
@@ -170,6 +171,24 @@ class RollbackTimeout(AsyncDBError, DBAPIError, TimeoutError):
 
     def __init__(self, message: str, orig: BaseException) -> None:
         super().__init__(None, None, orig, connection_invalidated=True)
+        self.args = (message,)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.orig)
+
+
+class ServerReadOnly(AsyncDBError, DBAPIError):
+    """The server became read-only, after a failover for example: nothing of the transaction is stored.
+
+    The same transaction may be run again; it gets another connection. A ``DBAPIError`` whose ``orig``
+    and cause is the driver's own error.
+    """
+
+    def __init__(self, message: str, orig: BaseException) -> None:
+        super().__init__(None, None, orig)
         self.args = (message,)
 
     def __str__(self) -> str:

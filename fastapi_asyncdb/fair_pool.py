@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import Empty
 
 from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.gate import Gate
+from fastapi_asyncdb.server_limit import ServerLimit
 
 logger = logging.getLogger(__name__)
 
 _QUIET = 10.0
 """Seconds between two warnings: under overload refusals are many."""
+
+
+class _Refused(Exception):
+    """The server refused a connection, which is noted; the next attempt waits."""
 
 
 class FairPool(AsyncAdaptedQueuePool):
@@ -31,6 +37,7 @@ class FairPool(AsyncAdaptedQueuePool):
         creator: Connects, as for SQLAlchemy's own pool.
         max_waiting: Refuse at once when so many wait already; ``None`` is no limit.
         advice: The likely cause of a long wait, and the next step.
+        is_full: Tells from an error of the driver's whether the server accepts no more connections.
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
     """
 
@@ -43,13 +50,22 @@ class FairPool(AsyncAdaptedQueuePool):
 
     # create_engine passes on what it finds here, and it does not look at keyword-only arguments.
     def __init__(
-        self, creator: Any, max_waiting: int | None = None, advice: str = "", **options: Any
+        self,
+        creator: Any,
+        max_waiting: int | None = None,
+        advice: str = "",
+        is_full: Callable[[BaseException], bool] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(creator, **options)
         self._max_waiting = math.inf if max_waiting is None else max_waiting
         self._advice = advice
         self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow
         self._gate = Gate(self._limit)
+        self._is_full = is_full
+        self._server = ServerLimit(self._gate, self._limit, self.size(), self._open)
+        self._connecting = 0
+        self._came: float | None = None
         self._refused = 0
         self._warned_at = -math.inf
 
@@ -62,13 +78,47 @@ class FairPool(AsyncAdaptedQueuePool):
         pool = cast(FairPool, super().recreate())
         pool._max_waiting = self._max_waiting
         pool._advice = self._advice
+        pool._is_full = self._is_full
+        pool._server.has_accepted = self._server.has_accepted
         return pool
 
+    def connect(self) -> PoolProxiedConnection:
+        """Check a connection out; one that the server refuses to make waits for another.
+
+        Raises:
+            PoolTimeout: there was none within the pool's ``timeout``.
+        """
+        came = time.monotonic()
+        while True:
+            try:
+                return super().connect()
+            except _Refused:
+                pass
+            except Exception as error:
+                # One that was to be replaced: SQLAlchemy does that itself.
+                if not self._is_refused(error):
+                    raise
+                self._server.refuse(error)
+            # Read by _do_get, before any other task runs.
+            self._came = came
+
+    def _is_refused(self, error: BaseException) -> bool:
+        # Before the first connection was made, startup tries again, and has other limits.
+        if self._is_full is None or not self._server.has_accepted:
+            return False
+        dialect: Any = self._dialect
+        return isinstance(error, dialect.loaded_dbapi.Error) and self._is_full(error)
+
+    def _open(self) -> int:
+        """Return how many connections are open, in use or idle."""
+        return self.size() + self.overflow() - self._connecting
+
     def _do_get(self) -> ConnectionPoolEntry:
+        came, self._came = self._came, None
         if self.refusal is not None:
             raise self.refusal
-        if not self._gate.enter_at_once():
-            self._wait_in_line()
+        if came is not None or not self._gate.enter_at_once():
+            self._wait_in_line(came)
         try:
             return self._take()
         except BaseException:
@@ -80,16 +130,35 @@ class FairPool(AsyncAdaptedQueuePool):
             # SQLAlchemy 2.0 starts a task for it when no further connection may be made.
             return self._pool.get(block=False)
         except Empty:
-            return super()._do_get()
+            return self._make()
+
+    def _make(self) -> ConnectionPoolEntry:
+        self._connecting += 1
+        try:
+            record = super()._do_get()
+        except BaseException as error:
+            self._connecting -= 1
+            if not self._is_refused(error):
+                raise
+            # Before the slot is released: the next waiter would only be refused as well.
+            self._server.refuse(error)
+            raise _Refused from None
+        self._connecting -= 1
+        self._server.accept()
+        return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # All come by here: checked in, invalidated, detached, failed, garbage-collected.
         try:
-            super()._do_return_conn(record)
+            if record.dbapi_connection is None:
+                # Without a connection it would be taken before the idle ones, and connect again.
+                self._dec_overflow()
+            else:
+                super()._do_return_conn(record)
         finally:
             self._gate.leave()
 
-    def _wait_in_line(self) -> None:
+    def _wait_in_line(self, came: float | None) -> None:
         others = self._gate.waiting
         if others >= self._max_waiting:
             self._refuse(
@@ -97,8 +166,12 @@ class FairPool(AsyncAdaptedQueuePool):
                 f"No connection is free: {self._all_in_use()}, {others} wait already, and "
                 "DATABASE_MAX_WAITING lets no more wait.",
             )
-        started = time.monotonic()
-        if not await_only(self._gate.enter(self._timeout)):
+        now = time.monotonic()
+        if came is None:
+            started, turn = now, self._gate.enter(self._timeout)
+        else:
+            started, turn = came, self._gate.enter(self._timeout - (now - came), since=came)
+        if not await_only(turn):
             self._refuse(
                 PoolTimeout,
                 f"No connection became free within {time.monotonic() - started:.1f} s: "
@@ -106,15 +179,18 @@ class FairPool(AsyncAdaptedQueuePool):
             )
 
     def _all_in_use(self) -> str:
+        if self._server.refusal is not None:
+            return self._server.describe()
         if self._limit == 1:
             return "the only one is in use"
         return f"all {self._limit} are in use (pool_size + max_overflow)"
 
     def _refuse(self, kind: type[PoolTimeout], fact: str) -> NoReturn:
-        message = f"{fact} {self._advice}".rstrip()
+        advice = self._advice if self._server.refusal is None else self._server.advice
+        message = f"{fact} {advice}".rstrip()
         self._refused += 1
         now = time.monotonic()
         if now - self._warned_at >= _QUIET:
             logger.warning("%s Refused since the last such warning: %d.", message, self._refused)
             self._warned_at, self._refused = now, 0
-        raise kind(message)
+        raise kind(message) from None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from threading import get_ident
 
-Turn = asyncio.Future[bool]
+
+class Turn(asyncio.Future[bool]):
+    """The outcome of a wait: whether there was a place in time."""
+
+    since = math.inf
 
 
 class Gate:
@@ -22,7 +27,8 @@ class Gate:
     """
 
     def __init__(self, width: float) -> None:
-        self._free = width
+        self._width = width
+        self._inside = 0
         self._line: deque[Turn] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -36,16 +42,29 @@ class Gate:
         """Go in, if there is a place; a free one means that nobody waits."""
         if self._loop is None:
             self._settle_in()
-        if self._free < 1:
+        if self._inside >= self._width:
             return False
-        self._free -= 1
+        self._inside += 1
         return True
 
-    async def enter(self, patience: float) -> bool:
-        """Wait in line, and tell whether it was our turn within so many seconds."""
+    def resize(self, width: float) -> None:
+        """Let so many in from now on; those who are in already may stay, also if they are more."""
+        self._width = width
+        self._admit()
+
+    async def enter(self, patience: float, *, since: float = math.inf) -> bool:
+        """Wait in line, and tell whether it was our turn within so many seconds.
+
+        Args:
+            patience: Seconds.
+            since: When the caller came for the first time, if it was in and had to leave for no fault
+                of its own. It stands before those who have never been in, behind those who came
+                earlier.
+        """
         loop = asyncio.get_running_loop()
-        turn: Turn = loop.create_future()
-        self._line.append(turn)
+        turn = Turn(loop=loop)
+        turn.since = since
+        self._line_up(turn)
         # Somebody may have left meanwhile: the garbage collector runs where it likes.
         self._admit()
         alarm = loop.call_later(patience, self._dismiss, turn)
@@ -73,14 +92,21 @@ class Gate:
             self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
     def _leave(self) -> None:
-        self._free += 1
+        self._inside -= 1
         self._admit()
 
+    def _line_up(self, turn: Turn) -> None:
+        if turn.since == math.inf:
+            self._line.append(turn)
+        else:
+            place = sum(other.since <= turn.since for other in self._line)
+            self._line.insert(place, turn)
+
     def _admit(self) -> None:
-        while self._free >= 1 and self._line:
+        while self._inside < self._width and self._line:
             turn = self._line.popleft()
             if not turn.done():
-                self._free -= 1
+                self._inside += 1
                 turn.set_result(True)
 
     def _dismiss(self, turn: Turn) -> None:

@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fastapi_asyncdb.dialects import causes
-from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
+from fastapi_asyncdb.dialects import causes, is_outdated_plan
+from fastapi_asyncdb.errors import (
+    CommitOutcomeUnknown,
+    ConfigurationError,
+    PoolTimeout,
+    ServerReadOnly,
+)
 
 # serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
 # somebody set: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -30,10 +35,12 @@ _LONGEST_DELAY = 2.0
 def is_retryable(error: BaseException) -> bool:
     """Tell whether the same transaction may well succeed when it is run again from the start.
 
-    So it is after a serialization failure, a deadlock, or when SQLite is busy: the database has
-    rolled back. It is not when the connection was lost, since COMMIT may have been done, nor for an
-    exception of the application's own, even one that was raised because of such an error. Nor when
-    the pool was at its limit: whoever tries again makes it worse.
+    So it is after a serialization failure, a deadlock, a change of a table that the transaction had
+    planned to use, or when SQLite is busy: the database has rolled back. So it is when the server became
+    read-only, since nothing was stored and the next attempt gets another connection. It is not when the
+    connection was lost, since COMMIT may have been done, nor for an exception of the application's own,
+    even one that was raised because of such an error. Nor when the pool was at its limit: whoever tries
+    again makes it worse.
     """
     if isinstance(error, PoolTimeout):
         return False
@@ -53,9 +60,11 @@ def _may_be_committed(error: BaseException) -> bool:
 
 def _verdict(error: BaseException) -> bool | None:
     """Judge one exception of a driver; ``None`` for one that says nothing."""
+    if isinstance(error, ServerReadOnly):
+        return True
     sqlstate = getattr(error, "sqlstate", None)
     if isinstance(sqlstate, str) and sqlstate != _CONSEQUENCE:
-        return sqlstate in _SQLSTATES
+        return sqlstate in _SQLSTATES or is_outdated_plan(error)
     sqlite_code = getattr(error, "sqlite_errorcode", None)
     if isinstance(sqlite_code, int):
         return sqlite_code & 0xFF in _SQLITE_ERRORS

@@ -49,6 +49,42 @@ async def test_turn_that_comes_too_late_goes_to_the_next():
     assert gate.enter_at_once()
 
 
+async def test_who_had_to_leave_stands_before_those_who_were_never_in():
+    """Among those who come back, the order is that of their first coming."""
+    gate = Gate(0)
+    served: list[str] = []
+
+    async def enter(name: str, **since: float) -> None:
+        assert await gate.enter(10, **since)
+        served.append(name)
+
+    tasks = [asyncio.create_task(enter("new"))]
+    tasks += [asyncio.create_task(enter(str(came), since=came)) for came in (2, 1, 3, 2.5)]
+    await asyncio.sleep(0)
+    for width in range(6):
+        gate.resize(width)
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert served == ["1", "2", "2.5", "3", "new"]
+
+
+async def test_narrowed_gate_lets_nobody_in_until_enough_have_left():
+    """Those who are in may stay, and when it is widened it counts them."""
+    gate = Gate(3)
+    assert [gate.enter_at_once() for _ in range(3)] == [True] * 3
+    gate.resize(1)
+    waiter = asyncio.create_task(gate.enter(10))
+    await asyncio.sleep(0)
+    gate.leave()
+    gate.leave()
+    assert not waiter.done()
+    assert not gate.enter_at_once()
+    gate.leave()
+    assert await waiter
+    gate.resize(3)
+    assert [gate.enter_at_once() for _ in range(3)] == [True, True, False]
+
+
 @pytest.mark.parametrize("woken", [False, True])
 async def test_cancelled_turn_leaves_nothing_behind(woken: bool):
     """Before its turn and in the moment of it."""

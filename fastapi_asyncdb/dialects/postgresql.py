@@ -15,7 +15,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects.postgresql_errors import diagnose
-from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
+from fastapi_asyncdb.dialects.postgresql_failover import leave_read_only_servers
+from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn, connect_psycopg_in_turn
+from fastapi_asyncdb.dialects.postgresql_plans import renew_plans
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -61,6 +63,8 @@ class PostgreSQL:
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         else:
             _raise_own_errors(engine.sync_engine.dialect)
+        renew_plans(engine)
+        leave_read_only_servers(engine, target)
 
     def check(self, options: TransactionOptions) -> None:
         """Accept everything."""
@@ -175,7 +179,7 @@ async def _connect_psycopg(*args: Any, **options: Any) -> Any:
     # Imported late, since whoever uses asyncpg does not have psycopg.
     from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
 
-    return await PsycopgConnection.connect(*args, **options)
+    return await connect_psycopg_in_turn(PsycopgConnection.connect, *args, **options)
 
 
 def _timeouts(settings: DatabaseSettings) -> dict[str, str]:

@@ -55,7 +55,8 @@ _NO_TENANT = Diagnosis(
 )
 _FULL = Diagnosis(
     "All connections of the server are taken: lower DATABASE_POOL_SIZE and DATABASE_MAX_OVERFLOW times "
-    "the number of processes, or raise max_connections"
+    "the number of processes, or raise max_connections",
+    full=True,
 )
 _STARTING = Diagnosis("The server is starting up or shutting down: wait for it")
 _NO_SETTING = Diagnosis(
@@ -124,7 +125,10 @@ _TEXTS = {
     'database ".*" does not exist|no such database': _NO_DATABASE,
     "[Tt]enant.* not found": _NO_TENANT,
     "pg_hba.conf": _NO_ENTRY,
-    "too many clients|connection slots are reserved|too many connections": _FULL,
+    # The last is PgBouncer's.
+    "too many clients|connection slots are reserved|too many connections|no more connections allowed": (
+        _FULL
+    ),
     "the database system is (starting up|shutting down|not yet)": _STARTING,
     "unrecognized configuration parameter|invalid value for parameter": _NO_SETTING,
     "unsupported startup parameter": _POOLER,

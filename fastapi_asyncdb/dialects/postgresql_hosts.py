@@ -1,39 +1,114 @@
-"""Which of several PostgreSQL hosts to connect to with asyncpg, each with a timeout of its own."""
+"""Which of several PostgreSQL hosts to connect to, each with a timeout of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncpg
+
+T = TypeVar("T")
 
 
 async def connect_in_turn(
     *, host: list[str], port: list[int], target_session_attrs: str | None = None, **arguments: Any
 ) -> asyncpg.Connection:
-    """Connect to the first host that answers and is what ``target_session_attrs`` asks for.
+    """Connect with asyncpg to the first host that answers and is what ``target_session_attrs`` asks for.
 
-    asyncpg does the same, but within one timeout for all: behind a host that does not answer, which
-    is what a host that failed looks like, it never comes to the next. libpq's rule is one for each.
+    Without a wish, that is one that takes writes, or else any. asyncpg does the same for a wish, but
+    within one timeout for all: behind a host that does not answer, which is what a host that failed
+    looks like, it never comes to the next. libpq's rule is one for each.
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
     """
     # Imported here: the driver is an extra.
     from asyncpg import CannotConnectNowError, TargetServerAttributeNotMatched, connect
 
-    passing = (OSError, CannotConnectNowError, TargetServerAttributeNotMatched)
+    async def attempt(place: tuple[str, int], wish: str) -> asyncpg.Connection:
+        name, number = place
+        return await connect(host=name, port=number, target_session_attrs=wish, **arguments)
+
+    return await _first(
+        attempt,
+        zip(host, port, strict=True),
+        _wishes(target_session_attrs or os.environ.get("PGTARGETSESSIONATTRS")),
+        passing=(OSError, CannotConnectNowError, TargetServerAttributeNotMatched),
+        answers=lambda error: isinstance(error, TargetServerAttributeNotMatched),
+    )
+
+
+async def connect_psycopg_in_turn(
+    connect: Callable[..., Awaitable[T]], *rest: Any, **arguments: Any
+) -> T:
+    """Connect with psycopg to the first of several hosts that takes writes, or else to any.
+
+    libpq has no word for this. A wish in the URL, or one host, is left to libpq.
+
+    Args:
+        connect: The driver's function, which has a timeout for each host.
+        *rest: For it.
+        **arguments: For it.
+    """
+    hosts = str(arguments.get("host", "")).split(",")
+    wish = arguments.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
+    if len(hosts) < 2 or wish or "hostaddr" in arguments:
+        return await connect(*rest, **arguments)
+    from psycopg import OperationalError
+    from psycopg.errors import ConnectionTimeout
+
+    async def attempt(place: tuple[str, str], wish: str) -> T:
+        name, number = place
+        own = {"host": name, "port": number, "target_session_attrs": wish}
+        return await connect(*rest, **{**arguments, **own})
+
+    places = list(zip(hosts, str(arguments["port"]).split(","), strict=True))
+    if arguments.get("load_balance_hosts") == "random":
+        random.shuffle(places)
+    return await _first(
+        attempt,
+        places,
+        _wishes(None),
+        passing=(OperationalError,),
+        answers=lambda error: not isinstance(error, ConnectionTimeout),
+    )
+
+
+async def _first(
+    connect: Callable[[Any, str], Awaitable[T]],
+    places: Iterable[Any],
+    wishes: list[str],
+    *,
+    passing: tuple[type[Exception], ...],
+    answers: Callable[[Exception], bool],
+) -> T:
+    """Return the first connection that can be made, for the first wish that can be fulfilled.
+
+    Args:
+        connect: Connects to a place with a wish.
+        places: Where.
+        wishes: Words of ``target_session_attrs``, best first.
+        passing: Errors after which the next place is tried.
+        answers: Tells from such an error whether to ask that place again for the next wish.
+    """
     failure: Exception = ConnectionError("no host")
-    for attrs in _wishes(target_session_attrs):
-        for name, number in zip(host, port, strict=True):
+    left = list(places)
+    for wish in wishes:
+        for place in tuple(left):
             try:
-                return await connect(
-                    host=name, port=number, target_session_attrs=attrs, **arguments
-                )
+                return await connect(place, wish)
             except passing as error:
                 failure = error
+                if not answers(error):
+                    left.remove(place)
     raise failure
 
 
-def _wishes(target_session_attrs: str | None) -> list[str | None]:
-    return (
-        ["standby", "any"] if target_session_attrs == "prefer-standby" else [target_session_attrs]
-    )
+def _wishes(target_session_attrs: str | None) -> list[str]:
+    """Return libpq's words for one server; the pool writes, and reads too if nobody takes writes."""
+    if target_session_attrs is None:
+        return ["read-write", "any"]
+    if target_session_attrs == "prefer-standby":
+        return ["standby", "any"]
+    return [target_session_attrs]

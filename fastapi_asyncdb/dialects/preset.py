@@ -22,6 +22,8 @@ class Diagnosis:
     """The likely cause and the next step."""
     permanent: bool = False
     """Whether trying again is pointless."""
+    full: bool = False
+    """Whether the server, or a pooler in front of it, accepts no more connections for now."""
 
 
 class Preset(Protocol):

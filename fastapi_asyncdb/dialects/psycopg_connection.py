@@ -24,3 +24,18 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""
         await finish(super().cancel_safe(timeout=min(timeout, _LIMIT)))
+
+    async def forget_plans(self) -> bool:
+        """Drop all plans, here and on the server; in a transaction the server hears of it later.
+
+        psycopg does the same after a rollback. It has no public call for it.
+
+        Returns:
+            Whether there is a transaction.
+        """
+        self._prepared.clear()
+        if self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return True
+        async with self.lock:
+            await self.wait(self._prepared.maintain_gen(self))
+        return False
