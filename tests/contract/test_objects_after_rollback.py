@@ -94,7 +94,8 @@ def logging_app(dependency: Any, log: list[Any]) -> tuple[FastAPI, Callable[...,
     async def access_log(request: Request, call_next: Any) -> Any:
         request.state.user = None
         response = await call_next(request)
-        log.append((request.state.user.id, request.state.user.name, response.status_code))
+        user: Any = request.state.user
+        log.append((user.id, user.name, response.status_code))
         return response
 
     async def current_user(request: Request, db: DB) -> User:
@@ -222,18 +223,21 @@ async def test_open_savepoint_loses_nothing(database: Database):
 
 async def test_objects_in_every_state_are_readable_and_detached(database: Database):
     """Pending, new, changed, deleted, with another primary key: each keeps what it showed."""
+    new, pending = User(id=21, name="New"), User(id=22, name="Pending")
+    loaded: list[User] = []
+    letters: list[Letter] = []
     with pytest.raises(RuntimeError):
         async with database.session() as session:
-            user, bob = (await session.scalars(select(User).order_by(User.id))).all()
-            letters = list(await session.scalars(select(Letter)))
-            new, pending = User(id=21, name="New"), User(id=22, name="Pending")
+            loaded += await session.scalars(select(User).order_by(User.id))
+            letters += await session.scalars(select(Letter))
             session.add(new)
-            user.id, user.logins = 10, 5
+            loaded[0].id, loaded[0].logins = 10, 5
             letters[0].user_id = 10
-            await session.delete(bob)
+            await session.delete(loaded[1])
             await session.flush()
             session.add(pending)
             raise RuntimeError
+    user, bob = loaded
     assert (user.id, user.name, user.logins) == (10, "Ada", 5)
     assert (bob.id, bob.name) == (2, "Bob")
     assert (new.id, new.name) == (21, "New")
@@ -251,9 +255,11 @@ async def test_objects_in_every_state_are_readable_and_detached(database: Databa
 async def test_what_was_rolled_back_may_be_stored_by_another_session(database: Database):
     """New objects are new again, and deleted ones are there again."""
     new, pending = User(id=21, name="New"), User(id=22, name="Pending")
+    async with database.read_session() as session:
+        bob = await session.get_one(User, 2)
+        session.expunge(bob)
     with pytest.raises(RuntimeError):
         async with database.session() as session:
-            bob = await session.get_one(User, 2)
             await session.delete(bob)
             session.add(new)
             await session.flush()
