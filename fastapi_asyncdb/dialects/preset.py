@@ -73,6 +73,22 @@ class Preset(Protocol):
         """
         ...
 
+    def statement_timeout(self, target: Target, settings: DatabaseSettings) -> float:
+        """Return the seconds that the server gives a statement; 0 is no limit, or none known."""
+        ...
+
+    def cut(self, connection: DBAPIConnection) -> None:
+        """End it at once, whatever it waits for, and without waiting."""
+        ...
+
+    def awaits_answer(self, connection: DBAPIConnection) -> bool:
+        """Tell whether a statement is under way."""
+        ...
+
+    def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
+        """Tell why the connection was lost, in a message's words; ``None`` if it was not, or in vain."""
+        ...
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Let one process at a time create tables, until the transaction ends."""
         ...

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, event
@@ -145,6 +145,20 @@ class SQLite:
         finally:
             await driver.close()
         return True
+
+    def statement_timeout(self, target: Target, settings: DatabaseSettings) -> float:
+        """Return 0: SQLite has none."""
+        return 0.0
+
+    def cut(self, connection: DBAPIConnection) -> None:
+        """Do nothing: nobody is waited for but this process."""
+
+    def awaits_answer(self, connection: DBAPIConnection) -> bool:
+        """Ask SQLAlchemy's adapter."""
+        return bool(cast(Any, connection)._execute_mutex.locked())
+
+    def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
+        """Return ``None``: there is no network."""
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""

@@ -28,6 +28,14 @@ from fastapi_asyncdb.url.target import TLS, Target, TLSMode
 _SESSION_ATTRS = one_of("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 _NEGOTIATION = one_of("postgres", "direct")
 
+# Options of the socket: libpq sets them itself, for asyncpg the dialect does.
+_KEEPALIVES: dict[str, Converter] = {
+    "keepalives": whole,
+    "keepalives_count": whole,
+    "keepalives_idle": whole,
+    "keepalives_interval": whole,
+    "tcp_user_timeout": whole,
+}
 # What asyncpg has under the same name.
 _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "command_timeout": seconds,
@@ -39,6 +47,7 @@ _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "prepared_statement_cache_size": whole,
     "max_cached_statement_lifetime": whole,
     "max_cacheable_statement_size": whole,
+    **_KEEPALIVES,
 }
 # What has no counterpart in asyncpg and changes nothing that is stored or sent.
 _ASYNCPG_IGNORES: dict[str, Converter] = {
@@ -47,14 +56,9 @@ _ASYNCPG_IGNORES: dict[str, Converter] = {
     "fallback_application_name": plain,
     # asyncpg does not encrypt with GSSAPI, so a demand for that must not be passed over.
     "gssencmode": one_of("disable", "prefer"),
-    "keepalives": plain,
-    "keepalives_count": plain,
-    "keepalives_idle": plain,
-    "keepalives_interval": plain,
     "load_balance_hosts": plain,
     "sslcompression": plain,
     "sslsni": plain,
-    "tcp_user_timeout": plain,
 }
 _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "application_name": plain,
@@ -66,10 +70,6 @@ _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "gssencmode": one_of("disable", "prefer", "require"),
     "gsslib": plain,
     "hostaddr": plain,
-    "keepalives": whole,
-    "keepalives_count": whole,
-    "keepalives_idle": whole,
-    "keepalives_interval": whole,
     "krbsrvname": plain,
     "load_balance_hosts": one_of("disable", "random"),
     "max_protocol_version": plain,
@@ -89,7 +89,7 @@ _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "sslnegotiation": _NEGOTIATION,
     "sslsni": plain,
     "target_session_attrs": _SESSION_ATTRS,
-    "tcp_user_timeout": whole,
+    **_KEEPALIVES,
 }
 _ADVICE = "Remove it, or send a setting of the server as options=-c%20name%3Dvalue."
 
