@@ -68,9 +68,9 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
 class _Failure:
     """What went wrong in one attempt, in words, without the exception and its frames."""
 
-    def __init__(self, error: Exception, engines: Engines) -> None:
+    def __init__(self, error: Exception, engines: Engines, settings: DatabaseSettings) -> None:
         cause = _innermost(error)
-        words = " ".join(str(cause).split()).rstrip(".?! ") or "no answer in time"
+        words = " ".join(str(cause).split()).rstrip(".?! ") or _no_answer(settings, engines)
         password = engines.target.url.password
         if password:
             words = words.replace(str(password), "***")
@@ -85,7 +85,7 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | N
                 async with engines.write.connect():
                     return None
     except Exception as error:
-        failure = _Failure(error, engines)
+        failure = _Failure(error, engines, settings)
         # Drivers leave half-open sockets, and the password, in frames that only the garbage
         # collector would get at: an exception that a frame holds, holds the frame.
         for cause in causes(error):
@@ -131,5 +131,12 @@ def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
 
 
 def _innermost(error: Exception) -> BaseException:
-    """Return what the driver said, below SQLAlchemy's wrapping."""
-    return list(causes(error))[-1] if getattr(error, "orig", None) else error
+    """Return what the driver said, below SQLAlchemy's wrapping; not that it was cancelled in time."""
+    if not getattr(error, "orig", None):
+        return error
+    return [cause for cause in causes(error) if str(cause)][-1]
+
+
+def _no_answer(settings: DatabaseSettings, engines: Engines) -> str:
+    seconds = connect_timeout(engines.target, settings)
+    return f"no answer within {seconds:g} s"

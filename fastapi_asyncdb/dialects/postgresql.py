@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.connection_options import with_connection_options
 from fastapi_asyncdb.dialects.keepalive import KEEPALIVES, keepalive_arguments, shut_down
-from fastapi_asyncdb.dialects.postgresql_errors import diagnose
+from fastapi_asyncdb.dialects.postgresql_errors import diagnose, no_answer
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_losses import loss
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
@@ -66,8 +66,7 @@ class PostgreSQL:
         """Even out what the drivers differ in; the rest was said in the startup message."""
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
-        else:
-            _raise_own_errors(engine.sync_engine.dialect)
+        _raise_own_errors(engine.sync_engine.dialect)
 
     def check(self, options: TransactionOptions) -> None:
         """Accept everything."""
@@ -192,25 +191,27 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
 
 
 def _raise_own_errors(dialect: Dialect) -> None:
-    """Let asyncpg raise what prevents a connection as its own error, as psycopg does.
+    """Let the driver raise what prevents a connection as an error of the DBAPI, with words.
 
     SQLAlchemy wraps no other, and whoever catches ``DBAPIError`` would miss a database that is down.
+    asyncpg has several others; psycopg does not say what has expired.
     """
     # In the dialect's own method, since the first listener that connects keeps a user's from it.
     connect, errors = dialect.connect, dialect.loaded_dbapi
 
-    def connect_asyncpg(*arguments: Any, **options: Any) -> DBAPIConnection:
+    def connect_in_words(*arguments: Any, **options: Any) -> DBAPIConnection:
         try:
             return connect(*arguments, **options)
-        except errors.Error:
-            raise
         except Exception as error:
-            if isinstance(error, OSError) or hasattr(error, "sqlstate"):
-                words = f"{type(error).__name__}: {error}".rstrip(": ")
-                raise errors.OperationalError(words) from error
+            words = no_answer(error, options.get("timeout") or options.get("connect_timeout"))
+            if words is None and isinstance(error, errors.Error):
+                raise
+            if isinstance(error, OSError | errors.Error) or hasattr(error, "sqlstate"):
+                plain = f"{type(error).__name__}: {error}".rstrip(": ")
+                raise errors.OperationalError(words or plain) from error
             raise
 
-    dialect.connect = connect_asyncpg  # type: ignore[method-assign]
+    dialect.connect = connect_in_words  # type: ignore[method-assign]
 
 
 async def _connect_asyncpg(

@@ -25,6 +25,18 @@ def diagnose(error: BaseException) -> Diagnosis:
     )
 
 
+def no_answer(error: BaseException, seconds: float | None) -> str | None:
+    """Say which time was up, if that was it: asyncpg has no words for it, and psycopg not those."""
+    timed_out = isinstance(error, TimeoutError) and getattr(error, "errno", None) is None
+    if not (timed_out or "timeout expired" in str(error)):
+        return None
+    limit = f" within {seconds:g} s" if seconds else ""
+    return (
+        f"no answer{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in DATABASE_URL, "
+        "gives each host to let a connection in"
+    )
+
+
 def _refusal(state: str) -> Diagnosis:
     if state == "28000":
         return _NO_ENTRY
