@@ -17,6 +17,7 @@ from fastapi_asyncdb.executions import (
     MANY,
     STATEMENT_TIMEOUT,
     each_execution,
+    info_of,
 )
 
 _GRACE = 5.0
@@ -101,17 +102,17 @@ class Deadlines:
 
     def _end(self, context: ExecutionContext) -> None:
         connection = context.root_connection
-        if connection.invalidated or _has_own_timeout(connection):
+        if connection.closed or connection.invalidated or _has_own_timeout(connection):
             return
-        raw = connection.connection.dbapi_connection
-        if raw is not None and not connection.info.get(_OVERDUE):
-            connection.info[_OVERDUE] = True
+        raw, info = connection.connection.dbapi_connection, info_of(connection)
+        if raw is not None and not info.get(_OVERDUE):
+            info[_OVERDUE] = True
             self._cut(raw)
 
 
 def overdue(connection: Connection) -> bool:
     """Tell whether the connection was ended because an answer was overdue."""
-    return bool(connection.info.get(_OVERDUE))
+    return bool(info_of(connection).get(_OVERDUE))
 
 
 def _note_own_timeout(statement: str, context: ExecutionContext) -> None:
@@ -125,11 +126,12 @@ def _note_own_timeout(statement: str, context: ExecutionContext) -> None:
         connection = context.root_connection
         local = " local " in statement.lower()
         transaction = connection.get_transaction() if local else None
-        connection.info[_OWN_TIMEOUT] = None if transaction is None else ref(transaction)
+        info_of(connection)[_OWN_TIMEOUT] = None if transaction is None else ref(transaction)
 
 
 def _has_own_timeout(connection: Connection) -> bool:
-    if _OWN_TIMEOUT not in connection.info:
+    info = info_of(connection)
+    if _OWN_TIMEOUT not in info:
         return False
-    transaction = connection.info[_OWN_TIMEOUT]
+    transaction = info[_OWN_TIMEOUT]
     return transaction is None or transaction() is connection.get_transaction()

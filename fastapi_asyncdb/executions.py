@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection
 
 EXECUTIONS = ("do_execute", "do_executemany", "do_execute_no_params")
 """The methods of a dialect, and the events of an engine, one of which each statement comes by."""
@@ -35,3 +36,12 @@ def each_execution(dialect: Dialect) -> list[tuple[str, Callable[..., None]]]:
 def commits_itself(options: Mapping[str, Any]) -> bool:
     """Tell from execution options whether each statement is a transaction of its own."""
     return options.get("isolation_level") == "AUTOCOMMIT"
+
+
+def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
+    """Return what is kept with a connection as long as it lives."""
+    try:
+        return connection.info
+    except NotImplementedError:
+        # So says the one with which SQLAlchemy asks a new server for its version.
+        return {}

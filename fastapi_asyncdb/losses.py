@@ -28,7 +28,7 @@ def name_losses(engine: AsyncEngine, preset: Preset) -> None:
 
     def explain(context: ExceptionContext) -> BaseException | None:
         connection = context.connection
-        if connection is None or connection.invalidated:
+        if connection is None or connection.closed or connection.invalidated:
             return None
         if isinstance(getattr(context, "chained_exception", None), CommitOutcomeUnknown):
             return None
