@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,11 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from fastapi_asyncdb.dialects import Diagnosis, causes, connect_timeout
+from fastapi_asyncdb.dialects import Diagnosis, connect_timeout
 from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.retry import backoff
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import causes, forget_locals
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +86,7 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> _Failure | N
                     return None
     except Exception as error:
         failure = _Failure(error, engines, settings)
-        # Drivers leave half-open sockets, and the password, in frames that only the garbage
-        # collector would get at: an exception that a frame holds, holds the frame.
-        for cause in causes(error):
-            traceback.clear_frames(cause.__traceback__)
+        forget_locals(error)
         return failure
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import isawaitable
 from typing import Any, cast
 
 from sqlalchemy import Connection, event, func, select, text
@@ -20,11 +21,13 @@ from fastapi_asyncdb.dialects.postgresql_errors import diagnose, no_answer
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_losses import loss
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
+from fastapi_asyncdb.dialects.preset import Diagnosis, connect_timeout
 from fastapi_asyncdb.executions import KEEPS_STATEMENT_TIMEOUT, STATEMENT_TIMEOUT
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import causes
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
+from fastapi_asyncdb.url.masked import supplier
 from fastapi_asyncdb.url.options import seconds_of, split_options
 
 logger = logging.getLogger(__name__)
@@ -165,6 +168,7 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     return {
         "timeout": connect_timeout(target, settings) or None,
         "ssl": asyncpg_ssl(target.tls),
+        **_password(target),
         "server_settings": {**told, **given.pop("server_settings", {})},
         "async_creator_fn": partial(
             _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
@@ -185,9 +189,15 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         "options": options,
         "async_creator_fn": _connect_psycopg,
         **libpq_arguments(target.tls),
+        **_password(target),
         **given,
         **keepalive_arguments(settings.tcp_keepalive, given),
     }
+
+
+def _password(target: Target) -> dict[str, Callable[[], str]]:
+    """Return a function in its place, asyncpg's own way: SQLAlchemy keeps arguments in its frames."""
+    return {"password": supplier(target.url.password)} if target.url.password else {}
 
 
 def _raise_own_errors(dialect: Dialect) -> None:
@@ -232,6 +242,10 @@ async def _connect_psycopg(*args: Any, **options: Any) -> Any:
     # Imported late, since whoever uses asyncpg does not have psycopg.
     from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
 
+    for name in ("password", "sslpassword"):
+        if callable(options.get(name)):
+            supplied = options[name]()
+            options[name] = await supplied if isawaitable(supplied) else supplied
     return await PsycopgConnection.connect(*args, **options)
 
 

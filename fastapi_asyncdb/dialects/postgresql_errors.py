@@ -6,7 +6,8 @@ import re
 import socket
 import ssl
 
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.dialects.preset import Diagnosis
+from fastapi_asyncdb.tracebacks import causes
 
 
 def diagnose(error: BaseException) -> Diagnosis:

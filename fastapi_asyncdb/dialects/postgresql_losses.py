@@ -6,7 +6,7 @@ import errno
 import re
 from collections.abc import Mapping
 
-from fastapi_asyncdb.dialects.preset import causes
+from fastapi_asyncdb.tracebacks import causes
 
 _IDLE_IN_TRANSACTION = "25P03"
 _IDLE = (

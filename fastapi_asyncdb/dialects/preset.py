@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -105,15 +104,3 @@ class Preset(Protocol):
 def connect_timeout(target: Target, settings: DatabaseSettings) -> float:
     """Return the seconds of one attempt, as the URL says or else the settings; 0 is no limit."""
     return settings.connect_timeout if target.connect_timeout is None else target.connect_timeout
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and what lies behind it: SQLAlchemy's ``orig`` and Python's own chain."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if current is not None and id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            waiting += [getattr(current, "orig", None), current.__cause__, current.__context__]

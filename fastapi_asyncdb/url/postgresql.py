@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 from sqlalchemy import URL
 
 from fastapi_asyncdb.errors import InvalidDatabaseURL
+from fastapi_asyncdb.url.masked import Masked
 from fastapi_asyncdb.url.options import split_options
 from fastapi_asyncdb.url.parts import (
     Converter,
@@ -206,7 +207,7 @@ def _tls(query: dict[str, str]) -> TLS:
         root_cert=query.pop("sslrootcert", None),
         cert=query.pop("sslcert", None),
         key=query.pop("sslkey", None),
-        key_password=query.pop("sslpassword", None),
+        key_password=Masked(query.pop("sslpassword")) if "sslpassword" in query else None,
     )
 
 
