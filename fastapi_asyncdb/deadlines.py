@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 from weakref import ref
@@ -48,7 +47,7 @@ class Deadlines:
         self._cut = cut
         self._watched: set[int] = set()
         self._running: dict[ExecutionContext, float] = {}
-        self._suspects: set[ExecutionContext] = set()
+        self._looks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, engine: AsyncEngine) -> None:
@@ -76,7 +75,8 @@ class Deadlines:
                 # The server counts anew for each set of parameters.
                 seconds *= len(arguments[2])
             _note_own_timeout(arguments[1], context)
-            self._running[context] = time.monotonic() + seconds + _GRACE
+            # Counted in looks: time in which the event loop was blocked is none to answer in.
+            self._running[context] = self._looks + (seconds + _GRACE) / _TICK
             if self._timer is None:
                 self._wake()
             try:
@@ -91,12 +91,9 @@ class Deadlines:
 
     def _look(self) -> None:
         self._timer = None
-        now = time.monotonic()
-        overdue = {context for context, due in self._running.items() if due < now}
-        # At the second look: after a blocked event loop the answer may be there, and is read first.
-        for context in overdue & self._suspects:
+        self._looks += 1
+        for context in [each for each, due in self._running.items() if due < self._looks]:
             self._end(context)
-        self._suspects = overdue
         if self._running:
             self._wake()
 
@@ -117,14 +114,12 @@ def overdue(connection: Connection) -> bool:
 
 def _note_own_timeout(statement: str, context: ExecutionContext) -> None:
     """Note a statement that may set another timeout, which only the server knows from then on."""
-    sets = (
-        "statement_timeout" in statement
-        or "set_config" in statement
-        or "STATEMENT_TIMEOUT" in statement
-    )
-    if sets and not context.execution_options.get(KEEPS_STATEMENT_TIMEOUT):
+    lowered = statement.lower()
+    if not ("statement_timeout" in lowered or "set_config" in lowered):
+        return
+    if not context.execution_options.get(KEEPS_STATEMENT_TIMEOUT):
         connection = context.root_connection
-        local = " local " in statement.lower()
+        local = " local " in lowered
         transaction = connection.get_transaction() if local else None
         info_of(connection)[_OWN_TIMEOUT] = None if transaction is None else ref(transaction)
 

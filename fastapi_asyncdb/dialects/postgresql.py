@@ -232,7 +232,7 @@ async def _connect_asyncpg(
 
     from fastapi_asyncdb.dialects.asyncpg_connection import AsyncpgConnection
 
-    connect = connect_in_turn if isinstance(host, list) else asyncpg.connect
+    connect: Any = connect_in_turn if isinstance(host, list) else asyncpg.connect
     connection = await connect(host=host, connection_class=AsyncpgConnection, **options)
     connection.keep_alive(keepalives)
     return connection
