@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.deadlines import overdue
 from fastapi_asyncdb.dialects import Preset
-from fastapi_asyncdb.errors import CommitOutcomeUnknown
+from fastapi_asyncdb.errors import AsyncDBError, CommitOutcomeUnknown
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ def name_losses(engine: AsyncEngine, preset: Preset) -> None:
             return None
         if isinstance(getattr(context, "chained_exception", None), CommitOutcomeUnknown):
             return None
+        if isinstance(context.original_exception, AsyncDBError):
+            return None  # the library's own says more
         raw, error = connection.connection.dbapi_connection, context.original_exception
         if overdue(connection):
             words: str | None = _OVERDUE
