@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
+from weakref import ReferenceType, ref
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -88,7 +89,8 @@ class Hold:
         self._request = request
         self._frames: Frames = []
         self._held = False
-        self._connection: Connection | None = None
+        # Weak: a session that is forgotten gives its connection back when it is collected.
+        self._connection: ReferenceType[Connection] | None = None
 
     def approach(self) -> None:
         """Note who is about to take a connection: in the greenlet that takes it, nobody can tell."""
@@ -97,7 +99,7 @@ class Hold:
 
     def take(self, connection: Connection | None = None) -> None:
         """Start to count."""
-        self._connection = connection
+        self._connection = None if connection is None else ref(connection)
         if not self._held:
             self._held = True
             self._watch.add(self)
@@ -126,7 +128,7 @@ class Hold:
         )
 
     def _awaits_answer(self) -> bool:
-        connection = self._connection
+        connection = None if self._connection is None else self._connection()
         if connection is None or connection.closed or connection.invalidated:
             return False
         raw = connection.connection.dbapi_connection
