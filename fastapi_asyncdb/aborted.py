@@ -6,8 +6,6 @@ and what follows is stored statement by statement.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.engine.interfaces import Dialect, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import Preset
 from fastapi_asyncdb.errors import AsyncDBError, TransactionAborted
-from fastapi_asyncdb.executions import before_each_statement, commits_itself
+from fastapi_asyncdb.executions import before_each_statement, commits_itself, info_of
 
 _CULPRIT = "fastapi_asyncdb.aborted_by"
 
@@ -63,15 +61,7 @@ def _watch_rollbacks(dialect: Dialect) -> None:
 
 def forget_abort(connection: Connection | PoolProxiedConnection) -> None:
     """Note that what a failed statement has ended is undone: the connection may be used again."""
-    _info(connection).pop(_CULPRIT, None)
-
-
-def _info(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
-    try:
-        return connection.info
-    except NotImplementedError:
-        # So says the one with which SQLAlchemy asks a new server for its version.
-        return {}
+    info_of(connection).pop(_CULPRIT, None)
 
 
 def _in_transaction(connection: Connection) -> bool:
@@ -87,7 +77,7 @@ def refuse_aborted(connection: Connection) -> None:
         TransactionAborted: chained to the error that was swallowed.
     """
     # A connection that was lost has no info, and SQLAlchemy has an error of its own for it.
-    culprit = None if connection.invalidated else _info(connection).get(_CULPRIT)
+    culprit = None if connection.invalidated else info_of(connection).get(_CULPRIT)
     if culprit is not None:
         raise TransactionAborted(
             f"A statement failed ({type(culprit).__name__}), its error was caught, and the database "

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_asyncdb.dialects import Diagnosis, Preset, causes
+from fastapi_asyncdb.dialects import Diagnosis, Preset
 from fastapi_asyncdb.errors import CannotConnect
+from fastapi_asyncdb.tracebacks import forget_locals
 from fastapi_asyncdb.url import Target
 
 
@@ -25,33 +25,31 @@ class Failure:
         return f"{self.words}. {self.diagnosis.advice}."
 
 
-def failure_of(error: BaseException, target: Target, preset: Preset) -> Failure:
-    """Tell what the driver said, below what wraps it, and what is to be done."""
+def failure_of(error: BaseException, target: Target, preset: Preset, seconds: float) -> Failure:
+    """Tell what the driver said, below what wraps it, and what is to be done.
+
+    Args:
+        error: Why there is no connection.
+        target: Where to.
+        preset: Knows the errors of the database.
+        seconds: The time that the server had to answer.
+    """
     cause = _innermost(error)
-    words = " ".join(str(cause).split()).rstrip(".?! ") or "no answer in time"
+    words = " ".join(str(cause).split()).rstrip(".?! ") or f"no answer within {seconds:g} s"
     password = target.url.password
     if password:
         words = words.replace(str(password), "***")
     return Failure(f"{type(cause).__name__}: {words}", preset.diagnose(error, target))
 
 
-def forget_frames(error: BaseException) -> None:
-    """Clear the frames behind an error: they hold half-open sockets, and the password.
-
-    Otherwise only the garbage collector would get at them, since an exception that a frame holds, holds
-    the frame; and some loggers print local variables.
-    """
-    for cause in causes(error):
-        traceback.clear_frames(cause.__traceback__)
-
-
-def explain_failures(engine: AsyncEngine, target: Target, preset: Preset) -> None:
+def explain_failures(engine: AsyncEngine, target: Target, preset: Preset, seconds: float) -> None:
     """Raise ``CannotConnect`` where a connection cannot be made. Costs nothing where one can.
 
     Args:
         engine: The engine whose pool makes connections.
         target: Where to.
         preset: Knows the errors of the database.
+        seconds: The time that the server has to answer.
     """
 
     def explain(context: ExceptionContext) -> BaseException | None:
@@ -59,8 +57,8 @@ def explain_failures(engine: AsyncEngine, target: Target, preset: Preset) -> Non
         if context.connection is not None or context.sqlalchemy_exception is None:
             return None
         error = context.original_exception
-        failure = failure_of(error, target, preset)
-        forget_frames(error)
+        failure = failure_of(error, target, preset, seconds)
+        forget_locals(error)
         return CannotConnect(f"Cannot connect to {target.url!r}: {failure}", error)
 
     event.listen(engine.sync_engine, "handle_error", explain)

@@ -14,6 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from fastapi_asyncdb.aborted import watch_aborts
 from fastapi_asyncdb.connecting import explain_failures
 from fastapi_asyncdb.connection_options import with_connection_options
+from fastapi_asyncdb.deadlines import Deadlines
 from fastapi_asyncdb.dialects import Preset, connect_timeout, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
@@ -21,6 +22,7 @@ from fastapi_asyncdb.executions import before_each_statement
 from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
+from fastapi_asyncdb.losses import name_losses
 from fastapi_asyncdb.pool import ping_after_idling
 from fastapi_asyncdb.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -33,9 +35,10 @@ _SAVEPOINTS = "fastapi_asyncdb_savepoints"
 ONLY_READS = {_READS: True, _SAVEPOINTS: True}
 
 _ADVICE = (
-    "Most likely connections are held during slow work, or by a task that opens a second session "
-    "inside its first. The warnings of fastapi_asyncdb.holding name who holds one for long: call "
-    "'await db.commit()' before the slow work. If nobody does, raise DATABASE_POOL_SIZE."
+    "Most likely connections are held during slow work, by statements that get no answer, or by a "
+    "task that opens a second session inside its first. The warnings of fastapi_asyncdb.holding name "
+    "who holds one for long: call 'await db.commit()' before the slow work. If nobody does, raise "
+    "DATABASE_POOL_SIZE."
 )
 
 
@@ -50,6 +53,8 @@ class Engines:
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
     holds: HoldWatch | None
     """Tells of connections that are held for too long, if anybody wants to know."""
+    deadlines: Deadlines | None = None
+    """Ends connections whose answers are overdue; asked for by a ``statement_timeout``."""
     _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
@@ -68,6 +73,8 @@ class Engines:
 
     def _bind(self, options: TransactionOptions) -> AsyncEngine:
         self.preset.check(options)
+        if options.statement_timeout and self.deadlines is not None:
+            self.deadlines.watch(self.write)
         engine = self.preset.bind(options, self.write, self.read)
         if not options.read_only:
             return engine
@@ -113,8 +120,13 @@ def create_engines(settings: DatabaseSettings) -> Engines:
     else:
         read = with_connection_options(write, isolation_level="AUTOCOMMIT")
     read = read.execution_options(**{_READS: True})
-    holds = HoldWatch(settings.hold_warning) if settings.hold_warning else None
-    return Engines(target, preset, write, read, holds)
+    holds = (
+        HoldWatch(settings.hold_warning, preset.awaits_answer) if settings.hold_warning else None
+    )
+    deadlines = Deadlines(preset.statement_timeout(target, settings), preset.cut)
+    if deadlines.seconds:
+        deadlines.watch(write)
+    return Engines(target, preset, write, read, holds, deadlines)
 
 
 def _create(
@@ -148,10 +160,11 @@ def _create(
     preset.configure(engine, target, read_only=read_only)
     before_each_statement(engine, _refuse_write)
     discard_whole(engine, preset.discard)
-    explain_failures(engine, target, preset)
+    explain_failures(engine, target, preset, connect_timeout(target, settings))
     if not read_only:
         watch_aborts(engine, preset)
         watch_commits(engine)
+    name_losses(engine, preset)
     if settings.pool_pre_ping and preset.needs_ping:
         limit = connect_timeout(target, settings) or None
         ping_after_idling(engine, settings.pool_ping_idle, limit=limit)

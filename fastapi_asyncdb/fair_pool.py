@@ -15,6 +15,7 @@ from sqlalchemy.util.queue import Empty
 from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.gate import Gate
 from fastapi_asyncdb.server_limit import ServerLimit
+from fastapi_asyncdb.tracebacks import forgetting_locals
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class FairPool(AsyncAdaptedQueuePool):
         **options: Any,
     ) -> None:
         super().__init__(creator, **options)
+        self._invoke_creator = forgetting_locals(self._invoke_creator)
         self._max_waiting = math.inf if max_waiting is None else max_waiting
         self._advice = advice
         self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow

@@ -178,7 +178,7 @@ def _after_begin(
     if connection not in session.connections:
         session.connections += (connection,)
     if session.hold is not None:
-        session.hold.take()
+        session.hold.take(connection)
 
 
 def _take_first_step(

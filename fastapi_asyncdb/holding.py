@@ -6,14 +6,24 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
+from weakref import ReferenceType, ref
+
+from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 logger = logging.getLogger(__name__)
 
 # Frames of the library and of what it stands on say nothing about who is to blame.
 _OURS = ("fastapi_asyncdb.", "sqlalchemy.", "fastapi.", "starlette.", "contextlib", "asyncio.")
 _TOLD = 3
+_SLOW_WORK = "A pool has few: end the transaction before slow work, with 'await db.commit()'."
+_ANSWER = (
+    "The statement is slow, waits for a lock, or the network is cut: DATABASE_STATEMENT_TIMEOUT and "
+    "DATABASE_LOCK_TIMEOUT bound the first two, DATABASE_TCP_KEEPALIVE the third."
+)
 
 Frames = list[tuple[CodeType, int, dict[str, Any]]]
 """Code, instruction and module of the callers, the innermost first."""
@@ -26,10 +36,14 @@ class HoldWatch:
 
     Args:
         seconds: How long is too long.
+        awaits_answer: Tells whether a statement is under way on a connection.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(
+        self, seconds: float, awaits_answer: Callable[[DBAPIConnection], bool] = lambda _: False
+    ) -> None:
         self.seconds = seconds
+        self.awaits_answer = awaits_answer
         # In the order in which they were taken.
         self._held: dict[Hold, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -68,27 +82,31 @@ class Hold:
         request: The request's connection, or ``None`` outside of requests.
     """
 
-    __slots__ = ("_frames", "_held", "_request", "_watch")
+    __slots__ = ("_connection", "_frames", "_held", "_request", "_watch")
 
     def __init__(self, watch: HoldWatch, request: Any = None) -> None:
         self._watch = watch
         self._request = request
         self._frames: Frames = []
         self._held = False
+        # Weak: a session that is forgotten gives its connection back when it is collected.
+        self._connection: ReferenceType[Connection] | None = None
 
     def approach(self) -> None:
         """Note who is about to take a connection: in the greenlet that takes it, nobody can tell."""
         if not self._held:
             self._frames = _frames(sys._getframe(2))
 
-    def take(self) -> None:
+    def take(self, connection: Connection | None = None) -> None:
         """Start to count."""
+        self._connection = None if connection is None else ref(connection)
         if not self._held:
             self._held = True
             self._watch.add(self)
 
     def give_back(self) -> None:
         """Stop to count."""
+        self._connection = None
         if self._held:
             self._held = False
             self._watch.remove(self)
@@ -101,12 +119,20 @@ class Hold:
             if not _is_ours(module)
         ]
         logger.warning(
-            "%s has held a database connection for %.1f s. It was taken at %s. A pool has few: end "
-            "the transaction before slow work, with 'await db.commit()'.",
+            "%s has held a database connection for %.1f s%s. It was taken at %s. %s",
             _name(self._request),
             seconds,
+            ", and waits for the answer to a statement" if self._awaits_answer() else "",
             " < ".join(users) or "the end of the transaction",
+            _ANSWER if self._awaits_answer() else _SLOW_WORK,
         )
+
+    def _awaits_answer(self) -> bool:
+        connection = None if self._connection is None else self._connection()
+        if connection is None or connection.closed or connection.invalidated:
+            return False
+        raw = connection.connection.dbapi_connection
+        return raw is not None and self._watch.awaits_answer(raw)
 
 
 def _frames(frame: FrameType | None) -> Frames:

@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.dialects import causes
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
 from fastapi_asyncdb.shield import finish
+from fastapi_asyncdb.tracebacks import causes
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fastapi_asyncdb.dialects import causes, is_outdated_plan
+from fastapi_asyncdb.dialects import is_outdated_plan
 from fastapi_asyncdb.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
     PoolTimeout,
     ServerReadOnly,
 )
+from fastapi_asyncdb.tracebacks import causes
 
 # serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
 # somebody set: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html

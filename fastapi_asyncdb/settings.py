@@ -52,10 +52,13 @@ class DatabaseSettings(BaseSettings):
     """A connection used more recently than this is not asked again."""
     connect_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """One attempt to connect."""
+    tcp_keepalive: float = Field(default=30.0, ge=0, allow_inf_nan=False)
+    """Notice within this that the network or the server is gone (TCP); 0 leaves it to the system."""
     startup_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     """How long start keeps trying; 0 tries once."""
     statement_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Cancel a statement that runs longer (PostgreSQL); 0 is no limit."""
+    """Cancel a statement that runs longer (PostgreSQL); 0 is no limit. If no answer comes in 5 to 6
+    seconds more, the connection is given up."""
     lock_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Give up waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
     idle_in_transaction_timeout: float | None = Field(default=60.0, ge=0, allow_inf_nan=False)

@@ -15,12 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from fastapi_asyncdb.connecting import Failure, failure_of, forget_frames
+from fastapi_asyncdb.connecting import Failure, failure_of
 from fastapi_asyncdb.dialects import connect_timeout
 from fastapi_asyncdb.engine import Engines
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.retry import backoff
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import forget_locals
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | No
                 async with engines.write.connect():
                     return None
     except Exception as error:
-        failure = failure_of(error, engines.target, engines.preset)
-        forget_frames(error)
+        failure = failure_of(
+            error, engines.target, engines.preset, connect_timeout(engines.target, settings)
+        )
+        forget_locals(error)
         return failure
 
 

@@ -49,6 +49,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "pool_pre_ping": (True, "false", False),
     "pool_ping_idle": (1.0, "0", 0.0),
     "connect_timeout": (5.0, "0.5", 0.5),
+    "tcp_keepalive": (30.0, "12.5", 12.5),
     "startup_timeout": (30.0, "0", 0.0),
     "statement_timeout": (None, "3", 3.0),
     "lock_timeout": (None, "0.25", 0.25),

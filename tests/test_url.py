@@ -18,6 +18,7 @@ from sqlalchemy import URL
 
 from fastapi_asyncdb import DatabaseSettings
 from fastapi_asyncdb.dialects import preset_for
+from fastapi_asyncdb.dialects.keepalive import KEEPALIVES
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
 from fastapi_asyncdb.url import Target, parse_url
 from tests.leaks import PASSWORD, leaks
@@ -95,6 +96,8 @@ def test_asyncpg_resolves_the_same_addresses(name: str, monkeypatch: pytest.Monk
     given = {**engine_arguments(target), **target.connect_args}
     # SQLAlchemy takes this one for itself.
     given.pop("prepared_statement_cache_size", None)
+    # And the dialect these.
+    given = {name: value for name, value in given.items() if name not in KEEPALIVES}
     if "direct_tls" in given:
         given["ssl"] = True
     parse = connect_utils._parse_connect_arguments

@@ -26,6 +26,8 @@ class TLSProxy:
     port: int = 0
     protocols: list[str | None] = field(default_factory=list)
     """The ALPN protocol of each connection that was encrypted."""
+    server: asyncio.Server | None = None
+    """What listens."""
     _links: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -110,6 +112,7 @@ async def tls_proxy(
     server = await asyncio.start_server(
         proxy.accept, "127.0.0.1", port, ssl=context if direct else None
     )
+    proxy.server = server
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

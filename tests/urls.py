@@ -314,8 +314,18 @@ ASYNCPG = {
         ),
     ),
     "libpq-parameters-without-effect": (
-        "postgresql://db/app?gssencmode=disable&keepalives=1&client_encoding=utf8&sslsni=1",
+        "postgresql://db/app?gssencmode=disable&client_encoding=utf8&sslsni=1",
         Received(None, None, [("db", None)], "app"),
+    ),
+    "keepalives-of-libpq": (
+        "postgresql://db/app?keepalives_idle=7&tcp_user_timeout=9000",
+        Received(
+            None,
+            None,
+            [("db", None)],
+            "app",
+            connect_args={"keepalives_idle": 7, "tcp_user_timeout": 9000},
+        ),
     ),
     "blanks-around": ("  postgresql://db/app\n", Received(None, None, [("db", None)], "app")),
     "upper-case-scheme": ("POSTGRESQL://db/app", Received(None, None, [("db", None)], "app")),

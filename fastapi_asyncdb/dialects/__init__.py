@@ -2,7 +2,7 @@
 
 from fastapi_asyncdb.dialects.postgresql import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql_plans import is_outdated_plan
-from fastapi_asyncdb.dialects.preset import Diagnosis, Preset, causes, connect_timeout
+from fastapi_asyncdb.dialects.preset import Diagnosis, Preset, connect_timeout
 from fastapi_asyncdb.dialects.registry import preset_for
 from fastapi_asyncdb.dialects.sqlite import SQLite
 
@@ -11,7 +11,6 @@ __all__ = [
     "PostgreSQL",
     "Preset",
     "SQLite",
-    "causes",
     "connect_timeout",
     "is_outdated_plan",
     "preset_for",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from inspect import isawaitable
 from typing import Any, cast
 
 from sqlalchemy import Connection, event, func, select, text
@@ -14,20 +16,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.connection_options import with_connection_options
-from fastapi_asyncdb.dialects.postgresql_errors import diagnose
+from fastapi_asyncdb.dialects.keepalive import KEEPALIVES, keepalive_arguments, shut_down
+from fastapi_asyncdb.dialects.postgresql_errors import diagnose, no_answer
 from fastapi_asyncdb.dialects.postgresql_failover import leave_read_only_servers
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn, connect_psycopg_in_turn
+from fastapi_asyncdb.dialects.postgresql_losses import loss
 from fastapi_asyncdb.dialects.postgresql_plans import renew_plans
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
+from fastapi_asyncdb.dialects.preset import Diagnosis, connect_timeout
+from fastapi_asyncdb.executions import KEEPS_STATEMENT_TIMEOUT, STATEMENT_TIMEOUT
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import causes
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
+from fastapi_asyncdb.url.masked import supplier
+from fastapi_asyncdb.url.options import seconds_of, split_options
 
 logger = logging.getLogger(__name__)
 
 # Seconds to wait for the server when a connection is given up, as in SQLAlchemy.
 _GOODBYE = 2.0
+# libpq's PQTRANS_ACTIVE: a command is in progress.
+_ACTIVE = 1
 _APPLICATION_NAME = "fastapi_asyncdb"
 # Any constant will do, as long as nobody else uses it: "asyncdb" in ASCII.
 _SCHEMA_LOCK = int.from_bytes(b"asyncdb")
@@ -61,8 +71,7 @@ class PostgreSQL:
         """Even out what the drivers differ in; the rest was said in the startup message."""
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
-        else:
-            _raise_own_errors(engine.sync_engine.dialect)
+        _raise_own_errors(engine.sync_engine.dialect)
         renew_plans(engine)
         leave_read_only_servers(engine, target)
 
@@ -78,6 +87,8 @@ class PostgreSQL:
         https://www.postgresql.org/docs/current/sql-begin.html
         """
         said: dict[str, Any] = {"isolation_level": options.isolation_level}
+        if options.statement_timeout is not None:
+            said[STATEMENT_TIMEOUT] = options.statement_timeout
         if options.read_only:
             said |= {"postgresql_readonly": True, "postgresql_deferrable": options.deferrable}
         engine = with_connection_options(
@@ -103,6 +114,36 @@ class PostgreSQL:
             # Without waiting, since no greenlet is here: it forgets the transaction too.
             if terminate is not None:
                 terminate()
+
+    def statement_timeout(self, target: Target, settings: DatabaseSettings) -> float:
+        """Return what the URL says, or else the settings."""
+        given = target.connect_args.get("server_settings")
+        if given is None:
+            given, _ = split_options(target.connect_args.get("options", ""))
+        if "statement_timeout" in given:
+            return seconds_of(given["statement_timeout"])
+        return settings.statement_timeout or 0.0
+
+    def cut(self, connection: DBAPIConnection) -> None:
+        """Close its socket, which wakes up what waits there."""
+        driver: Any = connection.driver_connection
+        if hasattr(driver, "terminate"):
+            driver.terminate()
+        elif not driver.closed:
+            # Not closed, since the event loop would not hear of it.
+            shut_down(driver.pgconn.socket)
+
+    def awaits_answer(self, connection: DBAPIConnection) -> bool:
+        """Ask the adapter for asyncpg, and libpq."""
+        driver: Any = connection.driver_connection
+        if hasattr(driver, "pgconn"):
+            return bool(driver.pgconn.transaction_status == _ACTIVE)
+        return bool(cast(Any, connection)._execute_mutex.locked())
+
+    def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
+        """Look at the server's last message, and at what TCP says."""
+        driver = getattr(connection, "driver_connection", None)
+        return loss(error, getattr(driver, "farewell", {}))
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Take an advisory lock, because CREATE TABLE IF NOT EXISTS fails in a race."""
@@ -131,9 +172,12 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     return {
         "timeout": connect_timeout(target, settings) or None,
         "ssl": asyncpg_ssl(target.tls),
+        **_password(target),
         "server_settings": {**told, **given.pop("server_settings", {})},
-        **({"async_creator_fn": connect_in_turn} if len(target.hosts) > 1 else {}),
-        **given,
+        "async_creator_fn": partial(
+            _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
+        ),
+        **{name: value for name, value in given.items() if name not in KEEPALIVES},
     }
 
 
@@ -149,36 +193,63 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         "options": options,
         "async_creator_fn": _connect_psycopg,
         **libpq_arguments(target.tls),
+        **_password(target),
         **given,
+        **keepalive_arguments(settings.tcp_keepalive, given),
     }
 
 
+def _password(target: Target) -> dict[str, Callable[[], str]]:
+    """Return a function in its place, asyncpg's own way: SQLAlchemy keeps arguments in its frames."""
+    return {"password": supplier(target.url.password)} if target.url.password else {}
+
+
 def _raise_own_errors(dialect: Dialect) -> None:
-    """Let asyncpg raise what prevents a connection as its own error, as psycopg does.
+    """Let the driver raise what prevents a connection as an error of the DBAPI, with words.
 
     SQLAlchemy wraps no other, and whoever catches ``DBAPIError`` would miss a database that is down.
+    asyncpg has several others; psycopg does not say what has expired.
     """
     # In the dialect's own method, since the first listener that connects keeps a user's from it.
     connect, errors = dialect.connect, dialect.loaded_dbapi
 
-    def connect_asyncpg(*arguments: Any, **options: Any) -> DBAPIConnection:
+    def connect_in_words(*arguments: Any, **options: Any) -> DBAPIConnection:
         try:
             return connect(*arguments, **options)
-        except errors.Error:
-            raise
         except Exception as error:
-            if isinstance(error, OSError) or hasattr(error, "sqlstate"):
-                words = f"{type(error).__name__}: {error}".rstrip(": ")
-                raise errors.OperationalError(words) from error
+            words = no_answer(error, options.get("timeout") or options.get("connect_timeout"))
+            if words is None and isinstance(error, errors.Error):
+                raise
+            if isinstance(error, OSError | errors.Error) or hasattr(error, "sqlstate"):
+                plain = f"{type(error).__name__}: {error}".rstrip(": ")
+                raise errors.OperationalError(words or plain) from error
             raise
 
-    dialect.connect = connect_asyncpg  # type: ignore[method-assign]
+    dialect.connect = connect_in_words  # type: ignore[method-assign]
+
+
+async def _connect_asyncpg(
+    *, keepalives: Mapping[str, int], host: Any = None, **options: Any
+) -> Any:
+    # Imported late, since whoever uses psycopg does not have asyncpg.
+    import asyncpg
+
+    from fastapi_asyncdb.dialects.asyncpg_connection import AsyncpgConnection
+
+    connect: Any = connect_in_turn if isinstance(host, list) else asyncpg.connect
+    connection = await connect(host=host, connection_class=AsyncpgConnection, **options)
+    connection.keep_alive(keepalives)
+    return connection
 
 
 async def _connect_psycopg(*args: Any, **options: Any) -> Any:
     # Imported late, since whoever uses asyncpg does not have psycopg.
     from fastapi_asyncdb.dialects.psycopg_connection import PsycopgConnection
 
+    for name in ("password", "sslpassword"):
+        if callable(options.get(name)):
+            supplied = options[name]()
+            options[name] = await supplied if isawaitable(supplied) else supplied
     return await connect_psycopg_in_turn(PsycopgConnection.connect, *args, **options)
 
 
@@ -206,7 +277,7 @@ def _set_timeouts(timeouts: dict[str, float]) -> Callable[[Connection], None]:
     settings = (
         func.set_config(name, str(milliseconds(value)), local) for name, value in timeouts.items()
     )
-    statement = select(*settings)
+    statement = select(*settings).execution_options(**{KEEPS_STATEMENT_TIMEOUT: True})
 
     def set_timeouts(connection: Connection) -> None:
         connection.execute(statement)

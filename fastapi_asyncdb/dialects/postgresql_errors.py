@@ -6,7 +6,8 @@ import re
 import socket
 import ssl
 
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.dialects.preset import Diagnosis
+from fastapi_asyncdb.tracebacks import causes
 
 
 def diagnose(error: BaseException) -> Diagnosis:
@@ -22,6 +23,18 @@ def diagnose(error: BaseException) -> Diagnosis:
             (found for cause in chain for kind, found in _CLASSES if isinstance(cause, kind)),
             Diagnosis("Check host, port and TLS mode in DATABASE_URL"),
         )
+    )
+
+
+def no_answer(error: BaseException, seconds: float | None) -> str | None:
+    """Say which time was up, if that was it: asyncpg has no words for it, and psycopg not those."""
+    timed_out = isinstance(error, TimeoutError) and getattr(error, "errno", None) is None
+    if not (timed_out or "timeout expired" in str(error)):
+        return None
+    limit = f" within {seconds:g} s" if seconds else ""
+    return (
+        f"no answer{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in DATABASE_URL, "
+        "gives each host to let a connection in"
     )
 
 

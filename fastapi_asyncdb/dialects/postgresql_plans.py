@@ -13,8 +13,8 @@ from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
-from fastapi_asyncdb.dialects.preset import causes
 from fastapi_asyncdb.executions import EXECUTIONS
+from fastapi_asyncdb.tracebacks import causes
 
 # The server's function that reports it; the words may be in the server's language, and the SQLSTATE,
 # feature_not_supported, says many other things.

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.url import TLS
+from fastapi_asyncdb.url.masked import supplier
 
 
 def libpq_arguments(tls: TLS) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def libpq_arguments(tls: TLS) -> dict[str, Any]:
         "sslrootcert": _root_cert(tls) if tls.mode == "verify-full" else tls.root_cert,
         "sslcert": tls.cert,
         "sslkey": tls.key,
-        "sslpassword": tls.key_password,
+        # A function, as the password of the user, and for the same reason.
+        "sslpassword": None if tls.key_password is None else supplier(tls.key_password),
     }
     return {name: value for name, value in arguments.items() if value is not None}
 

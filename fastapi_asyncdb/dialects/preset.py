@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,6 +74,22 @@ class Preset(Protocol):
         """
         ...
 
+    def statement_timeout(self, target: Target, settings: DatabaseSettings) -> float:
+        """Return the seconds that the server gives a statement; 0 is no limit, or none known."""
+        ...
+
+    def cut(self, connection: DBAPIConnection) -> None:
+        """End it at once, whatever it waits for, and without waiting."""
+        ...
+
+    def awaits_answer(self, connection: DBAPIConnection) -> bool:
+        """Tell whether a statement is under way."""
+        ...
+
+    def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
+        """Tell why the connection was lost, in a message's words; ``None`` if it was not, or in vain."""
+        ...
+
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Let one process at a time create tables, until the transaction ends."""
         ...
@@ -91,15 +106,3 @@ class Preset(Protocol):
 def connect_timeout(target: Target, settings: DatabaseSettings) -> float:
     """Return the seconds of one attempt, as the URL says or else the settings; 0 is no limit."""
     return settings.connect_timeout if target.connect_timeout is None else target.connect_timeout
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and what lies behind it: SQLAlchemy's ``orig`` and Python's own chain."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        current = waiting.pop(0)
-        if current is not None and id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            waiting += [getattr(current, "orig", None), current.__cause__, current.__context__]

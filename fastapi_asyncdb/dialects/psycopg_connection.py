@@ -1,8 +1,9 @@
-"""psycopg's connection, whose queries end on the server whoever cancels them. Imports the driver."""
+"""psycopg's connection: its queries end on the server, its errors show no password. Imports psycopg."""
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Self
 
 import psycopg
 
@@ -13,13 +14,25 @@ _LIMIT = 2.0
 
 
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
-    """Ask the server to cancel, to the end.
+    """Ask the server to cancel, to the end; keep passwords out of errors.
 
     psycopg asks when it is interrupted, but gives up and closes the socket when it is interrupted once
     more, as AnyIO's scopes do again and again. A server in the middle of a query, and of a transaction
     with its locks, does not notice that.
     https://github.com/psycopg/psycopg/issues/1435
     """
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """Connect; an error keeps what libpq knows of the connection, but for its passwords."""
+        try:
+            return await super().connect(conninfo, **options)
+        except psycopg.Error as error:
+            finished: Any = error.pgconn
+            # An older psycopg has libpq's own object there, which has nothing to show.
+            with suppress(AttributeError):
+                finished.password, finished.info = b"", []
+            raise
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""

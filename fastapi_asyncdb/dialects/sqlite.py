@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import Connection, event
@@ -16,11 +16,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from fastapi_asyncdb.dialects.preset import Diagnosis, causes
+from fastapi_asyncdb.dialects.preset import Diagnosis
 from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.executions import commits_itself
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import causes
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
@@ -145,6 +146,20 @@ class SQLite:
         finally:
             await driver.close()
         return True
+
+    def statement_timeout(self, target: Target, settings: DatabaseSettings) -> float:
+        """Return 0: SQLite has none."""
+        return 0.0
+
+    def cut(self, connection: DBAPIConnection) -> None:
+        """Do nothing: nobody is waited for but this process."""
+
+    def awaits_answer(self, connection: DBAPIConnection) -> bool:
+        """Ask SQLAlchemy's adapter."""
+        return bool(cast(Any, connection)._execute_mutex.locked())
+
+    def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
+        """Return ``None``: there is no network."""
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: ``BEGIN IMMEDIATE`` has locked the database already."""

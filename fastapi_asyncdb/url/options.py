@@ -8,6 +8,15 @@ import re
 _WORD = re.compile(r"(?:[^\s\\]|\\.)+", re.ASCII | re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _SETTING = re.compile(r"(?:-c|--)([\w.-]+)=(.*)", re.DOTALL)
+# https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-NAMES-VALUES
+_TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(us|ms|s|min|h|d)?\s*", re.ASCII)
+_UNITS = {"us": 1e-6, None: 1e-3, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a server's timeout, whose unit is milliseconds; 0 if it cannot be read."""
+    time = _TIME.fullmatch(text)
+    return float(time[1]) * _UNITS[time[2]] if time else 0.0
 
 
 def split_options(options: str) -> tuple[dict[str, str], str]:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from fastapi_asyncdb.errors import InvalidDatabaseURL
+from fastapi_asyncdb.url.masked import Masked
 
 Host = tuple[str, int | None]
 """A name, address or socket directory, and a port."""
@@ -35,9 +36,10 @@ def split(rest: str) -> Parts:
     path, _, query_text = tail.partition("?")
     query = split_query(query_text)
     user, colon, password = userinfo.partition(":")
+    written = query.pop("password", decode(password) if colon else None)
     return Parts(
         user=query.pop("user", None) or decode(user) or None,
-        password=query.pop("password", decode(password) if colon else None),
+        password=None if written is None else Masked(written),
         hosts=[split_host(item) for item in hostlist.split(",") if item],
         database=query.pop("dbname", None) or decode(path.removeprefix("/")) or None,
         query=query,

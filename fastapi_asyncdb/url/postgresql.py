@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 from sqlalchemy import URL
 
 from fastapi_asyncdb.errors import InvalidDatabaseURL
+from fastapi_asyncdb.url.masked import Masked
 from fastapi_asyncdb.url.options import split_options
 from fastapi_asyncdb.url.parts import (
     Converter,
@@ -28,6 +29,14 @@ from fastapi_asyncdb.url.target import TLS, Target, TLSMode
 _SESSION_ATTRS = one_of("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 _NEGOTIATION = one_of("postgres", "direct")
 
+# Options of the socket: libpq sets them itself, for asyncpg the dialect does.
+_KEEPALIVES: dict[str, Converter] = {
+    "keepalives": whole,
+    "keepalives_count": whole,
+    "keepalives_idle": whole,
+    "keepalives_interval": whole,
+    "tcp_user_timeout": whole,
+}
 # What asyncpg has under the same name.
 _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "command_timeout": seconds,
@@ -39,6 +48,7 @@ _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "prepared_statement_cache_size": whole,
     "max_cached_statement_lifetime": whole,
     "max_cacheable_statement_size": whole,
+    **_KEEPALIVES,
 }
 # What has no counterpart in asyncpg and changes nothing that is stored or sent.
 _ASYNCPG_IGNORES: dict[str, Converter] = {
@@ -47,14 +57,9 @@ _ASYNCPG_IGNORES: dict[str, Converter] = {
     "fallback_application_name": plain,
     # asyncpg does not encrypt with GSSAPI, so a demand for that must not be passed over.
     "gssencmode": one_of("disable", "prefer"),
-    "keepalives": plain,
-    "keepalives_count": plain,
-    "keepalives_idle": plain,
-    "keepalives_interval": plain,
     "load_balance_hosts": plain,
     "sslcompression": plain,
     "sslsni": plain,
-    "tcp_user_timeout": plain,
 }
 _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "application_name": plain,
@@ -66,10 +71,6 @@ _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "gssencmode": one_of("disable", "prefer", "require"),
     "gsslib": plain,
     "hostaddr": plain,
-    "keepalives": whole,
-    "keepalives_count": whole,
-    "keepalives_idle": whole,
-    "keepalives_interval": whole,
     "krbsrvname": plain,
     "load_balance_hosts": one_of("disable", "random"),
     "max_protocol_version": plain,
@@ -89,7 +90,7 @@ _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "sslnegotiation": _NEGOTIATION,
     "sslsni": plain,
     "target_session_attrs": _SESSION_ATTRS,
-    "tcp_user_timeout": whole,
+    **_KEEPALIVES,
 }
 _ADVICE = "Remove it, or send a setting of the server as options=-c%20name%3Dvalue."
 
@@ -206,7 +207,7 @@ def _tls(query: dict[str, str]) -> TLS:
         root_cert=query.pop("sslrootcert", None),
         cert=query.pop("sslcert", None),
         key=query.pop("sslkey", None),
-        key_password=query.pop("sslpassword", None),
+        key_password=Masked(query.pop("sslpassword")) if "sslpassword" in query else None,
     )
 
 
