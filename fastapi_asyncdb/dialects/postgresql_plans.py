@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.engine.interfaces import Dialect, ExceptionContext
+from sqlalchemy.engine.interfaces import Dialect, ExceptionContext, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
@@ -57,7 +57,7 @@ def _repeating(dialect: Dialect, execute: Callable[..., None]) -> Callable[..., 
         try:
             execute(*arguments)
         except dialect.loaded_dbapi.Error as error:
-            if not is_outdated_plan(error) or forget(arguments[0], dialect):
+            if not is_outdated_plan(error) or forget(arguments[0], arguments[-1]):
                 raise
         else:
             return
@@ -66,16 +66,20 @@ def _repeating(dialect: Dialect, execute: Callable[..., None]) -> Callable[..., 
     return run
 
 
-def _forget_asyncpg(cursor: Any, dialect: Any) -> bool:
+def _forget_asyncpg(cursor: Any, context: Any) -> bool:
     """Prepare everything anew, on every connection; tell whether a transaction is lost."""
-    dialect._invalidate_schema_cache()
-    cursor._invalidate_schema_cache_asof = dialect._invalidate_schema_cache_asof
-    return bool(cursor._connection.is_in_transaction())
+    context.dialect._invalidate_schema_cache()
+    cursor._invalidate_schema_cache_asof = context.dialect._invalidate_schema_cache_asof
+    return bool(_driver_connection(context).is_in_transaction())
 
 
-def _forget_psycopg(cursor: Any, dialect: Any) -> bool:
+def _forget_psycopg(cursor: Any, context: Any) -> bool:
     """Drop the plans of the connection; tell likewise."""
-    return bool(await_only(cursor._connection.forget_plans()))
+    return bool(await_only(_driver_connection(context).forget_plans()))
+
+
+def _driver_connection(context: ExecutionContext) -> Any:
+    return context.root_connection.connection.driver_connection
 
 
 def _explain(context: ExceptionContext) -> None:
