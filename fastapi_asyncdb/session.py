@@ -24,7 +24,8 @@ from fastapi_asyncdb.shield import Shielded, finish
 
 logger = logging.getLogger(__name__)
 
-# Every coroutine of AsyncSession that works on the session's state and calls no other of these.
+# Every coroutine of AsyncSession that works on the session's state and calls no other of these, but
+# for "stream", which has a function of its own.
 _ENTRY_POINTS = (
     "connection",
     "delete",
@@ -36,7 +37,6 @@ _ENTRY_POINTS = (
     "refresh",
     "run_sync",
     "scalar",
-    "stream",
 )
 # Those that end a transaction, and so are not left halfway.
 _FINISHED = ("commit", "rollback", "close")
@@ -48,6 +48,7 @@ def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
     members: dict[str, Any] = {
         name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
     }
+    members["stream"] = _in_turn(_noting_streams(session_class.stream))
     members |= {name: _to_the_end(getattr(session_class, name)) for name in _FINISHED}
     members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
     members["begin"] = lambda self: _Block(self)
@@ -67,7 +68,7 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
         guard = guard_of(self)
         if guard.settling is not None:
-            await _until_settled(guard)
+            await guard.until_settled()
         task = asyncio.current_task()
         if guard.user is not None:
             guard.refuse_concurrent_use()
@@ -76,6 +77,8 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         if guard.hold is not None:
             guard.hold.approach()
         try:
+            if guard.streams is not None:
+                await guard.end_left_streams()
             return await method(self, *args, **kwargs)
         finally:
             guard.user = None
@@ -83,6 +86,18 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
                 guard.free.set()
 
     return in_turn
+
+
+def _noting_streams(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Let the fetches of a stream be calls of its session, too."""
+
+    @wraps(method)
+    async def stream(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        result = await method(self, *args, **kwargs)
+        guard_of(self).note_streams()
+        return result
+
+    return stream
 
 
 def _to_the_end(
@@ -163,14 +178,17 @@ class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
         return self._session
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await _end(self._session, error)
+        await _end(self._session, error, streams_on=True)
 
 
-async def _end(session: AsyncSession, error: BaseException | None) -> None:
+async def _end(
+    session: AsyncSession, error: BaseException | None, *, streams_on: bool = False
+) -> None:
     """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
     This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and touches no connection.
+    statement has nothing to end and touches no connection. Nor has a reading session in the middle of
+    a stream, if somebody may read on: it commits nothing.
     """
     guard = guard_of(session)
     committed = False
@@ -181,7 +199,9 @@ async def _end(session: AsyncSession, error: BaseException | None) -> None:
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
             await _rollback(session)
         else:
-            if session.in_transaction():
+            if streams_on and guard.streams:
+                await session.flush()  # refused, if there is anything to write
+            elif session.in_transaction():
                 await session.commit()
             committed = True
     finally:
@@ -205,7 +225,7 @@ async def _settle(
     """
     guard = guard_of(session)
     if guard.settling is not None:
-        await _until_settled(guard)
+        await guard.until_settled()
     if commits:
         guard.refuse_concurrent_use()
     shielded = Shielded(_work(guard, work))
@@ -236,11 +256,6 @@ async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None
         await work()
     except CommitInterrupted as interrupted:
         raise interrupted.outcome from interrupted
-
-
-async def _until_settled(guard: SessionGuard) -> None:
-    while guard.settling is not None and guard.settling is not asyncio.current_task():
-        await asyncio.wait([guard.settling])
 
 
 def watch_hold(session: AsyncSession, hold: Hold) -> None:

@@ -18,6 +18,7 @@ from fastapi_asyncdb.dialects.postgresql_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql_hosts import connect_in_turn
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.preset import Diagnosis, causes, connect_timeout
+from fastapi_asyncdb.reading_streams import Snapshot, stream_in
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
@@ -57,6 +58,8 @@ class PostgreSQL:
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Even out what the drivers differ in; the rest was said in the startup message."""
+        dialect = engine.sync_engine.dialect
+        stream_in(dialect, _ReadOnlyTransaction(dialect))
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         else:
@@ -111,6 +114,34 @@ class PostgreSQL:
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
         """Classify by what is surest: SQLSTATE, else the words, else the kind of exception."""
         return diagnose(error)
+
+
+class _ReadOnlyTransaction(Snapshot):
+    """A transaction of PostgreSQL's that sees one state and refuses to write.
+
+    The driver says so in BEGIN, before the first cursor. Nothing of it outlives the transaction.
+    https://www.postgresql.org/docs/current/sql-begin.html
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def begin(self, connection: DBAPIConnection) -> None:
+        """Say what the driver is to begin with."""
+        self._become(connection, "REPEATABLE READ", read_only=True)
+
+    def end(self, connection: DBAPIConnection) -> None:
+        """Commit."""
+        # Past the dialect: nothing was written, and so no outcome is unknown.
+        connection.commit()
+
+    def leave(self, connection: DBAPIConnection) -> None:
+        """Say that each statement is on its own again."""
+        self._become(connection, "AUTOCOMMIT", read_only=False)
+
+    def _become(self, connection: DBAPIConnection, level: Any, *, read_only: bool) -> None:
+        cast(Any, self._dialect).set_readonly(connection, read_only)
+        self._dialect.set_isolation_level(connection, level)
 
 
 def _severity(error: BaseException) -> object:

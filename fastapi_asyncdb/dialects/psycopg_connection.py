@@ -12,6 +12,14 @@ from fastapi_asyncdb.shield import finish
 _LIMIT = 2.0
 
 
+class _ServerCursor(psycopg.AsyncServerCursor[Any]):
+    """A cursor that is gone with its connection: there is nothing left to close, and to warn of."""
+
+    def __del__(self, *warn: Any) -> None:
+        if not self.connection.closed:
+            super().__del__(*warn)
+
+
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
     """Ask the server to cancel, to the end.
 
@@ -20,6 +28,10 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     with its locks, does not notice that.
     https://github.com/psycopg/psycopg/issues/1435
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.server_cursor_factory = _ServerCursor
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""

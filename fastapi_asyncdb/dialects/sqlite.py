@@ -20,6 +20,7 @@ from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.executions import commits_itself
+from fastapi_asyncdb.reading_streams import Snapshot, stream_in
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
@@ -94,7 +95,11 @@ class SQLite:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 
-        if not read_only:
+        if read_only:
+            stream_in(
+                engine.sync_engine.dialect, Snapshot()
+            )  # an open query of SQLite's sees one state
+        else:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             _roll_back_failed_commits(engine)
             if memory:
