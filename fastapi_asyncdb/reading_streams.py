@@ -20,6 +20,7 @@ from fastapi_asyncdb.executions import reads_in_autocommit
 from fastapi_asyncdb.shield import finish
 
 _STREAMS = "fastapi_asyncdb.streams"
+_PLAIN = "fastapi_asyncdb_create_server_side_cursor"
 _GRACE = 10.0
 """Seconds for the end of a snapshot whose caller is cancelled."""
 
@@ -215,8 +216,15 @@ def _streaming(context: Any, snapshot: Snapshot) -> Any:
             return _Cursor(cursor, self.root_connection, snapshot)
         return cursor
 
-    members = {"create_server_side_cursor": create_server_side_cursor}
+    members = {"create_server_side_cursor": create_server_side_cursor, _PLAIN: create}
     return type(context.__name__, (context,), members)
+
+
+def plain_cursor_of(context: Any) -> Callable[[Any], DBAPICursor]:
+    """Return what an execution context makes cursors on the server with, if nothing lies around them."""
+    return cast(
+        Callable[[Any], DBAPICursor], getattr(context, _PLAIN, context.create_server_side_cursor)
+    )
 
 
 def _watch_ends(dialect: Dialect) -> None:
