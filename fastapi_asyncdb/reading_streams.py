@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import cache
 from typing import Any, Protocol, cast
 from weakref import WeakSet, ref
 
@@ -30,16 +31,22 @@ class _HasTurns(Protocol):
 
 
 class Snapshot:
-    """What lies around the streams of one connection. By itself nothing: SQLite needs no more."""
+    """What lies around the streams of one connection. By itself nothing: SQLite needs no more.
 
-    def begin(self, connection: DBAPIConnection) -> None:
+    Stateless: everything comes in by argument.
+    """
+
+    def begin(self, dialect: Dialect, connection: DBAPIConnection) -> None:
         """Prepare the connection for the first stream."""
 
     def end(self, connection: DBAPIConnection) -> None:
         """Let the server end what it has begun."""
 
-    def leave(self, connection: DBAPIConnection) -> None:
+    def leave(self, dialect: Dialect, connection: DBAPIConnection) -> None:
         """Go back to autocommit, when what was begun has ended."""
+
+
+NOTHING = Snapshot()
 
 
 class Streams:
@@ -54,6 +61,7 @@ class Streams:
         # Weak: the garbage collector could not take it back to the pool, which keeps its info.
         self._connection = ref(connection)
         self._dbapi_connection = cast(DBAPIConnection, connection.connection.dbapi_connection)
+        self._dialect = connection.dialect
         self._info = connection.info
         self._snapshot = snapshot
         self._cursors: list[DBAPICursor] = []
@@ -64,7 +72,7 @@ class Streams:
         """Whether its cursors are gone."""
         self.turn_of: Callable[[], _HasTurns | None] = lambda: None
         """Returns the session, which lets one task at a time use its connection."""
-        snapshot.begin(self._dbapi_connection)
+        snapshot.begin(self._dialect, self._dbapi_connection)
         self._info[_STREAMS] = self
 
     def __bool__(self) -> bool:
@@ -103,7 +111,7 @@ class Streams:
         # In no transaction now, so that nothing is sent.
         for cursor in self._cursors:
             cursor.close()
-        self._snapshot.leave(self._dbapi_connection)
+        self._snapshot.leave(self._dialect, self._dbapi_connection)
         self._ended = True
 
     def turn(self) -> AbstractContextManager[None]:
@@ -207,6 +215,7 @@ def stream_in(dialect: Dialect, snapshot: Snapshot) -> None:
     _watch_ends(dialect)
 
 
+@cache
 def _streaming(context: Any, snapshot: Snapshot) -> Any:
     create = context.create_server_side_cursor
 

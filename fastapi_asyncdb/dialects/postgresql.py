@@ -58,8 +58,7 @@ class PostgreSQL:
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Even out what the drivers differ in; the rest was said in the startup message."""
-        dialect = engine.sync_engine.dialect
-        stream_in(dialect, _ReadOnlyTransaction(dialect))
+        stream_in(engine.sync_engine.dialect, _READ_ONLY)
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         else:
@@ -117,31 +116,29 @@ class PostgreSQL:
 
 
 class _ReadOnlyTransaction(Snapshot):
-    """A transaction of PostgreSQL's that sees one state and refuses to write.
+    """A transaction that sees one state and refuses to write.
 
     The driver says so in BEGIN, before the first cursor. Nothing of it outlives the transaction.
     https://www.postgresql.org/docs/current/sql-begin.html
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-
-    def begin(self, connection: DBAPIConnection) -> None:
+    def begin(self, dialect: Dialect, connection: DBAPIConnection) -> None:
         """Say what the driver is to begin with."""
-        self._become(connection, "REPEATABLE READ", read_only=True)
+        cast(Any, dialect).set_readonly(connection, value=True)
+        dialect.set_isolation_level(connection, "REPEATABLE READ")
 
     def end(self, connection: DBAPIConnection) -> None:
         """Commit."""
         # Past the dialect: nothing was written, and so no outcome is unknown.
         connection.commit()
 
-    def leave(self, connection: DBAPIConnection) -> None:
+    def leave(self, dialect: Dialect, connection: DBAPIConnection) -> None:
         """Say that each statement is on its own again."""
-        self._become(connection, "AUTOCOMMIT", read_only=False)
+        cast(Any, dialect).set_readonly(connection, value=False)
+        dialect.set_isolation_level(connection, "AUTOCOMMIT")
 
-    def _become(self, connection: DBAPIConnection, level: Any, *, read_only: bool) -> None:
-        cast(Any, self._dialect).set_readonly(connection, read_only)
-        self._dialect.set_isolation_level(connection, level)
+
+_READ_ONLY = _ReadOnlyTransaction()
 
 
 def _severity(error: BaseException) -> object:

@@ -20,7 +20,7 @@ from fastapi_asyncdb.dialects.preset import Diagnosis, causes
 from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.executions import commits_itself
-from fastapi_asyncdb.reading_streams import Snapshot, stream_in
+from fastapi_asyncdb.reading_streams import NOTHING, stream_in
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
@@ -96,9 +96,8 @@ class SQLite:
             cursor.close()
 
         if read_only:
-            stream_in(
-                engine.sync_engine.dialect, Snapshot()
-            )  # an open query of SQLite's sees one state
+            # An open query of SQLite's sees one state by itself.
+            stream_in(engine.sync_engine.dialect, NOTHING)
         else:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             _roll_back_failed_commits(engine)

@@ -15,11 +15,13 @@ from fastapi_asyncdb.aborted import forget_abort
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.executions import EXECUTIONS, commits_itself
 from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.reading_streams import NOTHING, stream_in
 from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
 from fastapi_asyncdb.testing.sandbox_reading import (
     reading_whole,
+    refuse_savepoint_in_autocommit,
     refuse_stream_in_autocommit,
     refusing_writes,
 )
@@ -100,6 +102,7 @@ class _Ends:
             self.one.savepoints.rollback(savepoint)
 
     def do_savepoint(self, connection: Connection, name: str) -> None:
+        refuse_savepoint_in_autocommit(connection)
         savepoint = Savepoint(owner=connection.info[SAVEPOINT])
         connection.info[SAVEPOINT, name] = self.one.savepoints.begin(savepoint)
 
@@ -177,6 +180,7 @@ def reading(one: OneConnection) -> Dialect:
 
     dialect = _plain(one)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
+    stream_in(dialect, NOTHING)
     _execute_through(dialect, one, around)
     return dialect
 

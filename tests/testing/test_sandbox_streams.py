@@ -1,13 +1,13 @@
 """A sandbox refuses what production refuses of streams and of sessions that only read."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, insert, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
@@ -15,7 +15,7 @@ from fastapi_asyncdb.errors import ReadOnlySession, SandboxError
 from fastapi_asyncdb.testing import sandbox
 from tests.contract.support import Note, client, stored
 
-SNAPSHOT = {"isolation_level": "REPEATABLE READ", "read_only": True}
+SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "read_only": True}
 ADD_NOTE = """\
 CREATE FUNCTION add_note() RETURNS int LANGUAGE sql AS
 $$ INSERT INTO note (text) VALUES ('by a function') RETURNING 1 $$
@@ -127,3 +127,39 @@ async def test_stream_of_what_has_no_cursor(database: Database):
                 await stream()
         else:
             assert await stream() == ["streamed"]
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_commit_in_the_middle_of_a_stream_ends_it(database: Database, reads: bool):
+    """PostgreSQL's cursor is gone with its transaction; a loop that commits fails at its next batch."""
+    streamed = select(Note.text).execution_options(yield_per=1)
+
+    async def commit_in_a_loop() -> None:
+        async with database.read_session() if reads else database.session() as session:
+            async for _ in await session.stream(streamed):
+                await session.commit()
+
+    if not is_postgresql(database):
+        return  # SQLite reads on
+    with pytest.raises(ResourceClosedError):  # production
+        await commit_in_a_loop()
+    async with sandbox(database):
+        with pytest.raises(ResourceClosedError):
+            await commit_in_a_loop()
+
+
+async def test_savepoint_in_autocommit_is_refused(database: Database):
+    """PostgreSQL has savepoints in transactions only."""
+
+    async def savepoint() -> None:
+        engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with engine.connect() as connection, connection.begin_nested():
+            await connection.execute(select(Note))
+
+    if not is_postgresql(database):
+        return  # SQLite's savepoint is a transaction then
+    with pytest.raises(DBAPIError, match="SAVEPOINT"):  # production
+        await savepoint()
+    async with sandbox(database):
+        with pytest.raises(SandboxError, match="in autocommit"):
+            await savepoint()
