@@ -18,7 +18,7 @@ from fastapi_asyncdb.deadlines import Deadlines
 from fastapi_asyncdb.dialects import Preset, connect_timeout, preset_for
 from fastapi_asyncdb.discard import discard_whole, dispose
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
-from fastapi_asyncdb.executions import before_each_statement
+from fastapi_asyncdb.executions import READS, SAVEPOINTS, before_each_statement
 from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.holding import HoldWatch
 from fastapi_asyncdb.in_doubt import watch_commits
@@ -28,11 +28,6 @@ from fastapi_asyncdb.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import PLAIN, TransactionOptions
 from fastapi_asyncdb.url import Target, parse_url
-
-# Execution options of connections that only read: with a transaction, they may use savepoints.
-_READS = "fastapi_asyncdb_reads"
-_SAVEPOINTS = "fastapi_asyncdb_savepoints"
-ONLY_READS = {_READS: True, _SAVEPOINTS: True}
 
 _ADVICE = (
     "Most likely connections are held during slow work, by statements that get no answer, or by a "
@@ -96,7 +91,7 @@ class Engines:
 
 def that_only_reads(engine: AsyncEngine) -> AsyncEngine:
     """Return an engine like this one whose transactions refuse to write."""
-    return engine.execution_options(**ONLY_READS)
+    return engine.execution_options(**{READS: True, SAVEPOINTS: True})
 
 
 def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
@@ -119,7 +114,7 @@ def create_engines(settings: DatabaseSettings) -> Engines:
         read = _create(target, preset, settings, read_only=True)
     else:
         read = with_connection_options(write, isolation_level="AUTOCOMMIT")
-    read = read.execution_options(**{_READS: True})
+    read = read.execution_options(**{READS: True})
     holds = (
         HoldWatch(settings.hold_warning, preset.awaits_answer) if settings.hold_warning else None
     )
@@ -182,9 +177,9 @@ def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
 
 def _refuse_write(cursor: object, statement: str, *rest: Any) -> None:
     options = rest[-1].execution_options
-    if not options.get(_READS) or only_reads(statement):
+    if not options.get(READS) or only_reads(statement):
         return
-    if not (options.get(_SAVEPOINTS) and is_savepoint(statement)):
+    if not (options.get(SAVEPOINTS) and is_savepoint(statement)):
         words = " ".join(statement.split()[:3])
         raise ReadOnlySession(
             f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "

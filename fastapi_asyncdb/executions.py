@@ -21,6 +21,10 @@ STATEMENT_TIMEOUT = "fastapi_asyncdb_statement_timeout"
 KEEPS_STATEMENT_TIMEOUT = "fastapi_asyncdb_keeps_statement_timeout"
 """The execution option of the statement by which the library itself sets that timeout."""
 
+READS = "fastapi_asyncdb_reads"
+SAVEPOINTS = "fastapi_asyncdb_savepoints"
+"""Execution options of connections that only read, and of those among them that have a transaction."""
+
 
 def before_each_statement(engine: AsyncEngine, listener: Callable[..., None]) -> None:
     """Call the listener with the cursor, the statement, its parameters, if any, and the context."""
@@ -36,6 +40,11 @@ def each_execution(dialect: Dialect) -> list[tuple[str, Callable[..., None]]]:
 def commits_itself(options: Mapping[str, Any]) -> bool:
     """Tell from execution options whether each statement is a transaction of its own."""
     return options.get("isolation_level") == "AUTOCOMMIT"
+
+
+def reads_in_autocommit(options: Mapping[str, Any]) -> bool:
+    """Tell from execution options whether a connection only reads, each statement on its own."""
+    return bool(options.get(READS)) and not options.get(SAVEPOINTS)
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:

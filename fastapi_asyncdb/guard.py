@@ -6,19 +6,22 @@ Ends no transaction itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 from weakref import ref
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from fastapi_asyncdb.aborted import refuse_aborted
 from fastapi_asyncdb.detached import KeptValues
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
 from fastapi_asyncdb.holding import Hold
 from fastapi_asyncdb.hooks import HookedSession
+from fastapi_asyncdb.reading_streams import Streams, open_streams
 
 
 class SessionGuard(HookedSession):
@@ -56,6 +59,8 @@ class SessionGuard(HookedSession):
     """What was added while a commit was under way."""
     connections: tuple[Connection, ...] = ()
     """Those that take part in the transaction."""
+    streams: Streams | None = None
+    """The streams of a reading session, if it has opened any."""
 
     def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
         """Add an object; one that comes while a commit is under way belongs to the next."""
@@ -128,6 +133,39 @@ class SessionGuard(HookedSession):
     def time_to_commit(self) -> float:
         """Return the seconds for a commit whose caller is cancelled: none before its connection."""
         return self.patience if self.connections else 0
+
+    def note_streams(self) -> None:
+        """Note the streams that were opened, whose rows are fetched in turn as well."""
+        for connection in self.connections:
+            streams = open_streams(connection)
+            if streams is not None:
+                streams.turn_of = ref(self)
+                self.streams = streams
+
+    async def end_left_streams(self) -> None:
+        """End the snapshot of streams that a loop has left in the middle."""
+        if self.streams is not None and not self.streams:
+            streams, self.streams = self.streams, None
+            await greenlet_spawn(streams.end_if_left)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Let nobody else use the session in a block; a commit or rollback is waited for."""
+        if self.settling is not None:
+            await_only(self.until_settled())
+        self.refuse_concurrent_use()
+        before, self.user = self.user, current_task()
+        try:
+            yield
+        finally:
+            self.user = before
+            if before is None and self.free is not None:
+                self.free.set()
+
+    async def until_settled(self) -> None:
+        """Wait for the end of a commit or rollback that another task has begun."""
+        while self.settling is not None and self.settling is not current_task():
+            await asyncio.wait([self.settling])
 
     async def until_free(self) -> None:
         """Wait for the end of a call that another task is in the middle of."""

@@ -51,6 +51,7 @@ def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
     members: dict[str, Any] = {
         name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
     }
+    members["stream"] = _in_turn(_noting_streams(session_class.stream))
     members |= {name: _to_the_end(getattr(session_class, name)) for name in _FINISHED}
     members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
     members["begin"] = lambda self: _Block(self)
@@ -70,7 +71,7 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
     async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
         guard = guard_of(self)
         if guard.settling is not None:
-            await _until_settled(guard)
+            await guard.until_settled()
         task = asyncio.current_task()
         if guard.user is not None:
             guard.refuse_concurrent_use()
@@ -79,6 +80,8 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
         if guard.hold is not None:
             guard.hold.approach()
         try:
+            if guard.streams is not None:
+                await guard.end_left_streams()
             return await method(self, *args, **kwargs)
         finally:
             guard.user = None
@@ -86,6 +89,18 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
                 guard.free.set()
 
     return in_turn
+
+
+def _noting_streams(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Let the fetches of a stream be calls of its session, too."""
+
+    @wraps(method)
+    async def stream(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
+        result = await method(self, *args, **kwargs)
+        guard_of(self).note_streams()
+        return result
+
+    return stream
 
 
 def _to_the_end(
@@ -179,21 +194,27 @@ class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
         return self._session
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await _end(self._session, error)
+        await _end(self._session, error, streams_on=True)
 
 
 async def _end(
-    session: AsyncSession, error: BaseException | None, *, expires: bool = False
+    session: AsyncSession,
+    error: BaseException | None,
+    *,
+    expires: bool = False,
+    streams_on: bool = False,
 ) -> None:
     """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
     This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and touches no connection. After a rollback its objects are detached.
+    statement has nothing to end and touches no connection. Nor has a reading session in the middle of
+    a stream, which may be read on: it commits nothing. After a rollback its objects are detached.
 
     Args:
         session: The session.
         error: What the block has raised.
         expires: Whether a rollback expires the objects; otherwise they keep their values.
+        streams_on: Whether an open stream may be read on.
     """
     guard = guard_of(session)
     committed = False
@@ -206,7 +227,9 @@ async def _end(
             logger.info("A response was cut off before it ended; what it wrote is rolled back.")
             await _rollback(session, expires=expires)
         else:
-            if session.in_transaction():
+            if streams_on and guard.streams:
+                await session.flush()  # refused, if there is anything to write
+            elif session.in_transaction():
                 await _commit(session, expires=expires)
             committed = True
     finally:
@@ -255,7 +278,7 @@ async def _settle(
     """
     guard = guard_of(session)
     if guard.settling is not None:
-        await _until_settled(guard)
+        await guard.until_settled()
     if commits:
         guard.refuse_concurrent_use()
     shielded = Shielded(_work(guard, work))
@@ -292,11 +315,6 @@ async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None
         await work()
     except CommitInterrupted as interrupted:
         raise interrupted.outcome from interrupted
-
-
-async def _until_settled(guard: SessionGuard) -> None:
-    while guard.settling is not None and guard.settling is not asyncio.current_task():
-        await asyncio.wait([guard.settling])
 
 
 def watch_hold(session: AsyncSession, hold: Hold) -> None:

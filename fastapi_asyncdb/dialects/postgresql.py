@@ -25,6 +25,7 @@ from fastapi_asyncdb.dialects.postgresql_plans import renew_plans
 from fastapi_asyncdb.dialects.postgresql_tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.preset import Diagnosis, connect_timeout
 from fastapi_asyncdb.executions import KEEPS_STATEMENT_TIMEOUT, STATEMENT_TIMEOUT
+from fastapi_asyncdb.reading_streams import Snapshot, stream_in
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.tracebacks import causes
 from fastapi_asyncdb.transaction_options import TransactionOptions
@@ -69,6 +70,7 @@ class PostgreSQL:
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
         """Even out what the drivers differ in; the rest was said in the startup message."""
+        stream_in(engine.sync_engine.dialect, _READ_ONLY)
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", _forget_read_only)
         _raise_own_errors(engine.sync_engine.dialect)
@@ -156,6 +158,32 @@ class PostgreSQL:
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
         """Classify by what is surest: SQLSTATE, else the words, else the kind of exception."""
         return diagnose(error)
+
+
+class _ReadOnlyTransaction(Snapshot):
+    """A transaction that sees one state and refuses to write.
+
+    The driver says so in BEGIN, before the first cursor. Nothing of it outlives the transaction.
+    https://www.postgresql.org/docs/current/sql-begin.html
+    """
+
+    def begin(self, dialect: Dialect, connection: DBAPIConnection) -> None:
+        """Say what the driver is to begin with."""
+        cast(Any, dialect).set_readonly(connection, value=True)
+        dialect.set_isolation_level(connection, "REPEATABLE READ")
+
+    def end(self, connection: DBAPIConnection) -> None:
+        """Commit."""
+        # Past the dialect: nothing was written, and so no outcome is unknown.
+        connection.commit()
+
+    def leave(self, dialect: Dialect, connection: DBAPIConnection) -> None:
+        """Say that each statement is on its own again."""
+        cast(Any, dialect).set_readonly(connection, value=False)
+        dialect.set_isolation_level(connection, "AUTOCOMMIT")
+
+
+_READ_ONLY = _ReadOnlyTransaction()
 
 
 def _severity(error: BaseException) -> object:

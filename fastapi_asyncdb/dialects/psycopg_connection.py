@@ -13,6 +13,14 @@ from fastapi_asyncdb.shield import finish
 _LIMIT = 2.0
 
 
+class _ServerCursor(psycopg.AsyncServerCursor[Any]):
+    """A cursor that is gone with its connection: there is nothing left to close, and to warn of."""
+
+    def __del__(self, *warn: Any) -> None:
+        if not self.connection.closed:
+            super().__del__(*warn)
+
+
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
     """Ask the server to cancel, to the end; keep passwords out of errors.
 
@@ -21,6 +29,10 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     with its locks, does not notice that.
     https://github.com/psycopg/psycopg/issues/1435
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.server_cursor_factory = _ServerCursor
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:

@@ -20,6 +20,7 @@ from fastapi_asyncdb.dialects.preset import Diagnosis
 from fastapi_asyncdb.dialects.sqlite_connection import connect
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.executions import commits_itself
+from fastapi_asyncdb.reading_streams import NOTHING, stream_in
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.tracebacks import causes
 from fastapi_asyncdb.transaction_options import TransactionOptions
@@ -95,7 +96,10 @@ class SQLite:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
 
-        if not read_only:
+        if read_only:
+            # An open query of SQLite's sees one state by itself.
+            stream_in(engine.sync_engine.dialect, NOTHING)
+        else:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             _roll_back_failed_commits(engine)
             if memory:

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.dialects.postgresql import milliseconds
-from fastapi_asyncdb.engine import ONLY_READS, Engines, that_only_reads
+from fastapi_asyncdb.engine import Engines, that_only_reads
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.executions import READS
 from fastapi_asyncdb.fair_pool import FairPool
 from fastapi_asyncdb.shield import finish
 from fastapi_asyncdb.testing.deferred import check_of
@@ -153,7 +154,7 @@ def _engines(
     drops = engines.preset.drops_transaction
     plain = writing(one, check, drops, {})
     pool = SandboxPool(one, plain, turn_timeout)
-    read = make(pool, reading(one), isolation_level="AUTOCOMMIT", **ONLY_READS)
+    read = make(pool, reading(one), isolation_level="AUTOCOMMIT", **{READS: True})
     sandboxed = _SandboxEngines(
         engines.target,
         engines.preset,

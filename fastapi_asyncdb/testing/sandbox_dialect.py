@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,9 +15,16 @@ from fastapi_asyncdb.aborted import forget_abort
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.executions import EXECUTIONS, commits_itself
 from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.reading_streams import NOTHING, stream_in
 from fastapi_asyncdb.testing.local_settings import LocalSettings
 from fastapi_asyncdb.testing.one_connection import OneConnection
 from fastapi_asyncdb.testing.sandbox_pool import SAVEPOINT
+from fastapi_asyncdb.testing.sandbox_reading import (
+    reading_whole,
+    refuse_savepoint_in_autocommit,
+    refuse_stream_in_autocommit,
+    refusing_writes,
+)
 from fastapi_asyncdb.testing.savepoints import Savepoint
 from fastapi_asyncdb.testing.writing_functions import calls_writer
 
@@ -96,6 +102,7 @@ class _Ends:
             self.one.savepoints.rollback(savepoint)
 
     def do_savepoint(self, connection: Connection, name: str) -> None:
+        refuse_savepoint_in_autocommit(connection)
         savepoint = Savepoint(owner=connection.info[SAVEPOINT])
         connection.info[SAVEPOINT, name] = self.one.savepoints.begin(savepoint)
 
@@ -110,10 +117,12 @@ class _Ends:
         def run(cursor: object, statement: str, *rest: Any) -> None:
             self.one.refuse_end(statement)
             context = rest[-1]
+            refuse_stream_in_autocommit(cursor, context)
             connection = context.root_connection.connection
             self._prepare(connection.info, statement, rest[0])
             try:
-                self.one.execute(execute, cursor, statement, *rest)
+                with refusing_writes(self.one, cursor, statement, context):
+                    self.one.execute(execute, cursor, statement, *rest)
             except BaseException as error:
                 self._fail(connection, error)
                 raise
@@ -159,7 +168,8 @@ def reading(one: OneConnection) -> Dialect:
                     one.savepoints.note_write(savepoint)
                 one.note(statement)
                 settings.keep_what_changes(statement, rest[0])
-                one.execute(execute, cursor, statement, *rest)
+                with refusing_writes(one, cursor, statement, rest[-1]):
+                    one.execute(execute, cursor, statement, *rest)
                 settings.put_back()
             except BaseException:
                 one.undo(savepoint)
@@ -170,6 +180,7 @@ def reading(one: OneConnection) -> Dialect:
 
     dialect = _plain(one)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
+    stream_in(dialect, NOTHING)
     _execute_through(dialect, one, around)
     return dialect
 
@@ -186,14 +197,8 @@ def _plain(one: OneConnection) -> Dialect:
     setattr(dialect, _ORIGINAL, original)
     _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
     context: Any = original.execution_ctx_cls
-    _put(dialect, execution_ctx_cls=_reading_whole(context))
+    _put(dialect, execution_ctx_cls=reading_whole(context))
     return dialect
-
-
-@cache
-def _reading_whole(context: Any) -> Any:
-    whole = {"create_server_side_cursor": context.create_default_cursor}
-    return type(context.__name__, (context,), whole)
 
 
 def _execute_through(
