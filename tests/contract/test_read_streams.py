@@ -9,6 +9,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
 from sqlalchemy.ext.asyncio.exc import AsyncMethodRequired
@@ -18,6 +19,7 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConcurrentSessionUse, ReadOnlySession
 from tests.contract.support import Base, Note, Request, checked_out, client
 from tests.faults.support import Cancellable, Witness, slow_query
+from tests.tcp_proxy import Proxy
 
 ROWS = 500
 # Without yield_per the first fetch of an ORM stream is the last.
@@ -144,6 +146,40 @@ async def test_stream_that_is_left_in_the_middle_ends_with_its_session(database:
         assert await session.scalar(COUNT) == ROWS
 
 
+async def test_read_after_a_break_sees_new_commits(database: Database, writer: Database):
+    """The snapshot of a stream that nobody can read on ends at the next statement."""
+    async with database.read_session() as session:
+        async for _ in await session.stream(TEXTS):
+            break
+        await add(writer)
+        assert await session.scalar(COUNT) == ROWS + 1
+        async for _ in await session.stream(TEXTS):
+            break
+        await add(writer)
+        assert await drain(await session.stream(TEXTS)) == ROWS + 2
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_reads_after_a_stream_cost_one_round_trip(
+    postgres_url: str, proxy: Proxy, driver: str
+):
+    """Counted on the wire, on the connection that has streamed: it is in autocommit again."""
+    url = make_url(postgres_url).set(drivername=f"postgresql+{driver}", port=proxy.port)
+    one = text("SELECT 1")
+    async with Database(DatabaseSettings(url=url, pool_size=1)) as database:
+        for _ in range(8):  # the first ones prepare the statement
+            async with database.read_session() as session:
+                await drain(await session.stream(one))
+                before = proxy.round_trips
+                await session.scalar(one)
+                beside = proxy.round_trips - before
+            async with database.read_session() as session:
+                before = proxy.round_trips
+                await session.scalar(one)
+                after = proxy.round_trips - before
+    assert (beside, after) == (1, 1)
+
+
 @pytest.mark.parametrize("end", ["commit", "rollback", "close"])
 async def test_stream_ends_with_the_transaction_of_its_session(
     database: Database, writer: Database, end: str
@@ -244,11 +280,12 @@ async def test_objects_beside_an_open_stream_are_refused(database: Database):
     app = FastAPI()
 
     @app.get("/")
-    async def add_beside(db: Annotated[AsyncSession, Depends(database.get_read_db)]) -> str:
-        await anext(await db.stream(TEXTS))
+    async def add_beside(
+        db: Annotated[AsyncSession, Depends(database.get_read_db)],
+    ) -> StreamingResponse:
         result = await db.stream(TEXTS)
         db.add(Note(text="no"))
-        return str(result)
+        return StreamingResponse(row.text async for row in result)
 
     async with client(app) as http:
         assert (await http.get("/")).status_code == 500
@@ -347,3 +384,55 @@ async def test_stream_that_is_cancelled_while_it_waits(database: Database, how: 
         assert checked_out(database) == 0
         async with database.read_session() as session:
             assert await session.scalar(COUNT) == ROWS
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+async def test_stream_that_is_cancelled_anywhere(database: Database, how: str):
+    """At its begin, between two fetches, at its end: the next one finds a connection in autocommit."""
+
+    async def read() -> None:
+        async with database.read_session() as session:
+            await drain(await session.stream(TEXTS))
+            await drain(await session.stream(TEXTS))
+
+    for steps in range(0, 200, 5):
+        work = Cancellable(read, how)
+        work.start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await work.cancel()
+        assert checked_out(database) == 0
+    assert await asyncio.wait_for(count(database), 5) == ROWS
+
+
+@pytest.mark.parametrize("how", ["task", "scope"])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_end_that_is_cancelled_is_finished(
+    postgres_url: str, proxy: Proxy, driver: str, how: str
+):
+    """Nothing stays open; and a client that leaves while the snapshot ends costs no connection."""
+    url = proxy.through(postgres_url, driver)
+    pid = text("SELECT pg_backend_pid()")
+    async with Database(DatabaseSettings(url=url, pool_size=1, max_overflow=0)) as database:
+        async with database.read_session() as session:
+            before = await session.scalar(pid)
+
+        async def read() -> None:
+            async with database.read_session() as session:
+                await drain(await session.stream(text("SELECT 1")))
+
+        work = Cancellable(read, how)
+        work.start()
+        await proxy.commit_seen.wait()
+        await work.cancel()
+        assert checked_out(database) == 0
+        async with database.read_session() as session:
+            # SQLAlchemy gives it up when it hears of the cancellation, as of one in a fetch.
+            assert how == "task" or await session.scalar(pid) == before
+            assert not await Witness(database, url).sessions("state LIKE 'idle in transaction%'")
+
+
+async def count(database: Database) -> int | None:
+    """Return how many rows there are, read in a session of its own."""
+    async with database.read_session() as session:
+        return await session.scalar(COUNT)
