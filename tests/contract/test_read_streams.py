@@ -1,4 +1,4 @@
-"""T17, T19: a reading session streams, in a snapshot that lives as long as its streams."""
+"""T17: a reading session streams, in a snapshot that lives as long as its streams."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""T20: a table changes while the application runs, and the driver's plans are out of date."""
+"""A table changes while the application runs, and the driver's plans are out of date."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any
@@ -81,7 +81,7 @@ async def test_changed_table_costs_no_error_in_autocommit(
     change: Callable[[], Awaitable[None]],
     work: Callable[[Database], Awaitable[int]],
 ):
-    """The statement has not run, and nothing else is lost: it is sent once more (T20)."""
+    """The statement has not run, and nothing else is lost: it is sent once more."""
     for _ in range(OFTEN):
         await work(database)
     await change()
@@ -89,7 +89,7 @@ async def test_changed_table_costs_no_error_in_autocommit(
 
 
 async def test_rows_have_the_columns_of_the_changed_table(database: Database, witness: Witness):
-    """What comes back is read by the new plan (T20)."""
+    """What comes back is read by the new plan."""
     async with database.read_session() as session:
         for _ in range(OFTEN):
             await session.execute(text(EVERYTHING))
@@ -113,7 +113,7 @@ async def stream(connection: AsyncConnection) -> None:
 async def test_error_in_a_transaction_says_to_repeat_it(
     database: Database, change: Callable[[], Awaitable[None]]
 ):
-    """The server has ended the transaction; the message says what happened and what to do (T20)."""
+    """The server has ended the transaction; the message says what happened and what to do."""
     await _read_often(database)
     await change()
     with pytest.raises(DBAPIError, match="run the transaction again"):
@@ -124,7 +124,7 @@ async def test_error_in_a_transaction_says_to_repeat_it(
 async def test_plans_are_gone_after_a_savepoint(
     database: Database, change: Callable[[], Awaitable[None]]
 ):
-    """A savepoint saves the transaction, which then finds no old plan any more (T20)."""
+    """A savepoint saves the transaction, which then finds no old plan any more."""
     await _read_often(database)
     await change()
     async with database.session() as session:
@@ -146,7 +146,7 @@ async def test_run_in_transaction_repeats_it(
     change: Callable[[], Awaitable[None]],
     work: Callable[[AsyncConnection], Awaitable[None]],
 ):
-    """The whole transaction runs again, with new plans (T20)."""
+    """The whole transaction runs again, with new plans."""
     attempts = 0
 
     async def often(session: AsyncSession) -> None:
@@ -168,7 +168,7 @@ async def test_run_in_transaction_repeats_it(
 async def test_retry_route_repeats_the_request(
     database: Database, change: Callable[[], Awaitable[None]]
 ):
-    """The client of a request that met the change is answered as always (T20)."""
+    """The client of a request that met the change is answered as always."""
     router = APIRouter(route_class=RetryRoute)
 
     @router.get("/")

@@ -1,4 +1,4 @@
-"""T23: a server becomes read-only while another one takes over, and keeps its connections."""
+"""A server becomes read-only while another one takes over, and keeps its connections."""
 
 import asyncio
 import pickle
@@ -111,7 +111,7 @@ def count_connects(database: Database) -> list[object]:
 
 
 async def test_writes_go_to_the_new_primary_after_one_error(pair: Pair, driver: str):
-    """With both hosts in the URL the next connection finds the one that takes writes (T23)."""
+    """With both hosts in the URL the next connection finds the one that takes writes."""
     async with started(pair.url(driver)) as database:
         assert await write(database) == pair.primary.port
         await pair.demote()
@@ -127,7 +127,7 @@ async def test_writes_go_to_the_new_primary_after_one_error(pair: Pair, driver: 
 
 
 async def test_writes_go_to_the_new_primary_behind_a_proxy(pair: Pair, driver: str):
-    """One host in the URL: its name, or its proxy, leads to another server now (T23)."""
+    """One host in the URL: its name, or its proxy, leads to another server now."""
     async with (
         tcp_proxy(pair.primary.port) as proxy,
         started(proxy.through(pair.primary.url(), driver)) as database,
@@ -142,7 +142,7 @@ async def test_writes_go_to_the_new_primary_behind_a_proxy(pair: Pair, driver: s
 
 
 async def test_at_most_one_error_for_each_connection_under_load(pair: Pair, driver: str):
-    """Those that are on their way at that moment fail too, and no others (T23)."""
+    """Those that are on their way at that moment fail too, and no others."""
     async with started(pair.url(driver)) as database:
         await pair.demote()
         await pair.promote()
@@ -155,7 +155,7 @@ async def test_at_most_one_error_for_each_connection_under_load(pair: Pair, driv
 
 
 async def test_autocommit_write_finds_the_new_primary(pair: Pair, driver: str):
-    """A statement without a transaction around it is told, and its connection replaced, too (T23)."""
+    """A statement without a transaction around it is told, and its connection replaced, too."""
     async with started(pair.url(driver)) as database:
         engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
         await pair.demote()
@@ -169,7 +169,7 @@ async def test_autocommit_write_finds_the_new_primary(pair: Pair, driver: str):
 
 
 async def test_run_in_transaction_meets_no_error(pair: Pair, driver: str):
-    """Nothing was written: the transaction runs again, on the new primary (T23)."""
+    """Nothing was written: the transaction runs again, on the new primary."""
     attempts = 0
 
     async def work(session: AsyncSession) -> int:
@@ -186,7 +186,7 @@ async def test_run_in_transaction_meets_no_error(pair: Pair, driver: str):
 
 
 async def test_retry_route_meets_no_error(pair: Pair, driver: str):
-    """The client of such a route does not notice the failover (T23)."""
+    """The client of such a route does not notice the failover."""
     async with started(pair.url(driver)) as database:
         router = APIRouter(route_class=RetryRoute)
         attempts: list[int] = []
@@ -207,7 +207,7 @@ async def test_retry_route_meets_no_error(pair: Pair, driver: str):
 
 
 async def test_between_two_primaries_reads_go_on_and_connects_are_few(pair: Pair, driver: str):
-    """While no host takes writes, each error costs no new connection; then all is well (T23)."""
+    """While no host takes writes, each error costs no new connection; then all is well."""
     async with started(pair.url(driver)) as database:
         await pair.demote()
         attempts = count_connects(database)
@@ -240,7 +240,7 @@ async def _fails(database: Database) -> bool:
 async def test_first_connection_takes_the_host_that_fits(
     pair: Pair, driver: str, attrs: str | None
 ):
-    """Without a wish in the URL it is the host that takes writes; a wish is a wish (T23)."""
+    """Without a wish in the URL it is the host that takes writes; a wish is a wish."""
     query = f"?target_session_attrs={attrs}" if attrs else ""
     await pair.promote()
     await pair.demote()
