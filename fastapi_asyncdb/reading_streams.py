@@ -6,7 +6,7 @@ What a snapshot is, the database's preset says. Knows no session.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, Protocol, cast
 from weakref import WeakSet, ref
@@ -83,10 +83,14 @@ class Streams:
         self._open.add(stream)
         self._cursors.append(cursor)
 
-    def leave(self, stream: _Cursor) -> None:
-        """End the snapshot with its last stream."""
+    def leave(self, stream: _Cursor, cursor: DBAPICursor) -> None:
+        """Close a stream, and end the snapshot with the last one."""
         self._open.discard(stream)
-        self.end_if_left()
+        if self._open:
+            # psycopg gives its connection up when it is cancelled here again and again.
+            _to_the_end(cursor.close)
+        else:
+            self.end_if_left()
 
     def end_if_left(self) -> None:
         """End the snapshot if no stream is open, although the caller is cancelled.
@@ -96,7 +100,7 @@ class Streams:
         if self._open or self.over:
             return
         try:
-            await_only(finish(greenlet_spawn(self.end), patience=lambda: _GRACE))
+            _to_the_end(self.end)
         except BaseException:
             connection = self._connection()
             if not self._ended and connection is not None and not connection.closed:
@@ -118,6 +122,10 @@ class Streams:
         """Let nobody else use the session in a block."""
         session = self.turn_of()
         return nullcontext() if session is None else session.turn()
+
+
+def _to_the_end(work: Callable[[], None]) -> None:
+    await_only(finish(greenlet_spawn(work), patience=lambda: _GRACE))
 
 
 class _Cursor:
@@ -175,13 +183,7 @@ class _Cursor:
             self._cursor.close()
         elif not streams.over:
             with streams.turn():
-                self._close(streams)
-
-    def _close(self, streams: Streams) -> None:
-        try:
-            self._cursor.close()
-        finally:
-            streams.leave(self)
+                streams.leave(self, self._cursor)
 
     def _in_turn(self, fetch: Callable[[], Any]) -> Any:
         streams = self._streams
@@ -247,9 +249,12 @@ def _that_ends_streams(
     end: Callable[[PoolProxiedConnection], None],
 ) -> Callable[[PoolProxiedConnection], None]:
     def end_streams(dbapi_connection: PoolProxiedConnection) -> None:
-        with suppress(NotImplementedError):  # so says the first connection, which is in no pool
-            if _STREAMS in dbapi_connection.info:
-                dbapi_connection.info[_STREAMS].end()
+        try:
+            streams = dbapi_connection.info.get(_STREAMS)
+        except NotImplementedError:
+            streams = None  # so says the first connection, which is in no pool
+        if streams is not None:
+            streams.end()
         end(dbapi_connection)
 
     return end_streams

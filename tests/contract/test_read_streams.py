@@ -166,6 +166,7 @@ async def test_reads_after_a_stream_cost_one_round_trip(
     """Counted on the wire, on the connection that has streamed: it is in autocommit again."""
     url = make_url(postgres_url).set(drivername=f"postgresql+{driver}", port=proxy.port)
     one = text("SELECT 1")
+    beside = after = 0
     async with Database(DatabaseSettings(url=url, pool_size=1)) as database:
         for _ in range(8):  # the first ones prepare the statement
             async with database.read_session() as session:
@@ -389,15 +390,20 @@ async def test_stream_that_is_cancelled_while_it_waits(database: Database, how: 
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_stream_that_is_cancelled_anywhere(database: Database, how: str):
     """At its begin, between two fetches, at its end: the next one finds a connection in autocommit."""
+    connected = asyncio.Event()
 
     async def read() -> None:
         async with database.read_session() as session:
+            await session.connection()
+            connected.set()
             await drain(await session.stream(TEXTS))
             await drain(await session.stream(TEXTS))
 
     for steps in range(0, 200, 5):
+        connected.clear()
         work = Cancellable(read, how)
         work.start()
+        await connected.wait()
         for _ in range(steps):
             await asyncio.sleep(0)
         await work.cancel()
