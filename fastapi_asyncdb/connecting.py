@@ -9,6 +9,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.dialects import Diagnosis, Preset
+from fastapi_asyncdb.dialects.preset import NO_ANSWER
 from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.tracebacks import forget_locals
 from fastapi_asyncdb.url import Target
@@ -35,7 +36,7 @@ def failure_of(error: BaseException, target: Target, preset: Preset, seconds: fl
         seconds: The time that the server had to answer.
     """
     cause = _innermost(error)
-    words = " ".join(str(cause).split()).rstrip(".?! ") or f"no answer within {seconds:g} s"
+    words = " ".join(str(cause).split()).rstrip(".?! ") or f"{NO_ANSWER} within {seconds:g} s"
     password = target.url.password
     if password:
         words = words.replace(str(password), "***")
@@ -67,8 +68,11 @@ def explain_failures(engine: AsyncEngine, target: Target, preset: Preset, second
 def _innermost(error: BaseException) -> BaseException:
     """Follow what an error was raised from, except for the cancellation behind a timeout.
 
-    Its context is another matter: the end of an older connection, for example.
+    Its context is another matter: the end of an older connection, for example. Where the time was up,
+    the preset's words are better than the driver's.
     """
     while isinstance(cause := getattr(error, "orig", None) or error.__cause__, Exception):
+        if str(error).startswith(NO_ANSWER):
+            break
         error = cause
     return error

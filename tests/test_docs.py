@@ -1,5 +1,6 @@
 """The code in the README and in docs/ runs, and the README's table tells the truth."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     yield
     for name in set(Base.metadata.tables) - known:
         Base.metadata.remove(Base.metadata.tables[name])
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before():
+    """A block may configure logging, as an application would."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    named = {name: logging.getLogger(name).level for name in ("sqlalchemy", "sqlalchemy.pool")}
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name, before in named.items():
+        logging.getLogger(name).setLevel(before)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 
-from fastapi_asyncdb.dialects.preset import Diagnosis
+from fastapi_asyncdb.dialects.preset import NO_ANSWER, Diagnosis
 from fastapi_asyncdb.tracebacks import causes
 
 
@@ -33,8 +33,8 @@ def no_answer(error: BaseException, seconds: float | None) -> str | None:
         return None
     limit = f" within {seconds:g} s" if seconds else ""
     return (
-        f"no answer{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in DATABASE_URL, "
-        "gives each host to let a connection in"
+        f"{NO_ANSWER}{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in "
+        "DATABASE_URL, gives each host to let a connection in"
     )
 
 

@@ -12,6 +12,9 @@ from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.transaction_options import TransactionOptions
 from fastapi_asyncdb.url import Target
 
+NO_ANSWER = "no answer"
+"""How the words begin in which a preset says that the time to connect was up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:

@@ -25,14 +25,14 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A started handle with two connections at most, so that a lost one is missed."""
-    _ignore_abandoned_connects()
     database = Database(DatabaseSettings(url=database_url, pool_size=1, max_overflow=1))
     await database.start(create_tables=Base.metadata)
     yield database
     await database.stop()
 
 
-def _ignore_abandoned_connects() -> None:
+@pytest.fixture(autouse=True)
+async def _ignore_abandoned_connects() -> None:
     """Asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
     loop = asyncio.get_running_loop()
     report = loop.get_exception_handler()
