@@ -51,7 +51,9 @@ async def test_execution_options_of_it_have_them_too(engine: AsyncEngine):
 async def test_no_listener_is_left(engine: AsyncEngine):
     """One would make SQLAlchemy look for listeners at each step of each statement."""
     own = with_connection_options(engine, isolation_level="AUTOCOMMIT")
-    assert not own.sync_engine._has_events
+    assert list(own.sync_engine.dispatch.engine_connect) == []
+    sqlalchemys = engine.execution_options(isolation_level="AUTOCOMMIT")
+    assert len(list(sqlalchemys.sync_engine.dispatch.engine_connect)) == 1
 
 
 async def test_connection_whose_options_are_wrong_is_given_back(engine: AsyncEngine):

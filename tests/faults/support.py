@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,30 @@ _COUNT = (
 def slow_query(database: Database) -> str:
     """Return a query that takes a minute."""
     return _COUNT if database.engine.dialect.name == "sqlite" else "SELECT pg_sleep(60)"
+
+
+def ignore_abandoned_connects() -> None:
+    """Asyncpg forgets futures when it is cancelled while it connects; asyncio complains of them."""
+    loop = asyncio.get_running_loop()
+    report = loop.get_exception_handler()
+
+    def handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not _is_abandoned_connect(context.get("exception")):
+            if report is None:
+                loop.default_exception_handler(context)
+            else:
+                report(loop, context)
+
+    loop.set_exception_handler(handler)
+
+
+def _is_abandoned_connect(error: BaseException | None) -> bool:
+    if isinstance(error, asyncio.InvalidStateError):  # the answer to its wish for TLS came then
+        return any(
+            frame.filename.endswith("connect_utils.py")
+            for frame in traceback.extract_tb(error.__traceback__)
+        )
+    return isinstance(error, ConnectionError | asyncpg.PostgresConnectionError)
 
 
 @dataclass

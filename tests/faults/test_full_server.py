@@ -19,6 +19,7 @@ from fastapi_asyncdb.errors import DatabaseUnavailable, PoolTimeout, TooManyWait
 from fastapi_asyncdb.testing import postgres_server
 from fastapi_asyncdb.testing.servers import PostgresServer
 from tests.contract.support import checked_out, client, eventually
+from tests.faults.support import ignore_abandoned_connects
 from tests.tcp_proxy import Proxy
 
 ROOM = 6
@@ -93,6 +94,7 @@ async def others(small_server: PostgresServer) -> AsyncIterator[Others]:
 @asynccontextmanager
 async def started(url: str, **options: Any) -> AsyncIterator[Database]:
     """Run a handle with a pool of 2 + 3; afterwards nothing is in use, and all can be."""
+    ignore_abandoned_connects()
     settings = {"pool_size": 2, "max_overflow": 3, "pool_timeout": SOON, **options}
     async with Database(DatabaseSettings(url=url, **settings)) as database:
         yield database
