@@ -38,7 +38,14 @@ def watch_aborts(engine: AsyncEngine, preset: Preset) -> None:
 
 
 def _refuse(cursor: object, statement: str, *rest: ExecutionContext) -> None:
-    refuse_aborted(rest[-1].root_connection)
+    # The connection has just made a cursor, so it is not lost. In one step, for each statement.
+    connection = rest[-1].root_connection
+    try:
+        aborted = _CULPRIT in connection.info
+    except NotImplementedError:
+        return  # see info_of()
+    if aborted:
+        refuse_aborted(connection)
 
 
 def _watch_rollbacks(dialect: Dialect) -> None:

@@ -87,8 +87,11 @@ class SessionGuard(HookedSession):
 
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
-        self.check_usable()
-        self.refuse_concurrent_use()
+        # Attributes first: most sessions are in a handler, and are asked several times there.
+        if self.ended or self.streamers is not None or self.failed_begin is not None:
+            self.check_usable()
+        if self.user is not None:
+            self.refuse_concurrent_use()
         self.refuse_hooks()
         if self.late_bind is not None:
             self.bind, self.late_bind = self.late_bind(), None

@@ -139,8 +139,9 @@ def _frames(frame: FrameType | None) -> Frames:
     """Note the innermost frames of the user's code and no more: they may never be looked at."""
     found: Frames = []
     while frame is not None and len(found) < _TOLD:
-        if found or not _is_ours(frame.f_globals):
-            found.append((frame.f_code, frame.f_lasti, frame.f_globals))
+        module = frame.f_globals
+        if found or not module.get("__name__", "").startswith(_OURS):
+            found.append((frame.f_code, frame.f_lasti, module))
         frame = frame.f_back
     return found
 
