@@ -14,11 +14,13 @@ _LIMIT = 2.0
 
 
 class _ServerCursor(psycopg.AsyncServerCursor[Any]):
-    """A cursor that is gone with its connection: there is nothing left to close, and to warn of."""
+    """A cursor that ends with its transaction, at the latest: a forgotten one is nothing to warn of.
+
+    SQLAlchemy closes it, unless its statement was refused before it was opened.
+    """
 
     def __del__(self, *warn: Any) -> None:
-        if not self.connection.closed:
-            super().__del__(*warn)
+        pass
 
 
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
