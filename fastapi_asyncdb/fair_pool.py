@@ -152,7 +152,7 @@ class FairPool(AsyncAdaptedQueuePool):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # All come by here: checked in, invalidated, detached, failed, garbage-collected.
         try:
-            if record.dbapi_connection is None:
+            if record.dbapi_connection is None and self._server.refusal is not None:
                 # Without a connection it would be taken before the idle ones, and connect again.
                 self._dec_overflow()
             else:

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import suppress
 from dataclasses import replace
 from threading import Event
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, event
@@ -159,8 +159,9 @@ class SQLite:
         """Do nothing: nobody is waited for but this process."""
 
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
-        """Ask SQLAlchemy's adapter."""
-        return bool(cast(Any, connection)._execute_mutex.locked())
+        """Ask SQLAlchemy's adapter, which has a lock for it since 2.1."""
+        mutex = getattr(connection, "_execute_mutex", None)
+        return mutex is not None and bool(mutex.locked())
 
     def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
         """Return ``None``: there is no network."""
