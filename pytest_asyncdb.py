@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from fastapi_asyncdb.database import BaseDatabase
+    from fastapi_asyncdb.testing.databases.worker import WorkerDatabase
     from fastapi_asyncdb.testing.migrations import Migrations
     from fastapi_asyncdb.testing.project import Project
-    from fastapi_asyncdb.testing.queries import QueryCount
-    from fastapi_asyncdb.testing.server_address import ServerAddress
-    from fastapi_asyncdb.testing.worker_database import WorkerDatabase
+    from fastapi_asyncdb.testing.queries.count import QueryCount
+    from fastapi_asyncdb.testing.servers.address import ServerAddress
 
 _LINES = {
     "asyncdb_app": (
@@ -85,7 +85,7 @@ def pytest_configure_node(node: Any) -> None:
     if not _may_need_server(node.config):
         return
     if _offer not in node.config.stash:
-        from fastapi_asyncdb.testing.server_offer import ServerOffer
+        from fastapi_asyncdb.testing.servers.shared import ServerOffer
 
         node.config.stash[_offer] = ServerOffer()
     node.workerinput[_OFFERS] = node.config.stash[_offer].address
@@ -106,9 +106,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
     """A PostgreSQL server, one for the whole run; started when the first test needs it."""
-    from fastapi_asyncdb.testing.server_address import ServerAddress
-    from fastapi_asyncdb.testing.server_offer import ask
-    from fastapi_asyncdb.testing.servers import given_server, postgres_server
+    from fastapi_asyncdb.testing.servers.address import ServerAddress
+    from fastapi_asyncdb.testing.servers.postgresql import given_server, postgres_server
+    from fastapi_asyncdb.testing.servers.shared import ask
 
     with ExitStack() as stack:
         offer = getattr(pytestconfig, "workerinput", {}).get(_OFFERS)
@@ -278,7 +278,7 @@ def _asyncdb_server_url(
     """The server to make databases on; ``None`` for files. Reports show the values of fixtures."""
     from pydantic import SecretStr
 
-    from fastapi_asyncdb.testing.servers import given_server
+    from fastapi_asyncdb.testing.servers.postgresql import given_server
 
     with _usage_errors():
         if _asyncdb_project.wants_server or given_server():
@@ -294,7 +294,7 @@ def _asyncdb_worker(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[WorkerDatabase]:
     """This worker's database, with its tables. Bound to no event loop."""
-    from fastapi_asyncdb.testing.worker_database import worker_database
+    from fastapi_asyncdb.testing.databases.worker import worker_database
 
     folder = tmp_path_factory.mktemp("asyncdb")
     with ExitStack() as stack:
@@ -339,7 +339,7 @@ def asyncdb_queries(
     _asyncdb_worker: WorkerDatabase, request: pytest.FixtureRequest
 ) -> Iterator[QueryCount]:
     """The statements that are sent from here on; what the client's lifespan sends does not count."""
-    from fastapi_asyncdb.testing.queries import count_queries
+    from fastapi_asyncdb.testing.queries.count import count_queries
 
     for name in ("asyncdb_session", "asyncdb_client"):
         if name in request.fixturenames:
@@ -353,8 +353,8 @@ def asyncdb_migrations(
     _asyncdb_project: Project, _asyncdb_server_url: SecretStr | None, tmp_path: Any
 ) -> Iterator[Migrations]:
     """The project's migrations on an empty database: for ``fastapi_asyncdb.testing.migrations``."""
+    from fastapi_asyncdb.testing.databases.worker import empty_database
     from fastapi_asyncdb.testing.migrations import Migrations
-    from fastapi_asyncdb.testing.worker_database import empty_database
 
     with ExitStack() as stack:
         with _usage_errors():

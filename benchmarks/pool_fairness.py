@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from fastapi_asyncdb.fair_pool import FairPool
+from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.testing import PostgresServer
 
 CLIENTS = 200

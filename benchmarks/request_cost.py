@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_asyncdb import Base, Database, DatabaseSettings
-from fastapi_asyncdb.pool import ping_after_idling
-from fastapi_asyncdb.testing.servers import PostgresServer
+from fastapi_asyncdb.pool.ping import ping_after_idling
+from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
 
 REQUESTS = 20
 

@@ -10,13 +10,13 @@ from fastapi_asyncdb.default import (
     get_read_db,
     get_snapshot_db,
 )
+from fastapi_asyncdb.engine.in_doubt import remember_transaction_id
 from fastapi_asyncdb.handle import Database
-from fastapi_asyncdb.hooks import on_commit, on_rollback
-from fastapi_asyncdb.in_doubt import remember_transaction_id
-from fastapi_asyncdb.lifespan import create_lifespan
 from fastapi_asyncdb.models import Base
-from fastapi_asyncdb.retry_route import RetryRoute
+from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.web.lifespan import create_lifespan
+from fastapi_asyncdb.web.retry_route import RetryRoute
 
 __all__ = [
     "DB",

@@ -14,8 +14,11 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fastapi_asyncdb.dialects import Preset, preset_for
-from fastapi_asyncdb.engine import Engines, create_engines
+from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.dialects import Preset, parse_url, preset_for
+from fastapi_asyncdb.engine.create import Engines, create_engines
+from fastapi_asyncdb.engine.in_doubt import outcome_of
+from fastapi_asyncdb.engine.startup import connect, connect_if_possible
 from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,
@@ -23,22 +26,24 @@ from fastapi_asyncdb.errors import (
     Outcome,
     SandboxError,
 )
-from fastapi_asyncdb.holding import Hold
-from fastapi_asyncdb.in_doubt import outcome_of
-from fastapi_asyncdb.nesting import refuse_inside_transaction, remember
-from fastapi_asyncdb.on_begin import OnBegin, first_step
-from fastapi_asyncdb.retry import Attempts
-from fastapi_asyncdb.session import SessionScope, begin_each_with, bind_late, guarded, watch_hold
-from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.shield import finish
-from fastapi_asyncdb.startup import connect, connect_if_possible
-from fastapi_asyncdb.transaction_options import (
+from fastapi_asyncdb.options import (
     PLAIN,
     SessionOptions,
     TransactionOptions,
     transaction_options,
 )
-from fastapi_asyncdb.url import parse_url
+from fastapi_asyncdb.pool.checkout_warnings import Hold
+from fastapi_asyncdb.session.managed import (
+    SessionScope,
+    begin_each_with,
+    bind_late,
+    guarded,
+    watch_hold,
+)
+from fastapi_asyncdb.session.on_begin import OnBegin, first_step
+from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
+from fastapi_asyncdb.session.retry import Attempts
+from fastapi_asyncdb.settings import DatabaseSettings
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -21,10 +21,10 @@ from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
-from fastapi_asyncdb.misuse import UncalledDependency
 from fastapi_asyncdb.overload import OutageLog, answered
-from fastapi_asyncdb.retry import is_retryable
-from fastapi_asyncdb.session import TransactionScope, expect_streamers
+from fastapi_asyncdb.session.managed import TransactionScope, expect_streamers
+from fastapi_asyncdb.session.misuse import UncalledDependency
+from fastapi_asyncdb.session.retry import is_retryable
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""

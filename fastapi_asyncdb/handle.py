@@ -7,7 +7,7 @@ from typing import Unpack
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.dependencies import SessionDependency, session_dependency
-from fastapi_asyncdb.transaction_options import SessionOptions, transaction_options
+from fastapi_asyncdb.options import SessionOptions, transaction_options
 
 
 class Database(BaseDatabase):

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from fastapi_asyncdb.connection_options import with_connection_options
+from fastapi_asyncdb.dialects.autocommit import with_connection_options
 
 ISOLATION = text("SELECT current_setting('transaction_isolation')")
 

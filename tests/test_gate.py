@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fastapi_asyncdb.gate import Gate
+from fastapi_asyncdb.pool.waiters import Gate
 
 
 async def test_as_many_as_it_is_wide_go_in_at_once():

@@ -4,7 +4,7 @@ import pickle
 
 from pydantic import SecretStr
 
-from fastapi_asyncdb.url import parse_url
+from fastapi_asyncdb.dialects import parse_url
 from tests.leaks import PASSWORD, leaks
 
 

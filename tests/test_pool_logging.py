@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.fair_pool import FairPool
+from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.testing import sandbox
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastapi_asyncdb.read_only import only_reads
+from fastapi_asyncdb.engine.read_only import only_reads
 
 READS = [
     "SELECT 1",

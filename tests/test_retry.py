@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
+from fastapi_asyncdb.backoff import backoff
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
-from fastapi_asyncdb.retry import Attempts, backoff, is_retryable
+from fastapi_asyncdb.session.retry import Attempts, is_retryable
 
 
 def sqlite_error(code: int) -> DBAPIError:

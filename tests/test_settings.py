@@ -22,14 +22,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,
     DatabaseUnavailable,
     InsecureConnectionError,
 )
-from fastapi_asyncdb.testing.server_process import free_port
-from fastapi_asyncdb.url import parse_url
+from fastapi_asyncdb.testing.servers.process import free_port
 from tests.leaks import PASSWORD, leaks
 from tests.tcp_proxy import tcp_proxy
 from tests.tls_proxy import tls_proxy

@@ -29,8 +29,8 @@ from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
-from fastapi_asyncdb.testing.server_process import free_port
-from fastapi_asyncdb.testing.servers import PostgresServer
+from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
+from fastapi_asyncdb.testing.servers.process import free_port
 from tests.contract.support import eventually
 from tests.leaks import PASSWORD, leaks
 from tests.tls_proxy import tls_proxy
@@ -289,7 +289,9 @@ async def test_start_that_waits_says_so_once(caplog: pytest.LogCaptureFixture) -
     url = f"postgresql://postgres:{PASSWORD}@127.0.0.1:{free_port()}/postgres"
     with pytest.raises(DatabaseUnavailable):
         await Database(settings_for(url)).start()
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.startup"]
+    (message,) = [
+        r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.engine.startup"
+    ]
     assert "Cannot connect to postgresql" in message
     assert "Nothing listens there" in message
     assert "Trying for another" in message

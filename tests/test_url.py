@@ -17,10 +17,9 @@ from pydantic import SecretStr
 from sqlalchemy import URL
 
 from fastapi_asyncdb import DatabaseSettings
-from fastapi_asyncdb.dialects import preset_for
-from fastapi_asyncdb.dialects.keepalive import KEEPALIVES
+from fastapi_asyncdb.dialects import Target, parse_url, preset_for
+from fastapi_asyncdb.dialects.postgresql.keepalive import KEEPALIVES
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
-from fastapi_asyncdb.url import Target, parse_url
 from tests.leaks import PASSWORD, leaks
 from tests.urls import ASYNCPG, PASSWORDS, PSYCOPG, REFUSED, SERVERS, SQLITE, Received
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi_asyncdb.url import TLSMode
+from fastapi_asyncdb.dialects import TLSMode
 
 
 @dataclass

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from example_app import models  # noqa: F401 - fills Base.metadata
 from fastapi_asyncdb import Base, Database, DatabaseSettings
-from fastapi_asyncdb.url import parse_url
+from fastapi_asyncdb.dialects import parse_url
 
 # For the command line; an application that has set up its logging keeps it.
 logging.basicConfig(format="%(levelname)s [%(name)s] %(message)s")

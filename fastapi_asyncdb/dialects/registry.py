@@ -1,14 +1,21 @@
-"""Which preset serves which database."""
+"""The databases that the library knows. One more is one folder, and one line here."""
 
 from __future__ import annotations
 
-from fastapi_asyncdb.dialects.postgresql import PostgreSQL
-from fastapi_asyncdb.dialects.preset import Preset
-from fastapi_asyncdb.dialects.sqlite import SQLite
+from fastapi_asyncdb.dialects.base import Backend, Preset
+from fastapi_asyncdb.dialects.mysql import MARIADB, MYSQL
+from fastapi_asyncdb.dialects.postgresql import BACKEND as POSTGRESQL
+from fastapi_asyncdb.dialects.sqlite import BACKEND as SQLITE
+from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import UnsupportedDriver
-from fastapi_asyncdb.url import Target
 
-_PRESETS: dict[str, Preset] = {"postgresql": PostgreSQL(), "sqlite": SQLite()}
+_BACKENDS = (POSTGRESQL, SQLITE, MYSQL, MARIADB)
+_BY_SCHEME = {scheme: known for known in _BACKENDS for scheme in (known.name, *known.schemes)}
+
+
+def backend_for(scheme: str) -> Backend | None:
+    """Return the database that a URL's scheme names, without its driver; ``None`` for another."""
+    return _BY_SCHEME.get(scheme)
 
 
 def preset_for(target: Target) -> Preset:
@@ -17,9 +24,12 @@ def preset_for(target: Target) -> Preset:
     Raises:
         UnsupportedDriver: the URL is understood, but its database has no preset yet.
     """
-    backend = target.url.get_backend_name()
-    if backend not in _PRESETS:
-        raise UnsupportedDriver(
-            f"{backend} is not served yet. Use PostgreSQL (postgresql://) or SQLite (sqlite://)."
-        )
-    return _PRESETS[backend]
+    backend = _BY_SCHEME[target.url.get_backend_name()]
+    if backend.preset is None:
+        raise UnsupportedDriver(f"{backend.name} is not served yet. Use {served()}.")
+    return backend.preset
+
+
+def served() -> str:
+    """Return the databases that are served, as a message lists them."""
+    return " or ".join(f"{known.name}://" for known in _BACKENDS if known.preset is not None)

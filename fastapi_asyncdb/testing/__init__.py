@@ -1,12 +1,17 @@
 """The testing kit: the real database, rolled back."""
 
 from fastapi_asyncdb.testing.client import async_client
-from fastapi_asyncdb.testing.hooks import CapturedHook, capture_commit_hooks
-from fastapi_asyncdb.testing.isolated import DatabaseTemplate, isolated_database
+from fastapi_asyncdb.testing.commit_hooks import CapturedHook, capture_commit_hooks
+from fastapi_asyncdb.testing.databases.isolated import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.override import override_db
-from fastapi_asyncdb.testing.queries import QueryCount, Statement, assert_queries, count_queries
+from fastapi_asyncdb.testing.queries.count import (
+    QueryCount,
+    Statement,
+    assert_queries,
+    count_queries,
+)
 from fastapi_asyncdb.testing.sandbox import sandbox
-from fastapi_asyncdb.testing.servers import (
+from fastapi_asyncdb.testing.servers.postgresql import (
     PostgresReplica,
     PostgresServer,
     given_server,

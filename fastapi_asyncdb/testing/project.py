@@ -12,7 +12,7 @@ from sqlalchemy import MetaData
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.testing.servers import for_tests
+from fastapi_asyncdb.testing.servers.postgresql import for_tests
 
 
 @dataclass(frozen=True, slots=True)

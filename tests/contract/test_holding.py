@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.holding import Hold, HoldWatch
+from fastapi_asyncdb.pool.checkout_warnings import Hold, HoldWatch
 from tests.contract.support import Base, Note, checked_out, client, eventually
 from tests.faults.support import pause
 from tests.http_server import http_server
@@ -33,7 +33,8 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [
         record.getMessage()
         for record in caplog.records
-        if record.name == "fastapi_asyncdb.holding" and record.levelno == logging.WARNING
+        if record.name == "fastapi_asyncdb.pool.checkout_warnings"
+        and record.levelno == logging.WARNING
     ]
 
 

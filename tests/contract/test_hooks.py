@@ -292,7 +292,7 @@ async def test_failing_hook_is_logged_and_stops_nothing(
     assert journal == ["next"]
     assert await stored(database) == ["written"]
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("fastapi_asyncdb.hooks", logging.ERROR)
+    assert (record.name, record.levelno) == ("fastapi_asyncdb.session.hooks", logging.ERROR)
     assert "on_commit hook" in record.getMessage()
     assert "broken" in record.getMessage()
     assert "bug in a hook" in caplog.text
@@ -580,7 +580,7 @@ async def test_hook_that_never_ends_is_cut_off_once_its_caller_is_cancelled(
     caplog: pytest.LogCaptureFixture,
 ):
     """A client that is gone, or a shutdown, waits no longer than for a commit; the log has names."""
-    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.2)
+    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.2)
     running = asyncio.Event()
 
     async def hang() -> None:
@@ -600,7 +600,9 @@ async def test_hook_that_never_ends_is_cut_off_once_its_caller_is_cancelled(
     await run.cancel()
     assert 0.2 <= time.monotonic() - started < 2
     assert journal == []
-    (message,) = [r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.hooks"]
+    (message,) = [
+        r.getMessage() for r in caplog.records if r.name == "fastapi_asyncdb.session.hooks"
+    ]
     assert re.match(
         r"The on_commit hook .*hang was cut off.*: on_commit hook Journal.sync$", message
     )
@@ -612,7 +614,7 @@ async def test_hook_may_take_its_time_while_somebody_waits(
     database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ):
     """The bound is for those that nobody waits for (T14)."""
-    monkeypatch.setattr("fastapi_asyncdb.session.SessionGuard.patience", 0.05)
+    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.05)
 
     async def slow() -> None:
         await asyncio.sleep(0.3)

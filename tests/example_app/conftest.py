@@ -15,7 +15,7 @@ from httpx import AsyncClient
 from example_app.main import app
 from fastapi_asyncdb import Database, default_database
 from fastapi_asyncdb.testing import DatabaseTemplate, async_client, isolated_database
-from fastapi_asyncdb.testing.alembic_commands import run_alembic
+from fastapi_asyncdb.testing.migrations.commands import run_alembic
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseUnavailable, PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.testing import postgres_server
-from fastapi_asyncdb.testing.servers import PostgresServer
+from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
 from tests.contract.support import checked_out, client, eventually
 from tests.faults.support import ignore_abandoned_connects
 from tests.tcp_proxy import Proxy

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
 from fastapi_asyncdb.testing import postgres_server
-from fastapi_asyncdb.testing.servers import PostgresReplica, PostgresServer
+from fastapi_asyncdb.testing.servers.postgresql import PostgresReplica, PostgresServer
 from tests.contract.support import client
 from tests.tcp_proxy import tcp_proxy
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
+from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import UnsupportedDriver
 from fastapi_asyncdb.testing import count_queries
-from fastapi_asyncdb.testing.copies import PostgreSQLCopies, copies_at, unique_name
-from fastapi_asyncdb.url import parse_url
+from fastapi_asyncdb.testing.databases.copies import PostgreSQLCopies, copies_at, unique_name
 
 
 @pytest.mark.parametrize(

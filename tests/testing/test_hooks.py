@@ -7,8 +7,9 @@ import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, hooks, on_commit, on_rollback
-from fastapi_asyncdb.hooks import Hooks
+from fastapi_asyncdb import Database, on_commit, on_rollback
+from fastapi_asyncdb.session import hooks
+from fastapi_asyncdb.session.hooks import Hooks
 from fastapi_asyncdb.testing import async_client, capture_commit_hooks
 from tests.contract.support import Note
 

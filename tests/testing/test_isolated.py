@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from fastapi_asyncdb import DB, Database, DatabaseSettings, create_lifespan, default_database
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
-from fastapi_asyncdb.testing import copies as copies_module
-from fastapi_asyncdb.testing import isolated as isolated_module
-from fastapi_asyncdb.testing.copies import unique_name, with_database
+from fastapi_asyncdb.testing.databases import copies as copies_module
+from fastapi_asyncdb.testing.databases import isolated as isolated_module
+from fastapi_asyncdb.testing.databases.copies import unique_name, with_database
 from tests.contract.support import Base, Note, running, stored
 
 
@@ -341,7 +341,7 @@ async def test_slow_preparation_is_told(
 ):
     """Who waits learns for what."""
     monkeypatch.setattr(isolated_module, "_TELL_AFTER", 0.1)
-    caplog.set_level(logging.INFO, "fastapi_asyncdb.testing.isolated")
+    caplog.set_level(logging.INFO, "fastapi_asyncdb.testing.databases.isolated")
 
     async def prepare(database: Database) -> None:
         await asyncio.sleep(0.25)

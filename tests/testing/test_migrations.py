@@ -26,9 +26,9 @@ from sqlalchemy import (
 )
 
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.testing.alembic_commands import alembic_config
 from fastapi_asyncdb.testing.migrations import Migrations
-from fastapi_asyncdb.testing.reflection import changes
+from fastapi_asyncdb.testing.migrations.commands import alembic_config
+from fastapi_asyncdb.testing.migrations.reflection import changes
 
 _INI = """\
 [alembic]

@@ -13,10 +13,10 @@ from sqlalchemy import text
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
-from fastapi_asyncdb.testing.server_address import ServerAddress
-from fastapi_asyncdb.testing.worker_database import WorkerDatabase, empty_database
-from fastapi_asyncdb.testing.worker_database import worker_database as made_for
-from fastapi_asyncdb.testing.worker_settings import settings_for
+from fastapi_asyncdb.testing.databases.settings import settings_for
+from fastapi_asyncdb.testing.databases.worker import WorkerDatabase, empty_database
+from fastapi_asyncdb.testing.databases.worker import worker_database as made_for
+from fastapi_asyncdb.testing.servers.address import ServerAddress
 from tests.contract.support import Base, Note, stored
 from tests.testing.test_project import PROJECT
 

@@ -1,0 +1,70 @@
+"""asyncpg's connection, which remembers why its server ended it. Imports the driver."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+from weakref import ref
+
+import asyncpg
+
+from fastapi_asyncdb.dialects.postgresql.keepalive import set_keepalives
+
+_ERROR = ord("E")
+_HEADER = 5
+
+
+class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
+    """Keep what the server says when it ends an idle connection.
+
+    asyncpg reads it, has no query to which it would be the answer, and throws it away: the next query
+    finds a connection that is closed, for no reason.
+    """
+
+    def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        self._raw_transport = transport
+        self.farewell: dict[str, str] = {}
+        """The fields of the server's last message, by their codes, if it was fatal.
+        https://www.postgresql.org/docs/current/protocol-error-fields.html"""
+        transport.set_protocol(_Listener(protocol, self))
+
+    def keep_alive(self, arguments: Mapping[str, int]) -> None:
+        """Set the options by which TCP notices that nobody is there any more."""
+        socket = self._raw_transport.get_extra_info("socket")
+        if socket is not None:
+            set_keepalives(socket.fileno(), arguments)
+
+
+class _Listener(asyncio.Protocol):
+    """Passes everything on, and looks at what begins with an error."""
+
+    def __init__(self, inner: asyncio.Protocol, connection: AsyncpgConnection) -> None:
+        # Weak, as asyncpg's own: the event loop keeps the transport, and a connection that is forgotten
+        # is closed when the garbage collector finds it.
+        self._connection = ref(connection)
+        self._receive = inner.data_received
+        self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on: a Python call for each packet, 0.1 us."""
+        if data[0] == _ERROR:
+            self._remember(data)
+        self._receive(data)
+
+    def _remember(self, data: bytes) -> None:
+        fields, connection = dict(_fields(data)), self._connection()
+        if connection is not None and fields.get("V") in ("FATAL", "PANIC"):
+            connection.farewell = fields
+
+
+def _fields(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yield the fields of an ErrorResponse, each a code and a text."""
+    size = int.from_bytes(data[1:_HEADER], "big") + 1
+    for field in data[_HEADER:size].split(b"\0"):
+        if field:
+            yield chr(field[0]), field[1:].decode(errors="replace")

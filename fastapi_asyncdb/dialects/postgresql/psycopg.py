@@ -1,0 +1,68 @@
+"""psycopg's connection: its queries end on the server, its errors show no password. Imports psycopg."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Self
+
+import psycopg
+
+from fastapi_asyncdb.concurrency import finish
+
+# Seconds for the server to take note; psycopg would wait five, and as long again for its answer.
+_LIMIT = 2.0
+
+
+class _ServerCursor(psycopg.AsyncServerCursor[Any]):
+    """A cursor that ends with its transaction, at the latest: a forgotten one is nothing to warn of.
+
+    SQLAlchemy closes it, unless its statement was refused before it was opened.
+    """
+
+    def __del__(self, *warn: Any) -> None:
+        pass
+
+
+class PsycopgConnection(psycopg.AsyncConnection[Any]):
+    """Ask the server to cancel, to the end; keep passwords out of errors.
+
+    psycopg asks when it is interrupted, but gives up and closes the socket when it is interrupted once
+    more, as AnyIO's scopes do again and again. A server in the middle of a query, and of a transaction
+    with its locks, does not notice that.
+    https://github.com/psycopg/psycopg/issues/1435
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.server_cursor_factory = _ServerCursor
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        """Connect; an error keeps what libpq knows of the connection, but for its passwords."""
+        try:
+            return await super().connect(conninfo, **options)
+        except psycopg.Error as error:
+            finished: Any = error.pgconn
+            # An older psycopg has libpq's own object there, which has nothing to show.
+            with suppress(AttributeError):
+                finished.password, finished.info = b"", []
+            raise
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
+        """Cancel the query that runs."""
+        await finish(super().cancel_safe(timeout=min(timeout, _LIMIT)))
+
+    async def forget_plans(self) -> bool:
+        """Drop all plans, here and on the server; in a transaction the server hears of it later.
+
+        psycopg does the same after a rollback. It has no public call for it.
+
+        Returns:
+            Whether there is a transaction.
+        """
+        self._prepared.clear()
+        if self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            return True
+        async with self.lock:
+            await self.wait(self._prepared.maintain_gen(self))
+        return False

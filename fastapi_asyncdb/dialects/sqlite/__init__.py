@@ -1,0 +1,7 @@
+"""SQLite, by aiosqlite."""
+
+from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.sqlite.preset import SQLite
+from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
+
+BACKEND = Backend("sqlite", {"aiosqlite": for_aiosqlite}, SQLite())

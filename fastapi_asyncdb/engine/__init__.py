@@ -1,0 +1,1 @@
+"""Engines: how they are made, started and watched."""

@@ -1,0 +1,186 @@
+"""Settings in, engines out: one that writes, one that reads. Never opens a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy.ext.asyncio
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from fastapi_asyncdb.dialects import Preset, Target, connect_timeout, parse_url, preset_for
+from fastapi_asyncdb.dialects.autocommit import with_connection_options
+from fastapi_asyncdb.dialects.calls import READS, SAVEPOINTS, before_each_statement
+from fastapi_asyncdb.dialects.deadlines import Deadlines
+from fastapi_asyncdb.engine.connect_errors import explain_failures
+from fastapi_asyncdb.engine.failed_transactions import watch_aborts
+from fastapi_asyncdb.engine.in_doubt import watch_commits
+from fastapi_asyncdb.engine.losses import name_losses
+from fastapi_asyncdb.engine.read_only import is_savepoint, only_reads
+from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.options import PLAIN, TransactionOptions
+from fastapi_asyncdb.pool.checkout_warnings import HoldWatch
+from fastapi_asyncdb.pool.closing import discard_whole, dispose
+from fastapi_asyncdb.pool.fair_pool import FairPool
+from fastapi_asyncdb.pool.ping import ping_after_idling
+from fastapi_asyncdb.settings import DatabaseSettings
+
+_ADVICE = (
+    "Most likely connections are held during slow work, by statements that get no answer, or by a "
+    "task that opens a second session inside its first. The warnings of fastapi_asyncdb.pool name "
+    "who holds one for long: call 'await db.commit()' before the slow work. If nobody does, raise "
+    "DATABASE_POOL_SIZE."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The two engines of one database, and what they were made from."""
+
+    target: Target
+    preset: Preset
+    write: AsyncEngine
+    read: AsyncEngine
+    """Runs in autocommit and refuses writes. May share the writing engine's pool."""
+    holds: HoldWatch | None
+    """Tells of connections that are held for too long, if anybody wants to know."""
+    deadlines: Deadlines | None = None
+    """Ends connections whose answers are overdue; asked for by a ``statement_timeout``."""
+    _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
+
+    def bound(self, options: TransactionOptions) -> AsyncEngine:
+        """Return the engine for sessions with these options, made once for each.
+
+        Raises:
+            ConfigurationError: the database does not have them.
+        """
+        if options is PLAIN or options == PLAIN:
+            return self.write
+        if options.autocommit:
+            return self.read
+        if options not in self._bound:
+            self._bound[options] = self._bind(options)
+        return self._bound[options]
+
+    def _bind(self, options: TransactionOptions) -> AsyncEngine:
+        self.preset.check(options)
+        if options.statement_timeout and self.deadlines is not None:
+            self.deadlines.watch(self.write)
+        engine = self.preset.bind(options, self.write, self.read)
+        if not options.read_only:
+            return engine
+        return that_only_reads(engine)
+
+    async def dispose(self) -> None:
+        """Close every connection: the idle ones now, those in use when they come back.
+
+        Takes a few seconds at most, whatever the network does.
+        """
+        for engine in (self.write, self.read):
+            event.listen(engine.sync_engine.pool, "checkin", _close)
+        try:
+            await dispose(self.write, self.preset.discard)
+        finally:
+            if self.preset.separate_readers:
+                await dispose(self.read, self.preset.discard)
+
+
+def that_only_reads(engine: AsyncEngine) -> AsyncEngine:
+    """Return an engine like this one whose transactions refuse to write."""
+    return engine.execution_options(**{READS: True, SAVEPOINTS: True})
+
+
+def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.invalidate()
+
+
+def create_engines(settings: DatabaseSettings) -> Engines:
+    """Build the engines that the settings describe.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, its driver is not installed, or production asks
+            for a connection to another host that nobody verifies.
+    """
+    target = parse_url(settings.url)
+    preset = preset_for(target)
+    _refuse_unverified(target, settings)
+    target = preset.resolve(target)
+    write = _create(target, preset, settings, read_only=False)
+    if preset.separate_readers:
+        read = _create(target, preset, settings, read_only=True)
+    else:
+        read = with_connection_options(write, isolation_level="AUTOCOMMIT")
+    read = read.execution_options(**{READS: True})
+    holds = (
+        HoldWatch(settings.hold_warning, preset.awaits_answer) if settings.hold_warning else None
+    )
+    deadlines = Deadlines(preset.statement_timeout(target, settings), preset.cut)
+    if deadlines.seconds:
+        deadlines.watch(write)
+    return Engines(target, preset, write, read, holds, deadlines)
+
+
+def _create(
+    target: Target, preset: Preset, settings: DatabaseSettings, *, read_only: bool
+) -> AsyncEngine:
+    options: dict[str, Any] = {
+        "poolclass": FairPool,
+        "pool_size": settings.pool_size,
+        "max_overflow": settings.max_overflow,
+        "pool_timeout": settings.pool_timeout,
+        "max_waiting": settings.max_waiting,
+        "advice": _ADVICE,
+        "is_full": lambda error: preset.diagnose(error, target).full,
+        "pool_recycle": settings.pool_recycle,
+        # The connection used last is taken first: hot ones need no ping, cold ones can age out.
+        "pool_use_lifo": True,
+        "echo": settings.echo,
+        "hide_parameters": settings.environment == "production",
+    }
+    options |= preset.engine_options(target, settings, read_only=read_only)
+    try:
+        # By its module: OpenTelemetry and others replace the function there, after this import.
+        engine = sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
+    except ImportError as error:
+        # psycopg is there but cannot be imported when it finds no libpq.
+        driver = target.url.get_driver_name()
+        raise MissingExtra(
+            f"The driver {driver} is not installed, or not whole ({error}), and the database URL asks "
+            f"for {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
+        ) from error
+    preset.configure(engine, target, read_only=read_only)
+    before_each_statement(engine, _refuse_write)
+    discard_whole(engine, preset.discard)
+    explain_failures(engine, target, preset, connect_timeout(target, settings))
+    if not read_only:
+        watch_aborts(engine, preset)
+        watch_commits(engine)
+    name_losses(engine, preset)
+    if settings.pool_pre_ping and preset.needs_ping:
+        limit = connect_timeout(target, settings) or None
+        ping_after_idling(engine, settings.pool_ping_idle, limit=limit)
+    return engine
+
+
+def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
+    if settings.environment == "production" and not (target.is_local or target.tls.verified):
+        raise InsecureConnectionError(
+            f"The database URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
+            "which does not check whom it talks to, and the environment is production. Add "
+            "sslmode=verify-full to the URL, and sslrootcert=FILE if its authority is private."
+        )
+
+
+def _refuse_write(cursor: object, statement: str, *rest: Any) -> None:
+    options = rest[-1].execution_options
+    if not options.get(READS) or only_reads(statement):
+        return
+    if not (options.get(SAVEPOINTS) and is_savepoint(statement)):
+        words = " ".join(statement.split()[:3])
+        raise ReadOnlySession(
+            f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "
+            "SnapshotDB, or database.session() instead of read_session()."
+        )

@@ -1,0 +1,126 @@
+"""The first connection: tries until it is there, or says in one error why it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CancelScope
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util import greenlet_spawn
+
+from fastapi_asyncdb.backoff import backoff
+from fastapi_asyncdb.dialects import connect_timeout
+from fastapi_asyncdb.engine.connect_errors import Failure, failure_of
+from fastapi_asyncdb.engine.create import Engines
+from fastapi_asyncdb.errors import DatabaseUnavailable
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.tracebacks import forget_locals
+
+logger = logging.getLogger(__name__)
+
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 5.0
+
+
+async def connect(engines: Engines, settings: DatabaseSettings) -> None:
+    """Open the first connection, and leave it in the pool.
+
+    Raises:
+        DatabaseUnavailable: a cause that waiting cannot cure, at once; any other after
+            ``startup_timeout``. Its chain is cut: drivers keep the password in their frames, and
+            some loggers print local variables.
+    """
+    started = time.monotonic()
+    attempts = 0
+    while True:
+        attempts += 1
+        failure = await _attempt(engines, settings)
+        if failure is None:
+            return
+        waited = time.monotonic() - started
+        left = settings.startup_timeout - waited
+        if failure.diagnosis.permanent or left <= 0:
+            break
+        if attempts == 1:
+            logger.warning(
+                "Cannot connect to %r yet: %s Trying for another %.0f s.",
+                engines.target.url,
+                failure,
+                left,
+            )
+        await asyncio.sleep(min(backoff(attempts, base=_FIRST_DELAY, cap=_LONGEST_DELAY), left))
+    tries = (
+        f"after {attempts} attempts in {waited:.1f} s" if attempts > 1 else "at the first attempt"
+    )
+    raise DatabaseUnavailable(f"Cannot connect to {engines.target.url!r} {tries}: {failure}")
+
+
+async def connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
+    """Try once to open the first connection; log why there is none, and leave it to later ones."""
+    failure = await _attempt(engines, settings)
+    if failure is not None:
+        logger.log(
+            logging.ERROR if failure.diagnosis.permanent else logging.WARNING,
+            "Started without a connection to %r: %s Requests that need one are answered with 503 until "
+            "it can be made; no restart is needed.",
+            engines.target.url,
+            failure,
+        )
+
+
+async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | None:
+    try:
+        async with _nothing_stranded(engines.write):
+            async with asyncio.timeout(_patience(engines, settings)):
+                async with engines.write.connect():
+                    return None
+    except Exception as error:
+        failure = failure_of(
+            error, engines.target, engines.preset, connect_timeout(engines.target, settings)
+        )
+        forget_locals(error)
+        return failure
+
+
+@asynccontextmanager
+async def _nothing_stranded(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Close a connection whose first queries fail: SQLAlchemy 2.0 leaves its socket or thread."""
+    opened: list[DBAPIConnection] = []
+
+    def remember(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        opened.append(connection)
+
+    event.listen(engine.sync_engine, "connect", remember, insert=True)
+    try:
+        yield
+    except BaseException:
+        for connection in opened:
+            await _close(engine.dialect, connection)
+        raise
+    finally:
+        event.remove(engine.sync_engine, "connect", remember)
+
+
+async def _close(dialect: Dialect, connection: DBAPIConnection) -> None:
+    if dialect.has_terminate:
+        # By force, since this is no greenlet: a goodbye would wait for a server that is silent.
+        dialect.do_terminate(connection)
+    else:
+        with CancelScope(shield=True):
+            await greenlet_spawn(dialect.do_close, connection)
+
+
+def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
+    """Return the seconds of one attempt: for what ignores the timeout that the driver has itself."""
+    if not engines.preset.needs_ping:
+        # A file answers at once, and SQLite waits for its lock as long as it was told.
+        return None
+    per_host = connect_timeout(engines.target, settings)
+    return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None

@@ -1,0 +1,122 @@
+"""Closes connections, those whose work was cut off too, to the end and in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
+from sqlalchemy.util.concurrency import in_greenlet
+
+from fastapi_asyncdb.concurrency import finish
+
+logger = logging.getLogger(__name__)
+
+_LIMIT = 3.0
+"""Seconds. A server that does not answer finds out by itself that the client is gone."""
+
+
+Close = Callable[[DBAPIConnection], Awaitable[bool]]
+"""Ends what a connection does and closes it; tells whether the server was there to hear of it."""
+
+
+def discard_whole(engine: AsyncEngine, close: Close) -> None:
+    """Let nothing interrupt the closing of a connection that the pool gives up.
+
+    SQLAlchemy closes it in the task that was cancelled. There, an AnyIO scope, or a second
+    ``task.cancel()``, cancels the closing too, and a connection in the middle of a transaction
+    keeps its locks.
+
+    Args:
+        engine: The engine whose connections to close so.
+        close: Closes one of them.
+    """
+    dialect = engine.sync_engine.dialect
+    terminate = dialect.do_terminate
+    loop = _running_loop()
+
+    def do_terminate(dbapi_connection: DBAPIConnection) -> None:
+        if in_greenlet():
+            await_only(_to_the_end(close(dbapi_connection)))
+            return
+        # The garbage collector found it, in whichever thread; nobody can wait here.
+        if loop is None or loop.is_closed() or loop is _running_loop():
+            terminate(dbapi_connection)
+        else:
+            # Transports are for their loop's thread alone.
+            loop.call_soon_threadsafe(terminate, dbapi_connection)
+
+    dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def dispose(engine: AsyncEngine, close: Close) -> None:
+    """Close the idle connections of an engine, all at the same time.
+
+    SQLAlchemy closes one after the other, and each waits for its server, however long that is silent.
+
+    Args:
+        engine: The engine, which has a new and empty pool afterwards.
+        close: Closes one of them.
+    """
+    dialect = engine.sync_engine.dialect
+    idle: list[DBAPIConnection] = []
+    do_close = dialect.do_close
+    dialect.do_close = idle.append  # type: ignore[assignment, method-assign]
+    try:
+        # Waits for nothing now, so that nobody else can meet the dialect like this.
+        await engine.dispose()
+    finally:
+        dialect.do_close = do_close  # type: ignore[method-assign]
+    goodbyes = await asyncio.gather(*map(_goodbye, map(close, idle)))
+    if not all(goodbyes):
+        logger.warning(
+            "%d of %d idle connections to %r were dropped without a goodbye, most likely because the "
+            "network is cut. The server closes its ends when it notices: there is nothing to do.",
+            goodbyes.count(False),
+            len(goodbyes),
+            engine.url,
+        )
+
+
+async def _goodbye(closing: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(_LIMIT):
+            return await closing
+    except TimeoutError:
+        return False
+    except Exception:
+        logger.exception("A connection could not be closed.")
+        return True
+
+
+async def _to_the_end(closing: Awaitable[bool]) -> None:
+    """Close, and hand a cancellation that comes meanwhile to whatever is awaited next.
+
+    The pool would take one that is raised here for a failure to close.
+    """
+    caller = cast("asyncio.Task[None]", asyncio.current_task())
+    cancellations = caller.cancelling()
+    try:
+        await finish(_await(closing), limit=_LIMIT)
+    except TimeoutError:
+        logger.warning("A connection could not be closed within %g s and is left alone.", _LIMIT)
+    except asyncio.CancelledError as error:
+        if caller.cancelling() > cancellations:
+            caller.uncancel()
+            # By the message AnyIO knows its own.
+            caller.cancel(*error.args)
+
+
+async def _await(closing: Awaitable[bool]) -> None:
+    await closing

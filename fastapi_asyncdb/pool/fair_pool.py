@@ -1,0 +1,198 @@
+"""The pool in which waiters take turns, and which refuses in time. Makes no connection itself."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import Empty
+
+from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.pool.server_limit import ServerLimit
+from fastapi_asyncdb.pool.waiters import Gate
+from fastapi_asyncdb.tracebacks import forgetting_locals
+
+logger = logging.getLogger(__name__)
+
+_QUIET = 10.0
+"""Seconds between two warnings: under overload refusals are many."""
+
+
+class _Refused(Exception):
+    """The server refused a connection, which is noted; the next attempt waits."""
+
+
+class FairPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's pool behind a gate as wide as its limit.
+
+    In SQLAlchemy a newcomer may overtake a waiter that was woken, which then starts to wait anew, and
+    nobody is woken when a connection beyond ``pool_size`` is closed or cannot be made. Behind the
+    gate a connection is free, or may be made, for whoever is in.
+
+    Args:
+        creator: Connects, as for SQLAlchemy's own pool.
+        max_waiting: Refuse at once when so many wait already; ``None`` is no limit.
+        advice: The likely cause of a long wait, and the next step.
+        is_full: Tells from an error of the driver's whether the server accepts no more connections.
+        **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
+    """
+
+    # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern:
+    # https://docs.sqlalchemy.org/en/20/core/engines.html#configuring-logging
+    _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+
+    refusal: BaseException | None = None
+    """Raised instead of handing out a connection; for the testing kit."""
+
+    # create_engine passes on what it finds here, and it does not look at keyword-only arguments.
+    def __init__(
+        self,
+        creator: Any,
+        max_waiting: int | None = None,
+        advice: str = "",
+        is_full: Callable[[BaseException], bool] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(creator, **options)
+        self._invoke_creator = forgetting_locals(self._invoke_creator)
+        self._max_waiting = math.inf if max_waiting is None else max_waiting
+        self._advice = advice
+        self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow
+        self._gate = Gate(self._limit)
+        self._is_full = is_full
+        self._server = ServerLimit(self._gate, self._limit, self.size(), self._open)
+        self._connecting = 0
+        self._came: float | None = None
+        self._refused = 0
+        self._warned_at = -math.inf
+
+    def waiting(self) -> int:
+        """Return how many wait for a connection."""
+        return self._gate.waiting
+
+    def recreate(self) -> FairPool:
+        """Return a new pool like this one; those who wait here are served here."""
+        pool = cast(FairPool, super().recreate())
+        pool._max_waiting = self._max_waiting
+        pool._advice = self._advice
+        pool._is_full = self._is_full
+        pool._server.has_accepted = self._server.has_accepted
+        return pool
+
+    def connect(self) -> PoolProxiedConnection:
+        """Check a connection out; one that the server refuses to make waits for another.
+
+        Raises:
+            PoolTimeout: there was none within the pool's ``timeout``.
+        """
+        came = time.monotonic()
+        while True:
+            try:
+                return super().connect()
+            except _Refused:
+                pass
+            except Exception as error:
+                # One that was to be replaced: SQLAlchemy does that itself.
+                if not self._is_refused(error):
+                    raise
+                self._server.refuse(error)
+            # Read by _do_get, before any other task runs.
+            self._came = came
+
+    def _is_refused(self, error: BaseException) -> bool:
+        # Before the first connection was made, startup tries again, and has other limits.
+        if self._is_full is None or not self._server.has_accepted:
+            return False
+        dialect: Any = self._dialect
+        return isinstance(error, dialect.loaded_dbapi.Error) and self._is_full(error)
+
+    def _open(self) -> int:
+        """Return how many connections are open, in use or idle."""
+        return self.size() + self.overflow() - self._connecting
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        came, self._came = self._came, None
+        if self.refusal is not None:
+            raise self.refusal
+        if came is not None or not self._gate.enter_at_once():
+            self._wait_in_line(came)
+        try:
+            return self._take()
+        except BaseException:
+            self._gate.leave()
+            raise
+
+    def _take(self) -> ConnectionPoolEntry:
+        try:
+            # SQLAlchemy 2.0 starts a task for it when no further connection may be made.
+            return self._pool.get(block=False)
+        except Empty:
+            return self._make()
+
+    def _make(self) -> ConnectionPoolEntry:
+        self._connecting += 1
+        try:
+            record = super()._do_get()
+        except BaseException as error:
+            self._connecting -= 1
+            if not self._is_refused(error):
+                raise
+            # Before the slot is released: the next waiter would only be refused as well.
+            self._server.refuse(error)
+            raise _Refused from None
+        self._connecting -= 1
+        self._server.accept()
+        return record
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        # All come by here: checked in, invalidated, detached, failed, garbage-collected.
+        try:
+            if record.dbapi_connection is None and self._server.refusal is not None:
+                # Without a connection it would be taken before the idle ones, and connect again.
+                self._dec_overflow()
+            else:
+                super()._do_return_conn(record)
+        finally:
+            self._gate.leave()
+
+    def _wait_in_line(self, came: float | None) -> None:
+        others = self._gate.waiting
+        if others >= self._max_waiting:
+            self._refuse(
+                TooManyWaiting,
+                f"No connection is free: {self._all_in_use()}, {others} wait already, and "
+                "DATABASE_MAX_WAITING lets no more wait.",
+            )
+        now = time.monotonic()
+        if came is None:
+            started, turn = now, self._gate.enter(self._timeout)
+        else:
+            started, turn = came, self._gate.enter(self._timeout - (now - came), since=came)
+        if not await_only(turn):
+            self._refuse(
+                PoolTimeout,
+                f"No connection became free within {time.monotonic() - started:.1f} s: "
+                f"{self._all_in_use()}, and {self._gate.waiting} more wait.",
+            )
+
+    def _all_in_use(self) -> str:
+        if self._server.refusal is not None:
+            return self._server.describe()
+        if self._limit == 1:
+            return "the only one is in use"
+        return f"all {self._limit} are in use (pool_size + max_overflow)"
+
+    def _refuse(self, kind: type[PoolTimeout], fact: str) -> NoReturn:
+        advice = self._advice if self._server.refusal is None else self._server.advice
+        message = f"{fact} {advice}".rstrip()
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._warned_at >= _QUIET:
+            logger.warning("%s Refused since the last such warning: %d.", message, self._refused)
+            self._warned_at, self._refused = now, 0
+        raise kind(message) from None

@@ -1,0 +1,1 @@
+"""The session that users get, and what happens around its transactions."""

@@ -1,0 +1,118 @@
+"""What is worth another try, and when. Pure: looks at the error, and runs nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from fastapi_asyncdb.backoff import backoff
+from fastapi_asyncdb.dialects import is_outdated_plan
+from fastapi_asyncdb.errors import (
+    CommitOutcomeUnknown,
+    ConfigurationError,
+    PoolTimeout,
+    ServerReadOnly,
+)
+from fastapi_asyncdb.tracebacks import causes
+
+# serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
+# somebody set: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+_SQLSTATES = {"40001", "40P01"}
+# in_failed_sql_transaction: the consequence of an error, which comes later in the chain.
+_CONSEQUENCE = "25P02"
+# ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK:
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+_MYSQL_ERRORS = {1205, 1213}
+# SQLITE_BUSY, SQLITE_LOCKED; the extended codes have them in the lowest byte:
+# https://sqlite.org/rescode.html
+_SQLITE_ERRORS = {5, 6}
+
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 2.0
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether the same transaction may well succeed when it is run again from the start.
+
+    So it is after a serialization failure, a deadlock, a change of a table that the transaction had
+    planned to use, or when SQLite is busy: the database has rolled back. So it is when the server became
+    read-only, since nothing was stored and the next attempt gets another connection. It is not when the
+    connection was lost, since COMMIT may have been done, nor for an exception of the application's own,
+    even one that was raised because of such an error. Nor when the pool was at its limit: whoever tries
+    again makes it worse.
+    """
+    if isinstance(error, PoolTimeout):
+        return False
+    chain = list(causes(error))
+    if any(_may_be_committed(cause) for cause in chain):
+        return False
+    if not isinstance(error, SQLAlchemyError) and _verdict(error) is None:
+        return False
+    return next((found for cause in chain if (found := _verdict(cause)) is not None), False)
+
+
+def _may_be_committed(error: BaseException) -> bool:
+    if isinstance(error, CommitOutcomeUnknown):
+        return True
+    return bool(getattr(error, "connection_invalidated", False))
+
+
+def _verdict(error: BaseException) -> bool | None:
+    """Judge one exception of a driver; ``None`` for one that says nothing."""
+    if isinstance(error, ServerReadOnly):
+        return True
+    sqlstate = getattr(error, "sqlstate", None)
+    if isinstance(sqlstate, str) and sqlstate != _CONSEQUENCE:
+        return sqlstate in _SQLSTATES or is_outdated_plan(error)
+    sqlite_code = getattr(error, "sqlite_errorcode", None)
+    if isinstance(sqlite_code, int):
+        return sqlite_code & 0xFF in _SQLITE_ERRORS
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # PyMySQL's family has the error's number as the first argument.
+        number = next(iter(error.orig.args), None)
+        return number in _MYSQL_ERRORS if isinstance(number, int) else None
+    return None
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Count the attempts of one piece of work, and decide after each failure.
+
+    Args:
+        limit: The attempts altogether, at least 1.
+        deadline: Seconds after which no further attempt starts; ``None`` is no limit.
+    """
+
+    limit: int
+    deadline: float | None
+    made: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ConfigurationError(
+                f"attempts={self.limit} would never run the work. Use attempts=1 for no retry."
+            )
+        if self.deadline is not None and self.deadline < 0:
+            raise ConfigurationError(
+                f"deadline={self.deadline} lies in the past. It is in seconds from the first "
+                "attempt; None is no limit."
+            )
+
+    def delay_after(self, error: Exception) -> float | None:
+        """Count a failed attempt; return the seconds until the next, or ``None`` for no next one.
+
+        An error that ends it after several attempts gets a note that says so.
+        """
+        self.made += 1
+        waited = time.monotonic() - self.started
+        delay = backoff(self.made, base=_FIRST_DELAY, cap=_LONGEST_DELAY)
+        retryable = is_retryable(error)
+        in_time = self.deadline is None or waited + delay < self.deadline
+        if retryable and self.made < self.limit and in_time:
+            return delay
+        if retryable or self.made > 1:
+            error.add_note(f"Given up at attempt {self.made}, after {waited:.1f} s.")
+        return None

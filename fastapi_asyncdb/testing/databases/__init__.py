@@ -1,0 +1,1 @@
+"""Databases for tests: one a worker, one a test."""

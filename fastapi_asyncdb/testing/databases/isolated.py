@@ -1,0 +1,211 @@
+"""A database of its own for each test, copied from one that was prepared once.
+
+For tests that need real commits, several connections, or DDL. Where the copies are made is not
+decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Self, TypeVar
+
+from pydantic import SecretStr
+from sqlalchemy import MetaData
+
+from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
+from fastapi_asyncdb.handle import Database
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
+
+logger = logging.getLogger(__name__)
+
+AnyDatabase = TypeVar("AnyDatabase", bound=BaseDatabase)
+Prepare = Callable[[Database], Awaitable[object]]
+
+# Seconds that a start has left when its test is cancelled.
+_PATIENCE = 5.0
+# Seconds between two messages about a template that takes long.
+_TELL_AFTER = 2.0
+
+
+class DatabaseTemplate:
+    """Prepare a database once; copy it as often as there are tests.
+
+    ``async with`` prepares it, and drops it at the end. Migrations and seed rows are paid for once for
+    each process that runs tests. One template serves several event loops.
+
+    Args:
+        url: A PostgreSQL database to connect to while others are made and dropped on its server, whose
+            user needs CREATEDB; it is not touched itself. Or a SQLite URL: the copies are files in a
+            temporary folder, also when the URL is one of a database in memory, which has no file to
+            copy.
+        prepare: Awaited with a started handle on the empty template. For migrations, or for rows.
+        metadata: Tables to create before that.
+
+    Raises:
+        ConfigurationError: neither ``prepare`` nor ``metadata``; or the URL cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str | SecretStr,
+        prepare: Prepare | None = None,
+        *,
+        metadata: MetaData | None = None,
+    ) -> None:
+        if prepare is None and metadata is None:
+            raise ConfigurationError(
+                "A DatabaseTemplate without prepare and metadata is an empty database. Pass "
+                "metadata=Base.metadata, or an async function that prepares the database it is given."
+            )
+        self._prepare = prepare
+        self._metadata = metadata
+        self._copies = copies_at(url)
+        self._name: str | None = None
+        self._stack = AsyncExitStack()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name or 'not prepared'}>"
+
+    async def __aenter__(self) -> Self:
+        if self._name is not None:
+            raise ConfigurationError(
+                f"{self!r} is prepared already, by a block that has not ended. Use it there, or make "
+                "a second DatabaseTemplate."
+            )
+        async with AsyncExitStack() as stack:
+            await self._copies.open()
+            stack.push_async_callback(self._copies.close)
+            name = await stack.enter_async_context(self._made(unique_name()))
+            await self._fill(name)
+            self._name = name
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._name = None
+        await self._stack.aclose()
+
+    @asynccontextmanager
+    async def copy(self) -> AsyncIterator[SecretStr]:
+        """Make a copy, and drop it at the end, whoever is still connected.
+
+        Yields:
+            Its URL, for a handle with settings of its own, or for another process.
+
+        Raises:
+            DatabaseNotStarted: the template is not prepared, or has been dropped.
+        """
+        if self._name is None:
+            raise DatabaseNotStarted(
+                f"{self!r}, so there is nothing to copy. Prepare it around the tests that use it: "
+                "'async with template:', in a fixture of scope 'session' for example."
+            )
+        async with self._made(unique_name(), self._name) as name:
+            yield self._copies.url(name)
+
+    @asynccontextmanager
+    async def database(self) -> AsyncIterator[Database]:
+        """Make a copy and start a handle on it; stop the handle and drop the copy at the end.
+
+        Yields:
+            The handle. Further ones may use its ``settings``.
+
+        Raises:
+            DatabaseNotStarted: the template is not prepared, or has been dropped.
+        """
+        async with self.copy() as url, _running(Database(_settings_for(url))) as database:
+            yield database
+
+    @asynccontextmanager
+    async def _made(self, name: str, template: str | None = None) -> AsyncIterator[str]:
+        """Make a database, to the end even if it is cancelled, so that what is made can be dropped."""
+        try:
+            await finish(self._copies.create(name, template))
+            yield name
+        finally:
+            await finish(self._copies.drop(name))
+
+    async def _fill(self, name: str) -> None:
+        database = Database(_settings_for(self._copies.url(name)))
+        with _progress(name):
+            await database.start(create_tables=self._metadata)
+            try:
+                if self._prepare is not None:
+                    await self._prepare(database)
+            finally:
+                await database.stop()
+            await self._copies.freeze(name)
+
+
+@asynccontextmanager
+async def isolated_database(
+    database: AnyDatabase,
+    template: DatabaseTemplate,
+    *,
+    settings: DatabaseSettings | None = None,
+) -> AsyncIterator[AnyDatabase]:
+    """Run a handle, such as the one behind the application's ``DB``, on a fresh copy.
+
+    The handle is started on the copy; an application's lifespan may start it once more, and gets the
+    same, also when it was given settings of its own. At the end the handle stops, has its own settings
+    again, and the copy is dropped.
+
+    Args:
+        database: The handle, which does not run.
+        template: Prepared already.
+        settings: Everything but the URL; by default the handle's own, or the environment.
+
+    Yields:
+        The handle, started.
+
+    Raises:
+        ConfigurationError: the handle runs already, or is still used when the block has ended.
+        DatabaseNotStarted: the template is not prepared, or has been dropped.
+    """
+    async with template.copy() as url:
+        base = settings or database.settings or DatabaseSettings(url=url)
+        with database.override_settings(base.model_copy(update={"url": url})):
+            async with _running(database):
+                yield database
+
+
+@asynccontextmanager
+async def _running(database: AnyDatabase) -> AsyncIterator[AnyDatabase]:
+    """Start and stop. A start that is cancelled halfway ends first, or the drop would cut it off."""
+    try:
+        await finish(database.start(), patience=lambda: _PATIENCE)
+        yield database
+    finally:
+        await database.stop()
+
+
+def _settings_for(url: SecretStr) -> DatabaseSettings:
+    # Tables may be created here, whatever DATABASE_ENVIRONMENT says of the application.
+    return DatabaseSettings(url=url, environment="test")
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[None]:
+    """Tell of a preparation that takes long, while it does and when it is over."""
+    started = time.monotonic()
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(_TELL_AFTER)
+            logger.info("Still preparing %s, for %.0f s now.", name, time.monotonic() - started)
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        took = time.monotonic() - started
+        if took >= _TELL_AFTER:
+            logger.info("The preparation of %s took %.1f s.", name, took)

@@ -1,0 +1,117 @@
+"""Runs Alembic's commands on a test database, and on no other. Leaves logging as it is."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from alembic.config import Config
+from pydantic import SecretStr
+from sqlalchemy import Engine, event, make_url
+from sqlalchemy.engine.interfaces import Dialect
+
+from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.dialects import parse_url
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing.databases.settings import settings_for
+from fastapi_asyncdb.testing.threads import in_own_thread
+
+
+def run_alembic(
+    file: Path,
+    url: SecretStr,
+    command: Callable[..., object],
+    *arguments: Any,
+    database: BaseDatabase | None = None,
+) -> None:
+    """Run a command such as ``alembic.command.upgrade`` on the database at ``url``.
+
+    ``env.py`` may take the URL from ``DATABASE_URL``, from ``sqlalchemy.url``, or from the handle.
+
+    Args:
+        file: The project's alembic.ini.
+        url: The test database.
+        command: Called with the configuration and the arguments, in a thread without an event loop.
+        *arguments: For the command: a revision.
+        database: The handle that ``env.py`` may use.
+
+    Raises:
+        ConfigurationError: ``env.py`` connects to another database.
+    """
+    config = alembic_config(file, url)
+    with ExitStack() as stack:
+        stack.enter_context(_logging_kept())
+        stack.enter_context(mock.patch.dict(os.environ, {"DATABASE_URL": url.get_secret_value()}))
+        stack.enter_context(_no_other_database(url, file))
+        if database is not None:
+            stack.enter_context(database.override_settings(settings_for(url, database)))
+        try:
+            in_own_thread(lambda: command(config, *arguments))
+        except ConfigurationError as error:
+            # Without the frames of the driver, which hold the password, and reports show.
+            raise error.with_traceback(None) from None
+
+
+def alembic_config(file: Path, url: SecretStr) -> Config:
+    """Return the project's configuration, whose ``sqlalchemy.url`` is the test database."""
+    config = Config(file)
+    target = parse_url(url).url
+    configured = config.get_main_option("sqlalchemy.url")
+    if configured and make_url(configured).get_backend_name() == target.get_backend_name():
+        # An env.py that is not asynchronous has its own driver.
+        target = target.set(drivername=make_url(configured).drivername)
+    config.set_main_option(
+        "sqlalchemy.url", target.render_as_string(hide_password=False).replace("%", "%%")
+    )
+    return config
+
+
+@contextmanager
+def _no_other_database(url: SecretStr, file: Path) -> Iterator[None]:
+    """Refuse each connection to another database, before anything is sent through it."""
+    wanted = parse_url(url).url.database
+
+    def check(
+        dialect: Dialect, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        found = options.get("database") or options.get("dbname") or next(iter(arguments), None)
+        if found != wanted:
+            raise ConfigurationError(
+                f"The migrations of {file} were about to run on the database {found!r}, which is not "
+                "the test database: env.py takes its URL from somewhere else. Let it read "
+                "DATABASE_URL or config.get_main_option('sqlalchemy.url') whenever it runs."
+            )
+
+    event.listen(Engine, "do_connect", check)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_connect", check)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Undo what ``env.py`` does to logging, which belongs to the test run.
+
+    Alembic's template calls ``fileConfig``, which closes all handlers and disables all loggers.
+    """
+    root = logging.getLogger()
+    known = [
+        root,
+        *(it for it in root.manager.loggerDict.values() if isinstance(it, logging.Logger)),
+    ]
+    before = [(it, it.level, it.disabled, it.propagate, list(it.handlers)) for it in known]
+    try:
+        with mock.patch.object(logging.config, "fileConfig"):
+            yield
+    finally:
+        for logger, level, disabled, propagate, handlers in before:
+            logger.setLevel(level)
+            logger.disabled, logger.propagate = disabled, propagate
+            logger.handlers[:] = handlers

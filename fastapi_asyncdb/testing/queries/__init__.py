@@ -1,0 +1,1 @@
+"""The statements that a piece of code sends."""

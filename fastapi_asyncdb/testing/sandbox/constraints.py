@@ -1,0 +1,52 @@
+"""What COMMIT would check: deferred constraints, which a savepoint's release does not look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+
+# Checks now, and leaves the mode of each constraint as its definition has it.
+# https://www.postgresql.org/docs/current/sql-set-constraints.html
+_POSTGRESQL = """\
+DO $$
+DECLARE names text;
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    SELECT string_agg(DISTINCT format('%I.%I', n.nspname, c.conname), ', ') INTO names
+    FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+    WHERE c.condeferred AND NOT EXISTS (  -- whose name is another's, too, which cannot be deferred
+        SELECT FROM pg_constraint o
+        WHERE (o.conname, o.connamespace) = (c.conname, c.connamespace) AND NOT o.condeferrable
+    );
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $$"""
+_SQLITE_HAS_DEFERRED = "SELECT 1 FROM sqlite_master WHERE sql LIKE '%DEFERRABLE%' LIMIT 1"
+_SQLITE_VIOLATIONS = "SELECT count(*) FROM pragma_foreign_key_check"
+
+
+def check_of(one: OneConnection) -> Callable[[], None]:
+    """Return what checks the deferred constraints, and raises the driver's own IntegrityError."""
+    if one.dialect.name == "postgresql":
+        return lambda: one.run(_POSTGRESQL)
+    if one.dialect.name == "sqlite":
+        return _SQLite(one)
+    return lambda: None
+
+
+class _SQLite:
+    """SQLite counts violations only for itself, and looks at the count only at the real COMMIT."""
+
+    def __init__(self, one: OneConnection) -> None:
+        self._one = one
+
+    def __call__(self) -> None:
+        deferring = self._one.ask("PRAGMA defer_foreign_keys")
+        if deferring:  # which ends with the transaction
+            self._one.run("PRAGMA defer_foreign_keys = OFF")
+        if not deferring and not self._one.ask(_SQLITE_HAS_DEFERRED):
+            return
+        if self._one.ask(_SQLITE_VIOLATIONS):
+            raise self._one.dialect.loaded_dbapi.IntegrityError("FOREIGN KEY constraint failed")

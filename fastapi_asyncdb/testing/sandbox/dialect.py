@@ -1,0 +1,228 @@
+"""Dialects for a sandbox: one in which a transaction is a savepoint, one in which there is none."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.pool import PoolProxiedConnection
+
+from fastapi_asyncdb.dialects.calls import EXECUTIONS, commits_itself
+from fastapi_asyncdb.dialects.reading_streams import NOTHING, stream_in
+from fastapi_asyncdb.engine.failed_transactions import forget_abort
+from fastapi_asyncdb.engine.read_only import only_reads
+from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.functions import calls_writer
+from fastapi_asyncdb.testing.sandbox.local_settings import LocalSettings
+from fastapi_asyncdb.testing.sandbox.pool import SAVEPOINT
+from fastapi_asyncdb.testing.sandbox.reading import (
+    reading_whole,
+    refuse_savepoint_in_autocommit,
+    refuse_stream_in_autocommit,
+    refusing_writes,
+)
+from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+
+Execute = Callable[..., None]
+_SETTINGS = "fastapi_asyncdb.settings"
+_ORIGINAL = "fastapi_asyncdb_original"
+
+
+def writing(
+    one: OneConnection,
+    check: Callable[[], None],
+    drops: Callable[[DBAPIConnection, BaseException], bool],
+    local: dict[str, int],
+) -> Dialect:
+    """Return a dialect in which a transaction is a savepoint.
+
+    Args:
+        one: The connection.
+        check: Checks what COMMIT would check; raises what it would raise.
+        drops: Tells whether an error has ended the transaction.
+        local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
+    """
+    ends = _Ends(one, check, drops, local)
+    dialect = _plain(one)
+    _put(
+        dialect,
+        do_begin=_alone(one, ends.do_begin),
+        do_commit=_alone(one, ends.do_commit),
+        do_rollback=_alone(one, ends.do_rollback),
+        do_savepoint=_alone(one, ends.do_savepoint),
+        do_rollback_to_savepoint=_alone(one, ends.do_rollback_to_savepoint),
+        do_release_savepoint=_alone(one, ends.do_release_savepoint),
+    )
+    _execute_through(dialect, one, ends.around)
+    return dialect
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The ends of a transaction that is a savepoint, and what happens between them."""
+
+    one: OneConnection
+    check: Callable[[], None]
+    drops: Callable[[DBAPIConnection, BaseException], bool]
+    local: dict[str, int]
+
+    def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
+        savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
+        self.one.savepoints.begin(savepoint)
+        settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.one)
+        settings.keep(self.local)
+        for name, value in self.local.items():
+            self.one.run(f"SET LOCAL {name} = {value:d}")
+
+    def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
+        savepoint = dbapi_connection.info.pop(SAVEPOINT)
+        try:
+            self.check()
+        except BaseException as error:
+            self.one.undo(savepoint)  # as the database does when COMMIT fails
+            if isinstance(error, Exception) and self.one.savepoints.others_wrote(savepoint):
+                raise SandboxError(
+                    f"A deferred constraint is violated ({error}), and nobody knows by whom: another "
+                    "session, which shares the sandbox's one connection, has written and not "
+                    "committed yet. End one before the other writes, or use isolated_database."
+                ) from error
+            raise
+        dbapi_connection.info[_SETTINGS].put_back()
+        self.one.savepoints.commit(savepoint)
+
+    def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
+        forget_abort(dbapi_connection)
+        savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
+        if savepoint is not None and not self.one.lost:
+            self.one.savepoints.rollback(savepoint)
+
+    def do_savepoint(self, connection: Connection, name: str) -> None:
+        refuse_savepoint_in_autocommit(connection)
+        savepoint = Savepoint(owner=connection.info[SAVEPOINT])
+        connection.info[SAVEPOINT, name] = self.one.savepoints.begin(savepoint)
+
+    def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
+        forget_abort(connection)
+        self.one.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
+
+    def do_release_savepoint(self, connection: Connection, name: str) -> None:
+        self.one.savepoints.release(connection.info.pop((SAVEPOINT, name)))
+
+    def around(self, execute: Execute) -> Execute:
+        def run(cursor: object, statement: str, *rest: Any) -> None:
+            self.one.refuse_end(statement)
+            context = rest[-1]
+            refuse_stream_in_autocommit(cursor, context)
+            connection = context.root_connection.connection
+            self._prepare(connection.info, statement, rest[0])
+            try:
+                with refusing_writes(self.one, cursor, statement, context):
+                    self.one.execute(execute, cursor, statement, *rest)
+            except BaseException as error:
+                self._fail(connection, error)
+                raise
+            if commits_itself(context.execution_options):
+                self._commit_itself(connection)
+
+        return run
+
+    def _prepare(self, info: dict[Any, Any], statement: str, parameters: Any) -> None:
+        savepoint = info[SAVEPOINT]
+        self.one.savepoints.refuse_gone(savepoint)
+        if not only_reads(statement) or calls_writer(self.one, statement, savepoint):
+            self.one.savepoints.note_write(savepoint)
+        self.one.note(statement)
+        info[_SETTINGS].keep_what_changes(statement, parameters)
+
+    def _fail(self, connection: PoolProxiedConnection, error: BaseException) -> None:
+        """Leave the connection to others, who may wait, as they would find it in production."""
+        if not isinstance(error, Exception):  # cancelled
+            self.one.undo(connection.info.pop(SAVEPOINT))
+        elif self.one.lose_ended("the database has rolled back the whole of it"):
+            pass  # so does SQLite when the disk is full, for example
+        elif self.drops(self.one.connection, error):
+            self.one.revive(connection.info[SAVEPOINT])
+
+    def _commit_itself(self, connection: PoolProxiedConnection) -> None:
+        try:
+            self.do_commit(connection)
+        finally:
+            self.do_begin(connection)
+
+
+def reading(one: OneConnection) -> Dialect:
+    """Return a dialect for autocommit reads: one that fails takes nothing along but itself."""
+
+    def around(execute: Execute) -> Execute:
+        def run(cursor: object, statement: str, *rest: Any) -> None:
+            savepoint = Savepoint()
+            settings = LocalSettings(one)
+            try:
+                one.savepoints.begin(savepoint)
+                if calls_writer(one, statement, savepoint):
+                    one.savepoints.note_write(savepoint)
+                one.note(statement)
+                settings.keep_what_changes(statement, rest[0])
+                with refusing_writes(one, cursor, statement, rest[-1]):
+                    one.execute(execute, cursor, statement, *rest)
+                settings.put_back()
+            except BaseException:
+                one.undo(savepoint)
+                raise
+            one.savepoints.commit(savepoint)
+
+        return run
+
+    dialect = _plain(one)
+    _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
+    stream_in(dialect, NOTHING)
+    _execute_through(dialect, one, around)
+    return dialect
+
+
+def _plain(one: OneConnection) -> Dialect:
+    """Return a dialect that closes nothing, and leaves the transaction's character alone.
+
+    It reads results whole, also when they are streamed: a cursor on the server would use the
+    connection whenever it likes.
+    """
+    # Not the dialect of a sandbox around this one, which would watch over what is not its own.
+    original = getattr(one.dialect, _ORIGINAL, one.dialect)
+    dialect = copy.copy(original)
+    setattr(dialect, _ORIGINAL, original)
+    _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
+    context: Any = original.execution_ctx_cls
+    _put(dialect, execution_ctx_cls=reading_whole(context))
+    return dialect
+
+
+def _execute_through(
+    dialect: Dialect, one: OneConnection, around: Callable[[Execute], Execute]
+) -> None:
+    around_each = {name: _alone(one, around(getattr(dialect, name))) for name in EXECUTIONS}
+    _put(dialect, **around_each)
+
+
+def _alone(one: OneConnection, method: Callable[..., None]) -> Callable[..., None]:
+    """Let nobody else use the connection while it runs."""
+
+    def run(*arguments: Any) -> None:
+        with one.alone():
+            method(*arguments)
+
+    return run
+
+
+def _put(dialect: Dialect, **members: object) -> None:
+    """Give one dialect methods of its own; events would be shared with the one it was made from."""
+    for name, member in members.items():
+        setattr(dialect, name, member)
+
+
+def _nothing(*arguments: object) -> None:
+    pass

@@ -1,0 +1,33 @@
+"""Whether a query calls a function that may write. Asks PostgreSQL's catalog, where it matters."""
+
+from __future__ import annotations
+
+import re
+
+from fastapi_asyncdb.engine.read_only import statements_in
+from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+
+_CALL = re.compile(r"(\w+)\s*\(")
+# VOLATILE is the default; the server's own are left out: what nextval() does is not rolled back.
+# https://www.postgresql.org/docs/current/xfunc-volatility.html
+_MAY_WRITE = """\
+SELECT EXISTS (
+    SELECT FROM pg_proc WHERE proname IN ({names})
+    AND provolatile = 'v' AND pronamespace <> 'pg_catalog'::regnamespace
+)"""
+
+
+def calls_writer(one: OneConnection, statement: str, savepoint: Savepoint) -> bool:
+    """Tell whether it may, if another session is there whose rollback could take it along.
+
+    Args:
+        one: The connection.
+        statement: The query.
+        savepoint: Of the transaction that it runs in.
+    """
+    if one.dialect.name != "postgresql" or one.savepoints.is_alone(savepoint):
+        return False
+    names = {name.lower() for part in statements_in(statement) for name in _CALL.findall(part)}
+    quoted = ", ".join(f"'{name}'" for name in sorted(names))
+    return bool(names and one.ask(_MAY_WRITE.format(names=quoted)))

@@ -1,0 +1,73 @@
+"""PostgreSQL's settings that end with a transaction. A released savepoint keeps them: they are put back.
+
+https://www.postgresql.org/docs/current/sql-set.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+
+_SET_LOCAL = re.compile(r"\bset\s+local\s+(time\s+zone|[\w.]+)", re.IGNORECASE)
+_SET_CONFIG = re.compile(r"\bset_config\s*\(\s*(?:'([\w.]+)')?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z_][\w.]*")
+
+
+class LocalSettings:
+    """What a transaction has changed, as it was before.
+
+    Args:
+        one: The connection.
+    """
+
+    def __init__(self, one: OneConnection) -> None:
+        self._one = one
+        self._before: dict[str, str] = {}
+
+    def keep_what_changes(self, statement: str, parameters: Any) -> None:
+        """Note what the settings are that a statement may change; other databases have none."""
+        if self._one.dialect.name == "postgresql":
+            self.keep(_names_in(statement, parameters))
+
+    def keep(self, names: Iterable[str]) -> None:
+        """Note what the settings are, before they are changed for the first time."""
+        for name in names:
+            if name not in self._before:
+                value = self._one.ask(f"SELECT current_setting('{name}', true)")
+                # One that nobody has set yet has a dot in its name; other words are no settings.
+                if value is not None or "." in name:
+                    self._before[name] = value or ""
+
+    def put_back(self) -> None:
+        """Set them to what they were."""
+        for name, value in self._before.items():
+            quoted = value.replace("'", "''")
+            self._one.run(f"SELECT set_config('{name}', '{quoted}', true)")
+        self._before.clear()
+
+
+def _names_in(statement: str, parameters: Any) -> Iterator[str]:
+    """Yield the settings that a statement may change until the transaction ends.
+
+    A name may be a parameter: then each that could be one is taken for one, which does no harm.
+    """
+    for match in _SET_LOCAL.finditer(statement):
+        name = match[1].lower()
+        yield "timezone" if name.startswith("time") else name
+    calls = list(_SET_CONFIG.finditer(statement))
+    yield from (match[1] for match in calls if match[1])
+    if any(match[1] is None for match in calls):
+        yield from (value for value in _strings(parameters) if _NAME.fullmatch(value))
+
+
+def _strings(parameters: Any) -> Iterator[str]:
+    if isinstance(parameters, str):
+        yield parameters
+    elif isinstance(parameters, Mapping):
+        yield from _strings(list(parameters.values()))
+    elif isinstance(parameters, Sequence):
+        for parameter in parameters:
+            yield from _strings(parameter)

@@ -1,0 +1,1 @@
+"""What knows an application: its lifespan and its routes."""
