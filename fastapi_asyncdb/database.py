@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fastapi_asyncdb.concurrency import finish
 from fastapi_asyncdb.dialects import Preset, parse_url, preset_for
 from fastapi_asyncdb.engine.create import Engines, create_engines
 from fastapi_asyncdb.engine.in_doubt import outcome_of
@@ -26,6 +25,7 @@ from fastapi_asyncdb.errors import (
     Outcome,
     SandboxError,
 )
+from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.options import (
     PLAIN,
     SessionOptions,

@@ -6,8 +6,8 @@ import time
 import anyio
 import pytest
 
-from fastapi_asyncdb import concurrency
-from fastapi_asyncdb.concurrency import Shielded, finish
+from fastapi_asyncdb import finishing
+from fastapi_asyncdb.finishing import Shielded, finish
 
 
 async def work(done: list[str]) -> str:
@@ -85,7 +85,7 @@ async def test_limit_holds_without_a_cancellation():
 
 async def test_work_that_needs_two_cancellations_gets_them(monkeypatch: pytest.MonkeyPatch):
     """A driver may catch the first to say goodbye to a server that does not listen."""
-    monkeypatch.setattr(concurrency, "_LAST_WORDS", (0.05, 0.05))
+    monkeypatch.setattr(finishing, "_LAST_WORDS", (0.05, 0.05))
 
     async def stubborn() -> None:
         try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import exc
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 
-from fastapi_asyncdb.backoff import backoff
+from fastapi_asyncdb.concurrency import backoff
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ConfigurationError, PoolTimeout
 from fastapi_asyncdb.session.retry import Attempts, is_retryable
 

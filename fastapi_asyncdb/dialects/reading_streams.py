@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.pool import PoolProxiedConnection
-from sqlalchemy.util import await_only, greenlet_spawn
 
-from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
 from fastapi_asyncdb.dialects.calls import reads_in_autocommit
+from fastapi_asyncdb.finishing import finish
 
 _STREAMS = "fastapi_asyncdb.streams"
 _PLAIN = "fastapi_asyncdb_create_server_side_cursor"

@@ -13,9 +13,8 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlalchemy.util import greenlet_spawn
 
-from fastapi_asyncdb.backoff import backoff
+from fastapi_asyncdb.concurrency import backoff, greenlet_spawn
 from fastapi_asyncdb.dialects import connect_timeout
 from fastapi_asyncdb.engine.connect_errors import Failure, failure_of
 from fastapi_asyncdb.engine.create import Engines

@@ -9,10 +9,9 @@ from typing import cast
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import await_only
-from sqlalchemy.util.concurrency import in_greenlet
 
-from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.concurrency import await_only, in_greenlet
+from fastapi_asyncdb.finishing import finish
 
 logger = logging.getLogger(__name__)
 

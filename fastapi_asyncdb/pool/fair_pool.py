@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import Empty
 
+from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.pool.server_limit import ServerLimit
 from fastapi_asyncdb.pool.waiters import Gate

@@ -10,7 +10,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.util import await_only, greenlet_spawn
+
+from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
 
 _RETURNED_AT = "fastapi_asyncdb.returned_at"
 

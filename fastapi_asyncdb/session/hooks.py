@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.concurrency import finish
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
+from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.tracebacks import causes
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IllegalStateChangeError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
-from fastapi_asyncdb.concurrency import Shielded, finish
 from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
 from fastapi_asyncdb.errors import RollbackTimeout
+from fastapi_asyncdb.finishing import Shielded, finish
 from fastapi_asyncdb.pool.checkout_warnings import Hold
 from fastapi_asyncdb.session.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
 from fastapi_asyncdb.session.misuse import Misused

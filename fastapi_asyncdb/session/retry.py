@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from fastapi_asyncdb.backoff import backoff
+from fastapi_asyncdb.concurrency import backoff
 from fastapi_asyncdb.dialects import is_outdated_plan
 from fastapi_asyncdb.errors import (
     CommitOutcomeUnknown,

@@ -14,8 +14,8 @@ from weakref import ref
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import SessionTransaction
-from sqlalchemy.util import await_only, greenlet_spawn
 
+from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
 from fastapi_asyncdb.dialects.reading_streams import Streams, open_streams
 from fastapi_asyncdb.engine.failed_transactions import refuse_aborted
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
@@ -268,22 +268,6 @@ def _after_transaction_end(session: SessionGuard, transaction: SessionTransactio
 @event.listens_for(SessionGuard, "before_attach", propagate=True)
 def _refuse_objects(session: SessionGuard, instance: object) -> None:
     session.check_usable()
-
-
-def current_task() -> asyncio.Task[Any] | None:
-    """Return the running task; there is none in the thread of a ``def`` endpoint."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-def task_name(task: asyncio.Task[Any] | None) -> str:
-    """Return what a log calls the task: its name and what it runs."""
-    if task is None:
-        return "A thread"
-    work = task.get_coro()
-    return f"{task.get_name()} ({getattr(work, '__qualname__', work)})"
 
 
 def guard_of(session: AsyncSession) -> SessionGuard:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Scope
 
-from fastapi_asyncdb.concurrency import finish
 from fastapi_asyncdb.errors import MissingExtra
+from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
     import httpx

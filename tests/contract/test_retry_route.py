@@ -146,7 +146,7 @@ async def test_attempts_wait_longer_each_time(
     postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ):
     """Whoever met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
-    monkeypatch.setattr("fastapi_asyncdb.backoff.random.uniform", lambda low, high: high)
+    monkeypatch.setattr("fastapi_asyncdb.concurrency.random.uniform", lambda low, high: high)
     started = time.monotonic()
     async with client(conflicting_app(postgresql, conflicts=2, seen={})) as http:
         assert (await http.post("/notes")).status_code == 201

@@ -174,7 +174,7 @@ async def test_swallowed_answer_does_not_hang_a_shutdown(
 ):
     """Cancelled while the answer never comes: bounded, and the outcome is said to be unknown (T10)."""
     monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.2)
-    monkeypatch.setattr("fastapi_asyncdb.concurrency._LAST_WORDS", (0.3, 3.0))
+    monkeypatch.setattr("fastapi_asyncdb.finishing._LAST_WORDS", (0.3, 3.0))
     run = Cancellable(lambda: write(database, proxy, "swallow"), how)
     run.start()
     await proxy.commit_seen.wait()

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import Dialect, ExceptionContext, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import await_only
 
+from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects.calls import EXECUTIONS
 from fastapi_asyncdb.tracebacks import causes
 

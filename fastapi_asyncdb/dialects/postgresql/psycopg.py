@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import psycopg
 
-from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.finishing import finish
 
 # Seconds for the server to take note; psycopg would wait five, and as long again for its answer.
 _LIMIT = 2.0

@@ -6,7 +6,7 @@ import asyncio
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
-from fastapi_asyncdb.concurrency import finish
+from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
     import aiosqlite

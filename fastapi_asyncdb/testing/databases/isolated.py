@@ -16,9 +16,9 @@ from typing import Self, TypeVar
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.concurrency import finish
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
+from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name

@@ -12,10 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from greenlet import getcurrent, greenlet
-
-from fastapi_asyncdb.concurrency import finish
-from fastapi_asyncdb.session.state import current_task
+from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
+from fastapi_asyncdb.finishing import finish
 
 # What is installed here is not the user's: libraries, the interpreter's own, commands like pytest.
 _INSTALLED = tuple(

@@ -12,12 +12,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from fastapi_asyncdb.concurrency import finish
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.dialects.calls import READS
 from fastapi_asyncdb.dialects.postgresql.preset import milliseconds
 from fastapi_asyncdb.engine.create import Engines, that_only_reads
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.testing.sandbox.connection import OneConnection

@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.util import await_only, greenlet_spawn
 
-from fastapi_asyncdb.concurrency import Shielded, finish
+from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
 from fastapi_asyncdb.dialects.sqlite.preset import interrupt
 from fastapi_asyncdb.engine.read_only import only_reads, statements_in
 from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.finishing import Shielded, finish
 from fastapi_asyncdb.pool.waiters import Gate
-from fastapi_asyncdb.session.state import current_task, task_name
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.sandbox.turns import Turn
 

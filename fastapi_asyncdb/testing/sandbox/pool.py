@@ -7,8 +7,8 @@ from typing import Any, NoReturn, cast
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
-from sqlalchemy.util import await_only
 
+from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.errors import PoolTimeout, SandboxError
 from fastapi_asyncdb.testing.sandbox.connection import OneConnection
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
