@@ -11,7 +11,7 @@ from inspect import Signature, signature
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import MetaData
+from sqlalchemy import Engine, MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.dialects import Preset, parse_url, preset_for
@@ -378,38 +378,38 @@ class BaseDatabase:
         return await outcome_of(self.read_engine, transaction_id)
 
     def _open(
-        self, options: TransactionOptions, connection: object = None, *, repeated: bool = False
+        self, options: TransactionOptions, *, repeated: bool = False
     ) -> AbstractAsyncContextManager[AsyncSession]:
-        return SessionScope(partial(self._make, options, connection), repeated=repeated)
-
-    def _make(self, options: TransactionOptions, connection: object) -> ManagedSession:
         self._check(options)
+        return SessionScope(partial(self._make, options), repeated=repeated)
+
+    def _make(self, options: TransactionOptions, connection: object = None) -> ManagedSession:
         # A job fails where it opens its session; a request, which may need none, at the first use.
         engines = self._engines() if connection is None else self._started()
-        if engines is None:
-            session = self._make_on(
-                None, connection, late_bind=lambda: self._engines().bound(options).sync_engine
-            )
-        else:
-            session = self._make_on(
-                engines.bound(options),
-                connection,
-                in_place=engines.ends_in_place or options.autocommit,
-                watch=engines.checkouts,
-            )
+        step = None
+        if self._on_begin is not None:
+            step = first_step(self._on_begin, self._plain_session_class, connection)
+        session = open_managed(
+            self._session_class,
+            None if engines is None else engines.bound(options),
+            in_place=engines is not None and (engines.ends_in_place or options.autocommit),
+            request=connection,
+            watch=None if engines is None else engines.checkouts,
+            first_step=step,
+            late_bind=None if engines is not None else partial(self._bind_late, options),
+        )
         if not options.autocommit:
             remember(self, session)
         return session
 
-    def _make_on(
-        self, engine: AsyncEngine | None, connection: object = None, **state: Any
-    ) -> ManagedSession:
+    def _bind_late(self, options: TransactionOptions) -> Engine:
+        return self._engines().bound(options).sync_engine
+
+    def _make_on(self, engine: AsyncEngine) -> ManagedSession:
         step = None
         if self._on_begin is not None:
-            step = first_step(self._on_begin, self._plain_session_class, connection)
-        return open_managed(
-            self._session_class, engine, request=connection, first_step=step, **state
-        )
+            step = first_step(self._on_begin, self._plain_session_class, None)
+        return open_managed(self._session_class, engine, first_step=step)
 
     @contextmanager
     def _replaced(self, engines: Engines) -> Iterator[None]:

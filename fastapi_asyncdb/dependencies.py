@@ -13,7 +13,6 @@ import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import Depends
@@ -21,11 +20,12 @@ from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
-from fastapi_asyncdb.overload import OutageLog, answered
+from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import ManagedSession
 from fastapi_asyncdb.session.misuse import UncalledDependency
 from fastapi_asyncdb.session.retry import is_retryable
-from fastapi_asyncdb.session.scopes import end_transaction
+from fastapi_asyncdb.session.scopes import end_session
+from fastapi_asyncdb.unavailable import OutageLog, answered
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""
@@ -34,41 +34,54 @@ SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
 
 
 def session_dependency(
-    open_session: Callable[[HTTPConnection], AbstractAsyncContextManager[AsyncSession]],
+    open_session: Callable[[HTTPConnection], ManagedSession],
 ) -> SessionDependency:
     """Make a dependency that yields the request's session.
 
     Args:
-        open_session: Opens a session that commits or rolls back when it is left. It is given what
-            a request and a socket have in common.
+        open_session: Opens a session for a connection: what a request and a socket have in common.
     """
     outages = OutageLog()
 
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
-        async with open_session(connection) as session:
+        session = open_session(connection)
+        try:
             yield session
+        except BaseException as error:
+            await end_session(session, error)
+            raise
+        await end_session(session, None)
 
     async def handler_transaction(
         connection: HTTPConnection, session: ManagedSession = Depends(request_session)
     ) -> AsyncIterator[AsyncSession]:
+        state = session._asyncdb
         try:
             try:
                 yield session
             except BaseException as error:
-                await end_transaction(session, error, streams_on=True)
+                await end_transaction(state, session, error, streams_on=True)
                 raise
-            await end_transaction(session, None, streams_on=True)
+            await end_transaction(state, session, None, streams_on=True)
         except Exception as error:
-            if is_retryable(error):
-                connection.scope[CONFLICT] = error
-            if isinstance(error, CannotConnect):
-                outages.add(error)
-            if isinstance(error, PoolTimeout | CannotConnect):
-                raise answered(error, connection) from error
-            raise
-        session._asyncdb.expect_tasks_after_response()
+            answer = _answer(error, connection, outages)
+            if answer is error:
+                raise
+            raise answer from error
+        state.expect_tasks_after_response()
 
     return _declared(Depends(handler_transaction, scope="function"))
+
+
+def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) -> Exception:
+    """Return what FastAPI is to answer, and note in the request what is worth another try."""
+    if is_retryable(error):
+        connection.scope[CONFLICT] = error
+    if isinstance(error, CannotConnect):
+        outages.add(error)
+    if isinstance(error, PoolTimeout | CannotConnect):
+        return answered(error, connection)
+    return error
 
 
 def _declared(transaction: Any) -> SessionDependency:

@@ -101,7 +101,8 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
     held = _Held()
-    alarm = None if limit == math.inf else loop.call_at(deadline, held.interrupt)
+    if limit < math.inf:
+        held.alarm = loop.call_at(deadline, held.expire)
     try:
         future = work.send(None)
         while True:
@@ -117,8 +118,9 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
                 work.close()
                 raise
             except asyncio.CancelledError as error:
-                if future is None or held.interrupted:
-                    cancelled = None if held.expired else error
+                if future is None or held.interrupted or held.expired:
+                    cancelled = error if future is None or held.interrupted else None
+                    held.stop_alarm()
                     rest = _Outlasting(work, future, deadline, grace, after_cancellation)
                     return (yield from rest.run(cancelled))  # type: ignore[no-any-return]
             except BaseException:  # noqa: S110 - the future's failure, which it raises in the work
@@ -127,8 +129,8 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     except StopIteration as returned:
         return returned.value  # type: ignore[no-any-return]
     finally:
-        if alarm is not None:
-            alarm.cancel()
+        if held.alarm is not None:
+            held.stop_alarm()
 
 
 class _Held:
@@ -138,23 +140,14 @@ class _Held:
     https://docs.python.org/3/library/asyncio-extending.html#future-lifetime-support
     """
 
-    __slots__ = (
-        "_asyncio_future_blocking",
-        "_context",
-        "_wake",
-        "expired",
-        "future",
-        "get_loop",
-        "interrupted",
-    )
-
     _asyncio_future_blocking: bool
-
-    def __init__(self) -> None:
-        self.future: Any = None
-        self.get_loop: Any = None
-        self.interrupted = False
-        self.expired = False
+    future: Any = None
+    get_loop: Any = None
+    interrupted = False
+    """Whether the caller was cancelled."""
+    expired = False
+    """Whether the time is up."""
+    alarm: asyncio.Handle | None = None
 
     def done(self) -> bool:
         return bool(self.future.done())
@@ -167,17 +160,32 @@ class _Held:
         return self.future.remove_done_callback(wake)  # type: ignore[no-any-return]
 
     def cancel(self, msg: Any = None) -> bool:
-        if self.future.done():
-            return False
         self.interrupted = True
-        self.future.remove_done_callback(self._wake)
-        news = self.get_loop().create_future()
-        news.add_done_callback(self._wake, context=self._context)
-        return bool(news.cancel(msg))
+        if self.expired or self.future.done():
+            return False  # the task wakes already, and is cancelled then
+        self._interrupt(msg)
+        return True
 
-    def interrupt(self) -> None:
+    def expire(self) -> None:
         """Wake the task because the time is up."""
-        self.expired = not self.interrupted and self.future is not None and self.cancel()
+        if self.interrupted:
+            return
+        if self.future is None or self.future.done():
+            # The task wakes already. It is looked at again when it waits for something else.
+            self.alarm = asyncio.get_running_loop().call_soon(self.expire)
+        else:
+            self.expired = True
+            self._interrupt(None)
+
+    def stop_alarm(self) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+
+    def _interrupt(self, msg: Any) -> None:
+        self.future.remove_done_callback(self._wake)
+        cancelled = self.get_loop().create_future()
+        cancelled.add_done_callback(self._wake, context=self._context)
+        cancelled.cancel(msg)
 
 
 class _Outlasting:

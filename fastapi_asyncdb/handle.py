@@ -43,4 +43,4 @@ class Database(BaseDatabase):
                 handle has no settings of its own, the start raises the latter.
             TypeError: there is no such option.
         """
-        return session_dependency(partial(self._open, self._define(transaction_options(options))))
+        return session_dependency(partial(self._make, self._define(transaction_options(options))))

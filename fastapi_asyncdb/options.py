@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
 from fastapi_asyncdb.errors import ConfigurationError
@@ -54,8 +54,11 @@ class TransactionOptions:
     statement_timeout: float | None = None
     lock_timeout: float | None = None
     deferrable: bool = False
+    autocommit: bool = field(init=False, compare=False, repr=False)
+    """Whether there is no transaction at all: reads, each on its own."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "autocommit", self.read_only and self.isolation_level is None)
         if self.isolation_level not in (None, *get_args(IsolationLevel)):
             raise ConfigurationError(
                 f"{self.isolation_level!r} is not an isolation level of transactions. Use "
@@ -76,11 +79,6 @@ class TransactionOptions:
                 "for a read-only transaction, or set the timeout for all: "
                 f"DATABASE_{next(iter(self.timeouts)).upper()}."
             )
-
-    @property
-    def autocommit(self) -> bool:
-        """Whether there is no transaction at all: reads, each on its own."""
-        return self.read_only and self.isolation_level is None
 
     @property
     def timeouts(self) -> dict[str, float]:

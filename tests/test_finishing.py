@@ -44,6 +44,12 @@ async def fail() -> None:
     raise ValueError("own failure")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
 class Hanging:
     """Work without an end, which notes that it was cancelled."""
 
@@ -73,6 +79,24 @@ async def test_cancelled_task_finishes_first(run: Finish, rounds: int):
     task = asyncio.create_task(run(work(done)))
     for _ in range(rounds):
         await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["done"]
+
+
+async def test_task_that_is_cancelled_as_its_work_goes_on(run: Finish):
+    """What the work waits for is done, and the task has not heard of it yet."""
+    future, done = asyncio.get_running_loop().create_future(), []
+
+    async def wait() -> None:
+        await future
+        done.append("done")
+
+    task = asyncio.create_task(run(wait()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    future.set_result(None)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -241,8 +265,8 @@ async def test_timeout_of_the_caller_counts_its_cancellations(run: Finish):
     """Behind the work asyncio knows that it was its own, and an outer timeout is not confused."""
     async with asyncio.timeout(10):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.002):
-                await run(work([]))
+            async with asyncio.timeout(0.002) as timeout:
+                await run(until(timeout.expired))
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0

@@ -1,25 +1,85 @@
-"""The one end of a session's transactions: finished although the caller is cancelled, then the hooks."""
+"""How a transaction ends: commit or rollback, finished although the caller is cancelled; then hooks."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout
-from fastapi_asyncdb.session.state import SessionState
+from fastapi_asyncdb.session.state import LetsGo, SessionState
 from fastapi_asyncdb.tracebacks import causes
+
+logger = logging.getLogger(__name__)
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 # How the time of a rollback is divided: for itself, for closing its connection once it is cancelled,
 # and for what that leaves once it is cancelled again.
 _ROLLBACK = (0.6, 0.25, 0.15)
+
+
+async def end_transaction(
+    state: SessionState,
+    session: AsyncSession,
+    error: BaseException | None,
+    lets_go: LetsGo = "kept",
+    *,
+    streams_on: bool = False,
+) -> None:
+    """Commit, or roll back after any exception, cancellation included; then run the hooks.
+
+    This is the only place in the library that decides between the two. A session that ran no
+    statement has nothing to end and checks out no connection. Nor has a reading session in the middle
+    of a stream, which may be read on: it commits nothing. After a rollback its objects are detached.
+
+    Args:
+        state: Of the session.
+        session: The user's, which may be used further.
+        error: What left the block around it.
+        lets_go: Which values the objects have after a rollback.
+        streams_on: Whether an open stream may be read on.
+    """
+    committed = False
+    try:
+        if error is not None or (state.watched and state.tasks.cut_off):
+            await _undo(state, session, error, lets_go)
+        elif streams_on and state.streams:
+            await session.flush()  # refused, if there is anything to write
+            committed = True
+        else:
+            if session.in_transaction():
+                # A flush that fails rolls back by itself.
+                state.lets_go = "kept" if lets_go == "kept" else None
+                await session.commit()
+            committed = True
+    except BaseException:
+        state.let_go()
+        raise
+    finally:
+        state.lets_go = None
+        if state.hooks is not None:
+            await _run_remaining_hooks(state, committed=committed)
+
+
+async def _undo(
+    state: SessionState, session: AsyncSession, error: BaseException | None, lets_go: LetsGo
+) -> None:
+    if error is None:
+        logger.info("A response was cut off before it ended; what it wrote is rolled back.")
+    # One that has timed out was tried already, and is given up.
+    if session.in_transaction() and not isinstance(error, RollbackTimeout):
+        state.lets_go = lets_go
+        await session.rollback()
+    if state.hooks is not None:
+        state.hooks.end(committed=False)
 
 
 async def end(state: SessionState, work: Work, *, commits: bool) -> None:
@@ -37,16 +97,16 @@ async def end(state: SessionState, work: Work, *, commits: bool) -> None:
         CommitOutcomeUnknown: the connection was lost during COMMIT.
         RollbackTimeout: a rollback was given up.
     """
-    task = asyncio.current_task()
-    if state.ending is not None:
-        if state.ending is task:
+    task, tasks = asyncio.current_task(), state.tasks
+    if tasks.ending is not None:
+        if tasks.ending is task:
             return await work()  # within another end
-        await state.until_ended()
-    if state.user is not None:
+        await tasks.until_ended()
+    if tasks.user is not None:
         if commits:
-            state.refuse_other(task)
-        work = partial(state.after_call, work)
-    state.ending = task
+            tasks.refuse_other(task)
+        work = partial(tasks.after_call, work)
+    tasks.ending = task
     try:
         if not state.session.in_transaction():
             await work()
@@ -111,7 +171,7 @@ async def run_hooks(state: SessionState) -> None:
             state.watch_hooks(running=False)
 
 
-async def run_remaining_hooks(state: SessionState, *, committed: bool) -> None:
+async def _run_remaining_hooks(state: SessionState, *, committed: bool) -> None:
     """Run the hooks of a block that has committed or rolled back.
 
     Without a transaction there was nothing to commit, and a block that ends well counts as committed:

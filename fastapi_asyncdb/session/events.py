@@ -78,8 +78,7 @@ def _after_transaction_end(session: Any, transaction: SessionTransaction) -> Non
     # After a commit there is nothing left to do for hooks: it has taken or handed on its own.
     state: SessionState = session._asyncdb
     if transaction.nested:
-        if state.savepoints is not None:
-            state.savepoints.pop(transaction, None)
+        state.tasks.remove_savepoint(transaction)
         if state.hooks is not None:
             state.hooks.undo(transaction)
     elif transaction.parent is None:

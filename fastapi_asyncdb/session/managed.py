@@ -26,7 +26,8 @@ class ManagedSyncSession(Session):
     def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         state = self._asyncdb
-        if state.watched or (state.user or state.ending) is not asyncio.current_task():
+        tasks = state.tasks
+        if state.watched or (tasks.user or tasks.ending) is not asyncio.current_task():
             state.check_usable()
         return super().get_bind(*args, **kwargs)
 
@@ -48,32 +49,28 @@ listen(ManagedSyncSession)
 
 
 def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let one task at a time make a call that uses the session.
-
-    A commit or rollback that is under way is waited for: FastAPI starts a stream of server-sent events
-    before the handler's commit. Another task's call is a mistake, which asyncpg would hide by running
-    one after the other, in an order that depends on chance.
-    """
+    """Let one task at a time make a call that uses the session."""
 
     @wraps(method)
     async def in_turn(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
         state = self._asyncdb
-        if state.ending is not None:
-            await state.until_ended()
+        tasks = state.tasks
+        if tasks.ending is not None:
+            await tasks.until_ended()
         task = asyncio.current_task()
-        if state.user is not None:
-            state.refuse_other(task)
+        if tasks.user is not None:
+            tasks.refuse_other(task)
             return await method(self, *args, **kwargs)  # one of its methods calls another
-        state.user = task
+        tasks.user = task
         try:
             if state.streams is not None:
                 await state.end_left_streams()
             return await method(self, *args, **kwargs)
         finally:
-            state.user = None
-            if state.free is not None:
-                state.wake()
-            if state.hooks is not None and state.ending is None:
+            tasks.user = None
+            if tasks.free is not None:
+                tasks.wake()
+            if state.hooks is not None and tasks.ending is None:
                 await run_hooks(state)  # of a transaction that run_sync has ended
 
     return in_turn
@@ -92,12 +89,12 @@ class ManagedSession(AsyncSession):
     # other: in a listener that is the user's.
     def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
         """Add an object; one that comes while a commit is under way belongs to the next."""
-        if self._asyncdb.ending is None or not self._asyncdb.postpones(instance):
+        if self._asyncdb.tasks.ending is None or not self._asyncdb.postpones(instance):
             self.sync_session.add(instance, *args, **kwargs)
 
     def add_all(self, instances: Iterable[object]) -> None:
         """Add objects; those that come while a commit is under way belong to the next."""
-        if self._asyncdb.ending is None:
+        if self._asyncdb.tasks.ending is None:
             self.sync_session.add_all(instances)
         else:
             for instance in instances:
@@ -166,13 +163,13 @@ class ManagedBlock(AsyncSessionTransaction):
     async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002
         """Begin."""
         await _begin(cast(ManagedSession, self.session), super().start, is_ctxmanager)
-        if self.nested:
-            state_of(self.session).add_savepoint(self.sync_transaction)
+        if self.nested and self.sync_transaction is not None:
+            state_of(self.session).tasks.add_savepoint(self.sync_transaction)
         return self
 
     async def commit(self) -> None:
         """Commit, or release the savepoint."""
-        state_of(self.session).refuse_overlap(self.sync_transaction)
+        self._refuse_overlap()
         await end(state_of(self.session), super().commit, commits=True)
 
     async def rollback(self) -> None:
@@ -181,9 +178,13 @@ class ManagedBlock(AsyncSessionTransaction):
 
     async def __aexit__(self, type_: Any, value: Any, traceback: Any) -> None:
         if type_ is None:
-            state_of(self.session).refuse_overlap(self.sync_transaction)
+            self._refuse_overlap()
         leave = partial(super().__aexit__, type_, value, traceback)
         await end(state_of(self.session), leave, commits=type_ is None)
+
+    def _refuse_overlap(self) -> None:
+        tasks = state_of(self.session).tasks
+        tasks.refuse_overlap(self.session.sync_session, self.sync_transaction)
 
 
 def managed(session_class: type[AsyncSession]) -> type[ManagedSession]:

@@ -1,23 +1,21 @@
-"""What the library knows of one session, and which task may use it."""
+"""What the library knows of one session."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 from weakref import ref
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
-from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
+from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
 from fastapi_asyncdb.dialects.reading_streams import Streams, open_streams
-from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
-from fastapi_asyncdb.finishing import caller_of
+from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
 from fastapi_asyncdb.pool.checkout_warnings import Checkout, CheckoutWatch
 from fastapi_asyncdb.session.detached import Detached
 from fastapi_asyncdb.session.hooks import Hooks
+from fastapi_asyncdb.session.tasks import SessionTasks
 
 LetsGo = Literal["kept", "expired"] | None
 """Which values objects have that a rollback detaches; ``None`` leaves them in the session."""
@@ -37,27 +35,22 @@ class SessionState:
     """
 
     __slots__ = (
-        "__weakref__",
-        "_after_response",
         "_checkout",
         "_detached",
+        "_postponed",
         "_request",
         "_watch",
         "closed",
         "connections",
-        "ending",
         "failed_begin",
         "first_step",
-        "free",
         "hooks",
         "in_place",
         "late_bind",
         "lets_go",
-        "postponed",
-        "savepoints",
         "session",
         "streams",
-        "user",
+        "tasks",
         "watched",
     )
 
@@ -80,19 +73,12 @@ class SessionState:
         self.watched = late_bind is not None
         """Whether more has to be checked before a statement than which task sends it."""
         self.closed = False
-        self.user: asyncio.Task[Any] | None = None
-        """The task that is in the middle of a call."""
-        self.ending: asyncio.Task[Any] | None = None
-        """The task that ends the transaction."""
-        self.free: asyncio.Future[None] | None = None
-        """Done when the call or the end that is under way is over; made by the task that waits."""
+        self.tasks = SessionTasks()
         self.connections: tuple[Connection, ...] = ()
         """Those that take part in the transaction."""
         self._checkout: Checkout | None = None
         self.failed_begin: Connection | None = None
         """Where the first step raised; nothing may run in such a transaction."""
-        self.savepoints: dict[SessionTransaction, asyncio.Task[Any] | None] | None = None
-        """Those that are open, and the tasks that opened them; made with the first one."""
         self.streams: Streams | None = None
         """The streams of a reading session, once it has opened any."""
         self.hooks: Hooks | None = None
@@ -100,12 +86,10 @@ class SessionState:
         self.lets_go: LetsGo = None
         """Whether a rollback now is the library's own, and detaches the objects."""
         self._detached: Detached | None = None
-        self.postponed: tuple[object, ...] = ()
-        """What was added while a commit was under way."""
-        self._after_response: set[asyncio.Task[Any]] | None = None
-        """The tasks that used the session since the handler was done; ``None`` until then."""
+        self._postponed: tuple[object, ...] = ()
+        # What was added while a commit was under way.
 
-    # --- Which task uses it -----------------------------------------------------------------------
+    # --- Use --------------------------------------------------------------------------------------
 
     def check_usable(self) -> None:
         """Refuse a session that may not go on, another task's call, and its own hooks.
@@ -118,8 +102,7 @@ class SessionState:
             DatabaseNotStarted: it was opened before its ``Database`` started, and that has not.
         """
         self.check_open()
-        if self.user is not None:
-            self.refuse_other(current_task())
+        self.tasks.refuse_other(current_task())
         if self.hooks is not None:
             self.hooks.refuse_use()
         if self.late_bind is not None:
@@ -138,7 +121,7 @@ class SessionState:
                 "new one with 'async with database.session() as session:' (default_database is the "
                 "Database behind DB)."
             )
-        if self.cut_off:
+        if self.tasks.cut_off:
             raise TransactionAborted(
                 "The response that used this session was cut off, most likely because the client "
                 "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
@@ -146,99 +129,26 @@ class SessionState:
             )
         if self.failed_begin is not None:
             raise TransactionAborted(BEGIN_FAILED)
-        self._remember(current_task())
-
-    def refuse_other(self, task: asyncio.Task[Any] | None) -> None:
-        """Refuse a task that comes while another one is in the middle of a call.
-
-        Raises:
-            ConcurrentSessionUse: it does.
-        """
-        if self.user not in (None, task):
-            raise ConcurrentSessionUse(
-                f"{task_name(task)} uses this session while {task_name(self.user)} is using it, "
-                "and a session does one thing at a time. Await one after the other, or give each task a "
-                "session of its own: 'async with database.session()'."
-            )
-
-    def add_savepoint(self, savepoint: SessionTransaction | None) -> None:
-        """Note which task has opened a savepoint."""
-        if savepoint is not None:
-            self.savepoints = self.savepoints or {}
-            self.savepoints[savepoint] = current_task()
-
-    def refuse_overlap(self, block: SessionTransaction | None) -> None:
-        """Refuse to commit a block in which another task has a savepoint open.
-
-        Raises:
-            ConcurrentSessionUse: it has, and is still running.
-        """
-        innermost = self.session.get_nested_transaction()
-        if innermost is None or innermost is block or self.savepoints is None:
-            return
-        task = self.savepoints.get(innermost)
-        if task is not None and task is not current_task() and not task.done():
-            raise ConcurrentSessionUse(
-                f"{task_name(current_task())} ends a block of this session while {task_name(task)} has "
-                "a savepoint open inside of it. Await the task before the block ends, or give it a "
-                "session of its own: 'async with database.session()'."
-            )
+        self.tasks.remember(current_task())
 
     def postpones(self, instance: object) -> bool:
         """Keep an object for the next transaction if another task is ending this one."""
         task = current_task()
-        if self.ending in (None, task) or (task and caller_of(task) is self.ending):
+        if not self.tasks.is_ending_in_another(task):
             return False
-        self.postponed += (instance,)
+        self._postponed += (instance,)
         self.expect_tasks_after_response()
-        self._remember(task)
+        self.tasks.remember(task)
         return True
-
-    async def after_call(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Await the work once another task's call is over."""
-        while self.user not in (None, self.ending):
-            await self._until_free()
-        await work()
-
-    async def until_ended(self) -> None:
-        """Wait for the commit or rollback that another task has under way."""
-        while self.ending not in (None, asyncio.current_task()):
-            await self._until_free()
-
-    async def _until_free(self) -> None:
-        if self.free is None:
-            self.free = asyncio.get_running_loop().create_future()
-        await asyncio.wait([self.free])
 
     def end_is_over(self) -> None:
         """Let other tasks use the session again, and add what they have added meanwhile."""
-        self.ending = None
-        if self.free is not None:
-            self.wake()
-        if self.postponed:
-            postponed, self.postponed = self.postponed, ()
+        self.tasks.ending = None
+        if self.tasks.free is not None:
+            self.tasks.wake()
+        if self._postponed:
+            postponed, self._postponed = self._postponed, ()
             self.session.add_all(postponed)
-
-    def wake(self) -> None:
-        """Let the tasks go on that wait for a call or an end."""
-        if self.free is not None:
-            self.free.set_result(None)
-            self.free = None
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Use the session in a block, from a greenlet: for the rows of a stream."""
-        if self.ending is not None:
-            await_only(self.until_ended())
-        task = current_task()
-        self.refuse_other(task)
-        before, self.user = self.user, task
-        try:
-            yield
-        finally:
-            self.user = before
-            if before is None:
-                self.wake()
 
     # --- Connections and streams ------------------------------------------------------------------
 
@@ -250,7 +160,7 @@ class SessionState:
         if self._watch is not None:
             if self._checkout is not None:
                 self._watch.end(self._checkout)
-            at_end = self.ending is not None
+            at_end = self.tasks.ending is not None
             self._checkout = self._watch.begin(self._request, connection, at_end=at_end)
 
     def forget_connections(self) -> None:
@@ -268,7 +178,7 @@ class SessionState:
         for connection in self.connections:
             streams = open_streams(connection)
             if streams is not None:
-                streams.turn_of = ref(self)
+                streams.turn_of = ref(self.tasks)
                 self.streams = streams
 
     async def end_left_streams(self) -> None:
@@ -300,41 +210,22 @@ class SessionState:
             self._detached = Detached(self.session)
         return self._detached
 
-    # --- After the response -----------------------------------------------------------------------
+    # --- Watching ---------------------------------------------------------------------------------
 
     def expect_tasks_after_response(self) -> None:
-        """Note from now on which tasks use the session: the handler is done, a stream may follow.
-
-        A response may be streamed by a task of its own. When the client leaves, Starlette cancels
-        that task and goes on as if the stream had ended; only the task itself knows better.
-        """
-        if self._after_response is None:
-            self._after_response = set()
-            self.watched = True
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether a task that used the session after the response was cancelled."""
-        return any(task.done() and task.cancelled() for task in self._after_response or ())
-
-    def _remember(self, task: asyncio.Task[Any] | None) -> None:
-        if self._after_response is not None and task is not None:
-            self._after_response.add(task)
-
-    def rolled_back(self) -> None:
-        """Forget what a rollback undoes: tasks that were cut off, hooks without a transaction."""
-        if self._after_response:
-            self._after_response.clear()
-        if self.hooks is not None:
-            self.hooks.end(committed=False)
-
-    def close(self) -> None:
-        """Refuse all further use."""
-        self.closed = self.watched = True
+        """Note from now on which tasks use the session: a stream may follow."""
+        self.tasks.expect_after_response()
+        self.watched = True
 
     def watch_hooks(self, *, running: bool) -> None:
         """Look at each use of the session while its hooks run."""
-        self.watched = running or self.closed or self._after_response is not None
+        self.watched = running or self.closed or self.tasks.are_expected
+
+    def rolled_back(self) -> None:
+        """Forget what a rollback undoes: tasks that were cut off, hooks without a transaction."""
+        self.tasks.forget()
+        if self.hooks is not None:
+            self.hooks.end(committed=False)
 
 
 BEGIN_FAILED = (

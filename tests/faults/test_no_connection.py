@@ -136,7 +136,7 @@ async def test_outage_of_a_running_application_is_answered_503(
             await asyncio.to_thread(server.restart)
             assert (await http.post("/")).status_code == 201
     # Beside it, the statement that was cut off may be told of, if the server's last message came.
-    (record,) = [r for r in warnings_in(caplog) if r.name == "fastapi_asyncdb.overload"]
+    (record,) = [r for r in warnings_in(caplog) if r.name == "fastapi_asyncdb.unavailable"]
     assert "efused" in record.getMessage()
 
 
