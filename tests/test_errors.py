@@ -3,6 +3,7 @@
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import HTTPException
@@ -26,9 +27,10 @@ HTTP = HTTPConnection({"type": "http"})
 SOCKET = WebSocket({"type": "websocket"}, None, None)  # type: ignore[arg-type]
 
 
-def make(cls: type[errors.AsyncDBError]) -> errors.AsyncDBError:
+def make(cls: Any) -> errors.AsyncDBError:
     """Build an error with a message, and with a driver's error where the class has one."""
-    return cls("The fact.", OSError("cut")) if cls in WITH_DRIVER_ERROR else cls("The fact.")
+    error: errors.AsyncDBError = cls("The fact.", *([OSError("cut")] * (cls in WITH_DRIVER_ERROR)))
+    return error
 
 
 @pytest.mark.parametrize("cls", PUBLIC.values())
