@@ -1,1 +1,1 @@
-"""A small application on fastapi_asyncdb: users, their posts, their money. Made to be copied."""
+"""A small application on fastapi_asyncdb: users, their posts, their accounts. Made to be copied."""

@@ -1,7 +1,8 @@
-"""The application: the database in its lifespan, the routes around it."""
+"""The application: its database, its routes, and its answer to invalid requests."""
 
-from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from example_app.routes import accounts, export, posts, users
 from fastapi_asyncdb import db_lifespan
@@ -15,5 +16,15 @@ app.include_router(export.router)
 
 @app.get("/", include_in_schema=False)
 async def root() -> RedirectResponse:
-    """Lead a browser to the API page."""
+    """Redirect a browser to the API page."""
     return RedirectResponse("/docs")
+
+
+@app.exception_handler(RequestValidationError)
+async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer 422 as FastAPI does, without the input.
+
+    Python's parser accepts what a response in JSON cannot contain: NaN, and lone surrogates.
+    """
+    details = [{key: part[key] for key in ("type", "loc", "msg")} for part in error.errors()]
+    return JSONResponse({"detail": details}, 422)

@@ -9,7 +9,7 @@ from fastapi_asyncdb import Base
 
 
 class User(Base):
-    """Somebody who writes posts and owns accounts."""
+    """An author of posts and an owner of accounts."""
 
     __tablename__ = "users"
 
@@ -29,12 +29,12 @@ class Post(Base):
     body: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
-    # Loaded with the query that wants it; on access it would be I/O outside of an await.
+    # Loaded by the query that needs it: a lazy load would be I/O outside of an await.
     author: Mapped[User] = relationship(lazy="raise")
 
 
 class Account(Base):
-    """Money of a user, in cents. The database itself refuses a debt."""
+    """Money of a user, in cents. A constraint refuses a negative balance."""
 
     __tablename__ = "accounts"
     __table_args__ = (CheckConstraint("balance >= 0", name="balance_not_negative"),)

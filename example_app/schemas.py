@@ -1,4 +1,4 @@
-"""What clients send and get. Whatever passes here fits its column."""
+"""What clients send and receive. Each value that is valid here fits its column."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Self
@@ -16,7 +16,7 @@ from pydantic import (
 # PostgreSQL's integer is 32 bits wide; a larger one in a query is an error, not a missing row.
 Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
-# PostgreSQL has no NUL in a text.
+# PostgreSQL's text type has no NUL.
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\x00]*$")]
 Email = Annotated[
     str,
@@ -24,7 +24,7 @@ Email = Annotated[
         strip_whitespace=True,
         to_lower=True,
         max_length=254,
-        # Printable ASCII, one @, a dot behind it. Only a letter sent there proves more.
+        # Printable ASCII, one @, a dot behind it. Only a message to the address proves more.
         pattern=r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$",
     ),
 ]

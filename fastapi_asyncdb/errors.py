@@ -1,4 +1,4 @@
-"""Every exception of the library. Raises nothing itself.
+"""Every public exception of the library.
 
     AsyncDBError
     ├── ConfigurationError (ValueError)
@@ -24,132 +24,150 @@
         ├── TransactionInProgress
         └── SandboxError
 
-A message has three parts: the fact, the likely cause, the next step. No message holds a password.
+A message states the fact, the likely cause and the next step; ``str()`` appends the page of the class
+in ``docs/errors.md``. No message contains a password.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+import re
+from typing import Any, ClassVar, Literal, Protocol
 
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 Outcome = Literal["committed", "aborted", "unknown"]
-"""What became of a transaction."""
+"""The outcome of a transaction."""
 
 
-class _Asked(Protocol):
+class _LooksUpOutcomes(Protocol):
     async def transaction_outcome(self, transaction_id: int) -> Outcome: ...
 
 
 class AsyncDBError(Exception):
-    """Base of every exception that this library raises."""
+    """Base class of every exception that the library raises.
+
+    ``args[0]`` is the message without the page.
+    """
+
+    page: ClassVar[str] = "docs/errors.md#async-db-error"
+    """Where the documentation explains the class: likely causes, next steps, whether to retry."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Derive the page from the name; a subclass defined elsewhere keeps its base's page."""
+        super().__init_subclass__(**options)
+        if cls.__module__ == __name__ and not cls.__name__.startswith("_"):
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__)
+            cls.page = f"docs/errors.md#{words.lower()}"
+
+    def __str__(self) -> str:
+        message = " ".join(map(str, self.args))
+        return f"{message} ({self.page})" if message else self.page
+
+
+class _OfDriver(AsyncDBError, DBAPIError):
+    """Base class of errors that have a driver's error as their ``orig``, and a message of their own."""
+
+    def __init__(
+        self, message: str, orig: BaseException | None, *, connection_invalidated: bool = False
+    ) -> None:
+        # DBAPIError.__init__ composes a message of its own. It also calls the next class's __init__:
+        # the web framework's, in a class that is an HTTPException as well.
+        Exception.__init__(self, message)
+        self.orig = orig  # type: ignore[assignment]
+        self.hide_parameters = False
+        self.detail: Any = []
+        self.connection_invalidated = connection_invalidated
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.orig), self.__dict__
 
 
 class ConfigurationError(AsyncDBError, ValueError):
-    """A setting, or a combination of settings, that cannot work."""
+    """A setting, an argument or a combination of them cannot work."""
 
 
 class InvalidDatabaseURL(ConfigurationError):
-    """A database URL that cannot be read, or that asks for what the driver cannot do."""
+    """The database URL cannot be parsed, or has a parameter that the driver does not support."""
 
 
 class UnsupportedDriver(ConfigurationError):
-    """A database or driver that the library does not serve, a synchronous one for example."""
+    """The URL names a database or driver that is not supported, such as a synchronous driver."""
 
 
 class MissingExtra(ConfigurationError, ImportError):
-    """The driver that the URL asks for is not installed; the message has the ``pip install`` line."""
+    """A package is not installed; the message has the ``pip install`` line."""
 
 
 class InsecureConnectionError(ConfigurationError):
-    """Production, another host, and no verified TLS."""
+    """In production, the connection to another host would not verify the server's certificate."""
 
 
 class AutoCreateTablesProductionError(ConfigurationError):
-    """Tables were to be created from the models while ``environment`` is ``production``."""
+    """``auto_create_tables`` is set and ``environment`` is ``production``."""
 
 
 class DatabaseNotStarted(AsyncDBError, RuntimeError):
-    """The handle was used before its lifespan ran, after it ended, or on another event loop.
+    """The ``Database`` was used before it started, after it stopped, or on another event loop.
 
-    In a request it comes with the first statement, so that one that runs none is served.
+    A request gets it with its first statement: a request that runs no SQL is served.
     """
 
 
 class NotASession(AsyncDBError, TypeError, AttributeError):
-    """What was used as a session is a dependency that FastAPI did not call, or was not entered."""
+    """A dependency that FastAPI did not call, or a context manager, was used as a session."""
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
-    """No first connection could be made, at once or within ``startup_timeout``."""
+    """The start made no connection within ``startup_timeout``, or its cause does not pass by waiting."""
 
 
-class CannotConnect(AsyncDBError, OperationalError):
-    """No connection could be made, so nothing was done. A request answers it with 503.
+class CannotConnect(_OfDriver, OperationalError):
+    """No connection could be made, so no statement was sent. A request is answered with 503.
 
-    What SQLAlchemy raises for it from every driver, with the cause and the next step in words. Its
-    ``orig`` is the driver's own error, whose frames are cleared: drivers keep the password there.
+    Raised in place of the exception that SQLAlchemy raises, for every driver. ``orig`` is the driver's
+    error with its frames cleared, because drivers keep the password in local variables.
     """
-
-    def __init__(self, message: str, orig: BaseException | None) -> None:
-        # Not SQLAlchemy's own, which would call a web framework's in a class of both kinds.
-        Exception.__init__(self, message)
-        self.orig = orig  # type: ignore[assignment]
-        self.hide_parameters = False
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.args[0], self.orig)
 
 
 class PoolTimeout(AsyncDBError, PoolLimitError):
-    """No connection became free within ``pool_timeout``. A request answers it with 503."""
+    """No connection became free within ``pool_timeout``. A request is answered with 503."""
 
 
 class TooManyWaiting(PoolTimeout):
-    """No connection was free, and ``max_waiting`` others waited already. It did not wait itself."""
+    """No connection was free and ``max_waiting`` tasks were waiting, so the task did not wait."""
 
 
-class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
-    """The connection was lost while COMMIT was under way: the work is stored, or it is not.
+class CommitOutcomeUnknown(_OfDriver):
+    """The connection was lost during COMMIT: the transaction is stored, or it is not.
 
-    Never try such work again without looking first: it may be done twice. A ``DBAPIError`` whose
-    ``orig`` and cause is the driver's own error. Its ``connection_invalidated`` is ``False``, although
-    the connection is lost: loops that repeat work after a lost connection go by it.
+    Look up the outcome before you repeat the work: it may be stored already. ``orig`` and the cause are
+    the driver's error. ``connection_invalidated`` is ``False``, because retry loops test it to decide
+    that a repetition is safe.
     """
 
     transaction_id: int | None
-    """The server's number of the transaction, if ``remember_transaction_id`` asked for it."""
+    """The server's number of the transaction, if ``remember_transaction_id`` was awaited."""
 
     def __init__(
         self, message: str, orig: BaseException, *, transaction_id: int | None = None
     ) -> None:
-        super().__init__(None, None, orig)
-        self.args = (message,)
+        super().__init__(message, orig)
         self.transaction_id = transaction_id
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args[0], self.orig, self.transaction_id)
-
-    async def resolve(self, database: _Asked) -> Outcome:
-        """Ask the database, on another connection, what became of the transaction.
+    async def resolve(self, database: _LooksUpOutcomes) -> Outcome:
+        """Look up the outcome of the transaction on another connection.
 
         Args:
-            database: The handle that the session came from.
+            database: The ``Database`` that the session came from.
 
         Returns:
-            ``committed`` or ``aborted``, which are final; ``unknown`` when no transaction id was
-            remembered, the server has forgotten it or knows nothing of it, or the transaction is
-            still open there: a server may take long to notice that its client is gone.
+            ``committed`` or ``aborted``, which are final. ``unknown`` if no transaction id was
+            remembered, if the server has forgotten it or never had it, or if the transaction is still
+            open there: a server may take long to notice that its client is gone.
 
         Raises:
-            DatabaseNotStarted: the handle has stopped.
+            DatabaseNotStarted: the ``Database`` has stopped.
             sqlalchemy.exc.SQLAlchemyError: the database still cannot be reached.
         """
         if self.transaction_id is None:
@@ -157,70 +175,47 @@ class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
         return await database.transaction_outcome(self.transaction_id)
 
 
-def _rebuild(
-    cls: type[CommitOutcomeUnknown], message: str, orig: BaseException, transaction_id: int | None
-) -> CommitOutcomeUnknown:
-    return cls(message, orig, transaction_id=transaction_id)
+class RollbackTimeout(_OfDriver, TimeoutError):
+    """ROLLBACK was not answered in time and the connection was discarded. Nothing was stored.
 
-
-class RollbackTimeout(AsyncDBError, DBAPIError, TimeoutError):
-    """A rollback got no answer in time, and its connection was discarded. Nothing was stored.
-
-    A ``DBAPIError`` like any other of a connection that was lost before COMMIT was sent.
+    ``connection_invalidated`` is ``True``, as after any connection that is lost before COMMIT.
     """
 
     def __init__(self, message: str, orig: BaseException) -> None:
-        super().__init__(None, None, orig, connection_invalidated=True)
-        self.args = (message,)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.args[0], self.orig)
+        super().__init__(message, orig, connection_invalidated=True)
 
 
-class ServerReadOnly(AsyncDBError, DBAPIError):
-    """The server became read-only, after a failover for example: nothing of the transaction is stored.
+class ServerReadOnly(_OfDriver):
+    """The server became read-only, after a failover for example. Nothing was stored.
 
-    The same transaction may be run again; it gets another connection. A ``DBAPIError`` whose ``orig``
-    and cause is the driver's own error.
+    The transaction may be repeated: it gets another connection. ``orig`` and the cause are the driver's
+    error.
     """
-
-    def __init__(self, message: str, orig: BaseException) -> None:
-        super().__init__(None, None, orig)
-        self.args = (message,)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.args[0], self.orig)
 
 
 class SessionError(AsyncDBError, InvalidRequestError):
-    """A session was asked for what it cannot do any more, or was never meant to do."""
+    """A session cannot do what was called, now or at all."""
 
 
 class SessionClosed(SessionError):
-    """The session was used after its request, or its ``async with`` block, had ended."""
+    """The session was used after its request or its ``async with`` block had ended."""
 
 
 class ReadOnlySession(SessionError):
-    """A write was sent through a reading session."""
+    """A reading session was given a statement that writes or locks rows."""
 
 
 class TransactionAborted(SessionError):
-    """The transaction cannot go on: it must be rolled back before the session is used again."""
+    """The transaction has failed: it must be rolled back before the session is used again."""
 
 
 class ConcurrentSessionUse(SessionError):
-    """Two tasks used one session at the same moment."""
+    """Two tasks used one session at the same time."""
 
 
 class TransactionInProgress(SessionError):
-    """``run_in_transaction`` was called inside of an open transaction of the same handle."""
+    """``run_in_transaction`` was called inside a transaction of the same ``Database``."""
 
 
 class SandboxError(SessionError):
-    """What happened in a test's sandbox cannot be made to look as in production."""
+    """The sandbox of a test cannot reproduce what production would do."""

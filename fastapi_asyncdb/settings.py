@@ -1,4 +1,4 @@
-"""DATABASE_* from the environment, validated. Opens nothing and parses no URL."""
+"""The settings of one database: ``DATABASE_*`` from the environment, validated."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Environment = Literal["development", "test", "staging", "production"]
 
 
 class DatabaseSettings(BaseSettings):
-    """Describe one database: where it is, how many connections, how long anything may take.
+    """Describe one database: its URL, its connections and its timeouts.
 
     Values come from the arguments, then from ``DATABASE_*`` variables, then from ``.env``, then from
-    the defaults. Times are seconds; a variable that says ``none`` means ``None``. The URL is secret
-    in every repr, log and error.
+    the defaults. Times are in seconds. A variable that says ``none`` means ``None``. No repr, log or
+    error contains the URL's password. docs/settings.md has the source of each rule.
     """
 
     model_config = SettingsConfigDict(
@@ -35,47 +35,52 @@ class DatabaseSettings(BaseSettings):
     )
 
     url: SecretStr = SecretStr("sqlite+aiosqlite:///./app.db")
-    """Where the database is: any URL that a host hands out, SQLAlchemy's ``URL``, Pydantic's DSNs."""
+    """Where the database is: a string, SQLAlchemy's ``URL`` or one of Pydantic's DSNs."""
     pool_size: int = Field(default=5, ge=1)
-    """Connections kept open."""
+    """Connections that the pool keeps open."""
     max_overflow: int = Field(default=10, ge=0)
     """Connections beyond ``pool_size`` while there is demand."""
     pool_timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Wait for a free connection, first come, first served."""
+    """Seconds to wait for a free connection, first come, first served."""
     max_waiting: int | None = Field(default=None, ge=0)
-    """Refuse at once when so many wait for a connection already; 0 lets nobody wait."""
+    """Refuse at once when so many tasks wait for a connection; 0 lets none wait."""
     pool_recycle: float = Field(default=3600.0, gt=0, allow_inf_nan=False)
-    """Replace a connection older than this."""
+    """Seconds after which a connection is replaced at checkout."""
     pool_pre_ping: bool = True
-    """Check a connection before use, if it has been idle for longer than ``pool_ping_idle``."""
+    """Ping a connection at checkout, if it has been idle for longer than ``pool_ping_idle``."""
     pool_ping_idle: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    """A connection used more recently than this is not asked again."""
+    """Seconds; a connection that was in use more recently is not pinged."""
     connect_timeout: float = Field(default=5.0, gt=0, allow_inf_nan=False)
-    """One attempt to connect."""
+    """Seconds for one attempt to connect, and for the answer to a ping."""
     tcp_keepalive: float = Field(default=30.0, ge=0, allow_inf_nan=False)
-    """Notice within this that the network or the server is gone (TCP); 0 leaves it to the system."""
+    """Seconds after which a dead network or server is noticed (TCP); 0 leaves it to the system.
+    https://man7.org/linux/man-pages/man7/tcp.7.html"""
     startup_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
-    """How long start keeps trying; 0 tries once."""
+    """Seconds for which the start keeps trying; 0 tries once."""
     statement_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Cancel a statement that runs longer (PostgreSQL); 0 is no limit. If no answer comes in 5 to 6
-    seconds more, the connection is given up."""
+    """Cancel a statement that runs longer (PostgreSQL); 0 is no limit. Without an answer 5 to 6 seconds
+    later the connection is discarded."""
     lock_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Give up waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
+    """Stop waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
     idle_in_transaction_timeout: float | None = Field(default=60.0, ge=0, allow_inf_nan=False)
-    """End a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
+    """The server ends a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
     hold_warning: float = Field(default=5.0, ge=0, allow_inf_nan=False)
-    """Log who holds a connection for longer than this; 0 is never."""
+    """Log a connection that is checked out for longer; 0 is never."""
     echo: bool = False
     """Log every statement."""
     environment: Environment = "development"
     """``production`` refuses ``auto_create_tables`` and unverified TLS to another host."""
 
     def __init__(self, **values: Any) -> None:
-        """Read what the arguments leave open from the environment and ``.env``.
+        """Read the values that are not arguments from the environment and ``.env``.
+
+        Args:
+            **values: Fields, and the options of ``BaseSettings`` such as ``_env_file``.
 
         Raises:
-            ConfigurationError: a value is wrong; names the argument or the variable that it comes
-                from, never repeats the value.
+            ConfigurationError: a value is wrong. The message names the argument or the variable, and
+                does not contain the value.
+            TypeError: there is no such field.
         """
         # Written out so that type checkers accept url="...": they would ask for a SecretStr.
         if "url" in values:
@@ -104,7 +109,8 @@ class DatabaseSettings(BaseSettings):
         """Read the environment.
 
         Raises:
-            ConfigurationError: a value is wrong; names the variable, never repeats the value.
+            ConfigurationError: a value is wrong. The message names the variable, and does not contain
+                the value.
         """
         return cls()
 
@@ -129,22 +135,22 @@ _SOURCE_OPTIONS = frozenset({"_env_file", "_env_file_encoding", "_env_prefix", "
 
 @runtime_checkable
 class _PydanticURL(Protocol):
-    """``PostgresDsn``, ``AnyUrl`` and the like: Pydantic's versions have no common class for them."""
+    """``PostgresDsn``, ``AnyUrl`` and others: Pydantic 2 has no base class for all of them."""
 
     def unicode_string(self) -> str: ...
 
 
 def _secret(url: object) -> object:
-    """Hide the text of a URL, whichever class it has; what is no URL is returned as it is."""
+    """Wrap the text of a URL of any class; return any other value as it is, for validation."""
     if isinstance(url, URL):
         return SecretStr(_render(url))
     return SecretStr(str(url)) if isinstance(url, str | _PydanticURL) else url
 
 
 def _render(url: URL) -> str:
-    """Return the text of a URL object, with nothing lost.
+    """Return the text of a URL object, with the database name quoted.
 
-    SQLAlchemy 2.0 leaves the database name unquoted, so that "?" and "%" in it change their meaning.
+    SQLAlchemy 2.0 leaves it unquoted, so that "?" and "%" in it change their meaning.
     """
     server = URL.create(url.drivername, url.username, url.password, url.host, url.port)
     query = URL.create("query", query=url.query).render_as_string().removeprefix("query://")
@@ -153,7 +159,7 @@ def _render(url: URL) -> str:
 
 
 def _describe(prefix: str, detail: ErrorDetails, *, given: Collection[str]) -> str:
-    """Say what is wrong with which argument; what was not given as one comes from a variable."""
+    """Describe a problem by the name of its argument, or of its variable if it was no argument."""
     name = ".".join(str(part) for part in detail["loc"])
     if detail["loc"][:1] and detail["loc"][0] not in given:
         name = (prefix + name).upper()

@@ -45,14 +45,11 @@ class _AnsweredDown(CannotConnect, HTTPException):
 
 
 class _Closed(PoolTimeout, WebSocketException):
-    code: Any  # the socket's; to SQLAlchemy it is the page of an error, which it would append
+    code: Any  # the socket's; to SQLAlchemy it is the page of an error
 
     def __init__(self, message: str) -> None:
         WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _BUSY)
         self.args = (message,)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class _ClosedAtOnce(TooManyWaiting, _Closed):
@@ -74,11 +71,11 @@ def answered(
     """Return the error as one that FastAPI answers: with 503, or by closing an accepted socket."""
     as_response = _has_status(connection)
     if isinstance(error, CannotConnect):
-        return (_AnsweredDown if as_response else _ClosedDown)(str(error), error.orig)
+        return (_AnsweredDown if as_response else _ClosedDown)(error.args[0], error.orig)
     at_once = isinstance(error, TooManyWaiting)
     if as_response:
-        return (_AnsweredAtOnce if at_once else _Answered)(str(error))
-    return (_ClosedAtOnce if at_once else _Closed)(str(error))
+        return (_AnsweredAtOnce if at_once else _Answered)(error.args[0])
+    return (_ClosedAtOnce if at_once else _Closed)(error.args[0])
 
 
 def _has_status(connection: HTTPConnection) -> bool:

@@ -1,9 +1,11 @@
-"""The code in the README and in docs/ runs, and the README's table tells the truth."""
+"""The code of the documentation runs, and its tables agree with the package."""
 
+import importlib
 import logging
 import re
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
@@ -13,9 +15,16 @@ import fastapi_asyncdb
 from fastapi_asyncdb import Base, DatabaseSettings
 from tests.contract.support import running
 
-README = Path(__file__).parent.parent / "README.md"
-CONTRIBUTING = README.parent / "CONTRIBUTING.md"
-PAGES = [README, CONTRIBUTING, *sorted((README.parent / "docs").glob("*.md"))]
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+
+
+def name(page: Path) -> str:
+    """Return a page's path from the root, as a test's id."""
+    return str(page.relative_to(ROOT).with_suffix(""))
 
 
 def blocks(page: Path) -> list[str]:
@@ -56,7 +65,7 @@ def _logging_as_before():
 @pytest.mark.parametrize(
     ("page", "block"),
     [
-        pytest.param(page, block, id=f"{page.stem}-{number}")
+        pytest.param(page, block, id=f"{name(page)}-{number}")
         for page in PAGES
         for number, block in enumerate(blocks(page))
     ],
@@ -66,11 +75,51 @@ def test_every_block_runs(page: Path, block: str):
     run(block, page)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page: explicit ones, and those that GitHub makes from headings."""
+    text = page.read_text()
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    words = (re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)
+    return {*words, *re.findall(r'<a id="(.+?)"></a>', text)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_between_pages_lead_somewhere(page: Path):
-    """A page that is renamed is renamed everywhere."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    """A page or a section that is renamed is renamed everywhere."""
+    broken = []
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        target = page.parent / link if link else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(f"{link}#{anchor}")
+    assert broken == []
+
+
+def test_index_has_every_page():
+    """One line for each page of docs/, and the README leads to the index."""
+    linked = re.findall(
+        r"^\| \[.+?\]\((\w[\w-]*\.md)\) \|", (DOCS / "README.md").read_text(), re.MULTILINE
+    )
+    assert sorted(linked) == sorted({page.name for page in DOCS.glob("*.md")} - {"README.md"})
+    assert "(docs/README.md)" in README.read_text()
+
+
+def test_readme_stays_short():
+    """Start, use, promises and links; everything else has a page."""
+    assert len(README.read_text().splitlines()) <= 130
+
+
+def test_documented_loggers_exist():
+    """A name that an application configures is one that the library logs by."""
+    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    names = re.findall(
+        r"^\| `(fastapi_asyncdb(?:\.\w+)+)` \| ", (DOCS / "database.md").read_text(), re.MULTILINE
+    )
+    assert len(names) >= 8
+    assert "fastapi_asyncdb.pool.checkout_warnings" in text
+    for logger in names:
+        assert importlib.import_module(logger).logger.name == logger
 
 
 async def test_the_application_stores_a_hero(database_url: str, monkeypatch: pytest.MonkeyPatch):
@@ -84,15 +133,15 @@ async def test_the_application_stores_a_hero(database_url: str, monkeypatch: pyt
 
 
 async def test_the_application_with_several_databases_answers():
-    """Two handles, one lifespan, its state."""
-    app: FastAPI = run(next(block for block in blocks(README) if "analytics" in block))["app"]
+    """Two databases, one lifespan, its state."""
+    app: FastAPI = run(blocks(DOCS / "database.md")[1])["app"]
     async with running(app) as http:
         assert (await http.get("/")).json() == 42
 
 
 async def test_the_application_with_hooks_tells_of_what_was_committed():
     """Before the response, in the background, and after a rollback."""
-    namespace = run(blocks(README.parent / "docs" / "hooks.md")[0])
+    namespace = run(blocks(DOCS / "hooks.md")[0])
     async with running(namespace["app"]) as http:
         assert (await http.post("/orders", params={"item": "tea"})).status_code == 201
         assert (await http.post("/orders", params={"item": "nothing"})).status_code == 500
@@ -101,7 +150,7 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
 
 def test_commands_are_targets_of_make():
     """What a page says to type exists, and the help shows it."""
-    makefile = (README.parent / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
     commands = re.findall(
         r"(?:`|\$ )make ((?:[a-z-]+ ?)+)", README.read_text() + CONTRIBUTING.read_text()
@@ -111,17 +160,35 @@ def test_commands_are_targets_of_make():
 
 
 def test_settings_table_is_complete():
-    """Each field stands in the table with its default."""
-    rows = dict(re.findall(r"^\| `DATABASE_(\w+)` \| `(.*?)` \|", README.read_text(), re.MULTILINE))
-    fields = {
-        name.upper(): str(getattr(field.default, "get_secret_value", lambda f=field: f.default)())
-        for name, field in DatabaseSettings.model_fields.items()
+    """Each field stands in the table with its type and its default."""
+    rows = re.findall(
+        r"^\| `DATABASE_(\w+)` \| (.+?) \| `(.*?)` \| \S",
+        (DOCS / "settings.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {variable.lower(): (kind, default) for variable, kind, default in rows} == {
+        field: (described(info.annotation), shown(info.default))
+        for field, info in DatabaseSettings.model_fields.items()
     }
-    assert rows == fields
+
+
+def described(annotation: Any) -> str:
+    """Return a type as the table writes it."""
+    if isinstance(annotation, types.UnionType):
+        return f"`{annotation}`".replace("|", r"\|")
+    if isinstance(annotation, type):
+        return f"`{annotation.__name__}`"
+    *choices, last = get_args(annotation)
+    return f"{', '.join(f'`{choice}`' for choice in choices)} or `{last}`"
+
+
+def shown(default: Any) -> str:
+    """Return a default as the table writes it."""
+    return str(getattr(default, "get_secret_value", lambda: default)())
 
 
 def test_version_is_in_the_changelog_format():
     """The changelog names what comes next, newest first."""
-    changelog = (README.parent / "CHANGELOG.md").read_text()
+    changelog = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(r"^## (Unreleased|\[?\d)", changelog, re.MULTILINE)
     assert re.fullmatch(r"\d+\.\d+\.\d+", fastapi_asyncdb.__version__)

@@ -1,14 +1,32 @@
 """What users may import, and what an import may do."""
 
+import ast
+import pkgutil
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import fastapi_asyncdb
 from fastapi_asyncdb import errors, testing
+from fastapi_asyncdb.dialects.base import Preset
 
 ROOT = Path(__file__).parent.parent
+API = (ROOT / "docs" / "api.md").read_text()
+# The public modules, and the names of each: a set if it has other names too.
+PUBLIC: dict[str, set[str] | None] = {
+    "fastapi_asyncdb": None,
+    "fastapi_asyncdb.errors": None,
+    "fastapi_asyncdb.settings": {"DatabaseSettings", "Environment"},
+    "fastapi_asyncdb.models": {"Base"},
+    "fastapi_asyncdb.dialects": {"parse_url"},
+    "fastapi_asyncdb.testing": None,
+    "fastapi_asyncdb.testing.migrations": None,
+}
 
 
 def test_front_door():
@@ -56,12 +74,69 @@ def test_front_door_of_the_testing_kit():
     assert all(hasattr(testing, name) for name in testing.__all__)
 
 
+def test_public_modules_are_documented():
+    """docs/api.md names the public modules, and all others are private."""
+    assert re.findall(r"^\| `(fastapi_asyncdb[\w.]*)` \|", API, re.MULTILINE) == list(PUBLIC)
+    modules = {
+        module.name
+        for module in pkgutil.walk_packages(fastapi_asyncdb.__path__, "fastapi_asyncdb.")
+    }
+    assert modules | {"fastapi_asyncdb"} >= PUBLIC.keys()
+    assert "Everything else in\nthe package is private" in API
+
+
+@pytest.mark.parametrize(("module", "names"), PUBLIC.items())
+def test_documented_names_exist(module: str, names: set[str] | None):
+    """Each public name can be imported from the module that the page names."""
+    assert all(hasattr(import_module(module), name) for name in names or ())
+    documented = set(re.findall(r"`(\w+)`", API))
+    if module in ("fastapi_asyncdb", "fastapi_asyncdb.testing"):
+        assert set(import_module(module).__all__) <= documented
+
+
+def examples() -> Iterator[str]:
+    """Return the code that users copy: the example application's, and the documentation's."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        yield from re.findall(
+            r"^```py(?:thon)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
+        )
+    for path in (ROOT / "example_app").rglob("*.py"):
+        yield path.read_text()
+
+
+def test_examples_import_public_names_only():
+    """What users copy does not break when a private module moves."""
+    imported = {
+        (node.module, alias.name)
+        for code in examples()
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastapi_asyncdb")
+        for alias in node.names
+    }
+    assert ("fastapi_asyncdb", "DB") in imported
+    assert [pair for pair in imported if pair[0] not in PUBLIC] == []
+    for module, name in imported:
+        names = PUBLIC[str(module)]
+        assert names is None or name in names, f"{module}.{name}"
+
+
+def test_architecture_names_every_package_and_every_duty_of_a_preset():
+    """The map on docs/architecture.md has each package, and each member of the Preset protocol."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    packages = {path.parent.name for path in (ROOT / "fastapi_asyncdb").glob("*/__init__.py")}
+    assert packages == set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE))
+    duties = {name for name in vars(Preset) if not name.startswith("_")}
+    assert duties <= set(re.findall(r"`(\w+)`", page))
+
+
 def test_every_error_is_drawn_in_the_tree():
     """The docstring of errors.py shows each class under its base."""
     classes = [
         value
         for value in vars(errors).values()
-        if isinstance(value, type) and issubclass(value, errors.AsyncDBError)
+        if isinstance(value, type)
+        and issubclass(value, errors.AsyncDBError)
+        and not value.__name__.startswith("_")
     ]
     drawn = re.findall(r"[│├└─ ]*(\w+)(?: \([\w., ]+\))?\n", errors.__doc__ or "")
     assert {cls.__name__ for cls in classes} <= set(drawn)

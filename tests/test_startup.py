@@ -408,7 +408,7 @@ async def test_missing_driver_comes_with_its_install_line(
     with pytest.raises(MissingExtra) as caught:
         await Database(settings_for(url)).start()
     assert f"The driver {module} is not installed" in str(caught.value)
-    assert str(caught.value).endswith(f"pip install {install}")
+    assert str(caught.value).endswith(f"pip install {install} (docs/errors.md#missing-extra)")
     assert not leaks(caught.value)
 
 

@@ -46,7 +46,7 @@ async def get_account(account_id: Id, db: ReadDB) -> Account:
 async def transfer(body: Transfer, db: DB) -> TransferOut:
     """Move money from one account to another: all of it or nothing."""
     ids = [body.from_account, body.to_account]
-    # Everybody locks in the order of the ids, so that no two wait for each other in a circle.
+    # Each transfer locks in the order of the ids, so that two cannot wait for each other.
     rows = select(Account).where(Account.id.in_(ids)).order_by(Account.id).with_for_update()
     accounts = {account.id: account for account in await db.scalars(rows)}
     for key in ids:

@@ -1,4 +1,4 @@
-"""Export of all posts, streamed: memory stays the same however many there are."""
+"""Streamed export of all posts, in batches: the memory needed does not depend on their number."""
 
 from collections.abc import AsyncIterator
 
@@ -18,7 +18,7 @@ BATCH = 200
 
 
 class NDJSONResponse(StreamingResponse):
-    """One JSON object a line."""
+    """A response of one JSON object per line."""
 
     media_type = "application/x-ndjson"
 
@@ -30,11 +30,11 @@ async def export_posts(db: ReadDB) -> NDJSONResponse:
 
 
 async def lines(db: AsyncSession) -> AsyncIterator[str]:
-    """Read batch after batch, each from where the last one ended: no cursor, no long transaction."""
+    """Read the posts in batches by id: no cursor, no long transaction."""
     posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
     last = 0
     while batch := (await db.scalars(posts.where(Post.id > last))).all():
-        # A slow client takes its time; meanwhile others may have the connection.
+        # Checks the connection in: a slow client must not keep it.
         await db.commit()
         yield "".join(PostOut.model_validate(post).model_dump_json() + "\n" for post in batch)
         last = batch[-1].id

@@ -1,4 +1,4 @@
-"""Finds one row by its id, or answers 404."""
+"""The lookup of one row by its id, or 404."""
 
 from typing import TypeVar
 
@@ -12,7 +12,11 @@ Model = TypeVar("Model", bound=Base)
 
 
 async def get_or_404(db: AsyncSession, model: type[Model], key: int, *options: ORMOption) -> Model:
-    """Return the row with this id, loaded with these options."""
+    """Return the row with this id, loaded with these options.
+
+    Raises:
+        HTTPException: 404, there is no such row.
+    """
     row = await db.get(model, key, options=options)
     if row is None:
         raise HTTPException(404, f"There is no {model.__name__.lower()} {key}.")

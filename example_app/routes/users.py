@@ -27,7 +27,7 @@ async def create_user(body: UserCreate, db: DB) -> User:
     try:
         await db.flush()
     except IntegrityError as error:
-        # Only the database can tell: of two requests at once, both would find the address free.
+        # A query first would not help: two concurrent requests would both find the address free.
         raise HTTPException(409, f"The e-mail address {body.email} is taken.") from error
     return user
 

@@ -123,3 +123,13 @@ async def test_the_database_itself_refuses_a_debt(client: AsyncClient, ada: int)
         async with default_database.session() as session:
             await session.execute(update(Account).values(balance=-1))
     assert await _balance(client, account_id) == 1
+
+
+async def test_an_amount_that_is_not_a_number_is_refused(client: AsyncClient, ada: int) -> None:
+    """JSON has no NaN and no infinity, and Python's parser accepts both."""
+    for amount in ["NaN", "Infinity", "-Infinity", "1e400"]:
+        body = f'{{"owner_id": {ada}, "balance": {amount}}}'
+        answer = await client.post(
+            "/accounts", content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 422, amount

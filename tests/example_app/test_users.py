@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from httpx import AsyncClient
 
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -80,6 +81,25 @@ _REFUSED: list[dict[str, object]] = [
     {"email": "ada\x00@example.org"},
     {"email": "a" * 250 + "@example.org"},
 ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"name": "\ud800", "email": "ada@example.org"}',
+        r'{"name": "Ada", "email": "\udfff@example.org"}',
+        '{"name": NaN, "email": "ada@example.org"}',
+        '{"name": Infinity, "email": "ada@example.org"}',
+        r'"\ud800"',
+        "NaN",
+    ],
+)
+async def test_a_value_that_json_cannot_answer_is_refused(client: AsyncClient, body: str) -> None:
+    """Python parses it, and the 422 does not repeat it: a response could not contain it."""
+    answer = await client.post("/users", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert all(detail.keys() == {"type", "loc", "msg"} for detail in answer.json()["detail"])
+    assert (await client.get("/users")).json() == []
 
 
 async def test_the_longest_values_fit(client: AsyncClient) -> None:

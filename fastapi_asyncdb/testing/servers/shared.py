@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 
-from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable
+from fastapi_asyncdb.errors import AsyncDBError, ConfigurationError, DatabaseUnavailable
 from fastapi_asyncdb.testing.servers.postgresql import postgres_server
 
 _LEAVE = "leave"
@@ -56,7 +56,8 @@ class ServerOffer:
             if self._url is None:
                 self._url = self._stack.enter_context(postgres_server()).url()
         except Exception as error:
-            connection.send((None, str(error), isinstance(error, ConfigurationError)))
+            problem = error.args[0] if isinstance(error, AsyncDBError) else str(error)
+            connection.send((None, problem, isinstance(error, ConfigurationError)))
         else:
             connection.send((self._url, "", False))
 
