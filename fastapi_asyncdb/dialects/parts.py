@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from fastapi_asyncdb.dialects.masked import Masked
+from fastapi_asyncdb.dialects.target import Masked
 from fastapi_asyncdb.errors import InvalidDatabaseURL
 
 Host = tuple[str, int | None]

@@ -6,7 +6,6 @@ from typing import Any, cast, get_args
 
 from sqlalchemy import URL
 
-from fastapi_asyncdb.dialects.masked import Masked
 from fastapi_asyncdb.dialects.parts import (
     Converter,
     Host,
@@ -22,7 +21,7 @@ from fastapi_asyncdb.dialects.parts import (
     whole,
 )
 from fastapi_asyncdb.dialects.postgresql.server_settings import split_options
-from fastapi_asyncdb.dialects.target import TLS, Target, TLSMode
+from fastapi_asyncdb.dialects.target import TLS, Masked, Target, TLSMode
 from fastapi_asyncdb.errors import InvalidDatabaseURL
 
 # The words of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
@@ -37,7 +36,7 @@ _KEEPALIVES: dict[str, Converter] = {
     "keepalives_interval": whole,
     "tcp_user_timeout": whole,
 }
-# What asyncpg has under the same name.
+# Parameters that asyncpg has under the same name.
 _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "command_timeout": seconds,
     "target_session_attrs": _SESSION_ATTRS,
@@ -50,7 +49,7 @@ _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "max_cacheable_statement_size": whole,
     **_KEEPALIVES,
 }
-# What has no counterpart in asyncpg and changes nothing that is stored or sent.
+# Parameters without a counterpart in asyncpg, which change nothing that is stored or sent.
 _ASYNCPG_IGNORES: dict[str, Converter] = {
     "channel_binding": plain,
     "client_encoding": plain,
