@@ -28,7 +28,7 @@ Close = Callable[[DBAPIConnection], Awaitable[bool]]
 
 
 def discard_whole(engine: AsyncEngine, close: Close) -> None:
-    """Let nothing interrupt the closing of a connection that the pool gives up.
+    """Finish the closing of a connection that the pool gives up, although its task is cancelled.
 
     SQLAlchemy closes it in the task that was cancelled. There, an AnyIO scope, or a second
     ``task.cancel()``, cancels the closing too, and a connection in the middle of a transaction

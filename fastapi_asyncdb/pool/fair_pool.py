@@ -25,7 +25,7 @@ _QUIET = 10.0
 
 
 class _Refused(Exception):
-    """The server refused a connection, which is noted; the next attempt waits."""
+    """The server refused a connection; the next attempt waits for another one."""
 
 
 class FairPool(AsyncAdaptedQueuePool):

@@ -105,7 +105,7 @@ _CERTIFICATE_FILE = Diagnosis(
     "A certificate named in DATABASE_URL cannot be used: check sslrootcert, sslcert and sslkey",
     permanent=True,
 )
-_NOBODY = Diagnosis(
+_NOT_LISTENING = Diagnosis(
     "Nothing listens there: start the server, or correct host and port in DATABASE_URL"
 )
 _NO_SOCKET = Diagnosis(
@@ -130,7 +130,7 @@ _STATES = {
     "53300": _FULL,
     "57P03": _STARTING,
 }
-# For 28000, which is several things; for asyncpg's own errors; and for psycopg, which gives no
+# For 28000, which has several causes; for asyncpg's own errors; and for psycopg, which gives no
 # SQLSTATE for a connection that was refused.
 _TEXTS = {
     "password authentication failed|no password supplied": _PASSWORD,
@@ -150,7 +150,7 @@ _TEXTS = {
     "certificate verify failed": _UNTRUSTED,
     "root certificate file|certificate file|private key file|weak sslmode": _CERTIFICATE_FILE,
     "failed to resolve host|could not translate host name": _NO_NAME,
-    "Connection refused": _NOBODY,
+    "Connection refused": _NOT_LISTENING,
     "No such file or directory": _NO_SOCKET,
     "timeout expired": _NO_ANSWER,
     "target attribute requirement|session is (not )?read-only|server is (not )?in hot standby": (
@@ -160,7 +160,7 @@ _TEXTS = {
 _CLASSES: tuple[tuple[type[BaseException], Diagnosis], ...] = (
     (ssl.SSLError, _NO_HANDSHAKE),
     (socket.gaierror, _NO_NAME),
-    (ConnectionRefusedError, _NOBODY),
+    (ConnectionRefusedError, _NOT_LISTENING),
     (FileNotFoundError, _NO_SOCKET),
     (TimeoutError, _NO_ANSWER),
 )

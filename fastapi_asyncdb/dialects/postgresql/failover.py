@@ -1,7 +1,7 @@
 """Failover: connections to a server that became read-only are replaced, and the error says so.
 
-A managed service demotes a primary by ``default_transaction_read_only``, and a name or a proxy may lead
-to another server from then on. The old one keeps its connections.
+A managed service demotes a primary by ``default_transaction_read_only``. From then on its name, or a
+proxy, may lead to another server, but the connections to the old one stay open.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Failover:
         now = time.monotonic()
         if now - self._replaced_at >= _PAUSE:
             self._replaced_at = now
-            # What SQLAlchemy does when a connection is lost; this one is needed for its ROLLBACK.
+            # As SQLAlchemy does when a connection is lost; this one is needed for its ROLLBACK.
             connection.engine.pool._invalidate(connection.connection, _checkin=False)
 
 

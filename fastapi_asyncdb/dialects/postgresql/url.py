@@ -120,7 +120,7 @@ def for_asyncpg(drivername: str, rest: str) -> Target:
 
 
 def for_psycopg(drivername: str, rest: str) -> Target:
-    """Hand libpq its own parameters, checked; it reads them itself."""
+    """Check libpq's own parameters, and pass them on: psycopg hands them to libpq."""
     parts = split(rest)
     hosts = _hosts(parts)
     query = parts.query
@@ -211,7 +211,7 @@ def _tls(query: dict[str, str]) -> TLS:
 
 
 def _flag_to_mode(flag: str) -> str:
-    """``?ssl=true``, as Node's drivers write it, asks for encryption and for nothing more."""
+    """``?ssl=true``, as Node's drivers write it, means encryption and nothing more."""
     modes = {"": "prefer", "true": "require", "1": "require", "false": "disable", "0": "disable"}
     return modes.get(flag.lower(), flag)
 
