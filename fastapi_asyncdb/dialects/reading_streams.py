@@ -122,7 +122,7 @@ class Streams:
 
 
 def _to_the_end(work: Callable[[], None]) -> None:
-    await_only(finish(greenlet_spawn(work), patience=lambda: _GRACE_PERIOD))
+    await_only(finish(greenlet_spawn(work), grace=lambda: _GRACE_PERIOD))
 
 
 def open_streams(connection: Connection) -> Streams | None:

@@ -19,6 +19,7 @@ from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
+from fastapi_asyncdb.finishing import GracePeriods
 from tests.contract.support import Base, Note, Request, checked_out, eventually, stored
 from tests.faults.support import Cancellable, Witness, closed_connections, pause, slow_query
 from tests.http_server import http_server
@@ -194,7 +195,7 @@ async def test_commit_that_gets_no_end(
     database: Database, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A commit that hangs does not hang a shutdown (T10)."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
+    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=0.1))
     started = time.monotonic()
     await cancelled(database, "/write", how, pause(database, "commit", 60))
     assert time.monotonic() - started < 2
@@ -202,7 +203,7 @@ async def test_commit_that_gets_no_end(
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
     """A rollback has to be over soon even when nobody is cancelled (T10)."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
+    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=0.1))
     pause(database, "rollback", 60)
     async with asyncio.timeout(2):
         with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
@@ -224,7 +225,7 @@ async def test_rollback_that_ignores_its_cancellation(
     database: Database, where: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The ten seconds of the documentation, here one, are for all of it, a stubborn driver's end too."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 1.0)
+    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=1.0))
     over = asyncio.Event()
 
     def hang(*_: object) -> None:

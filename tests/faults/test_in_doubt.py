@@ -23,6 +23,7 @@ from fastapi_asyncdb import (
     remember_transaction_id,
 )
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
+from fastapi_asyncdb.finishing import GracePeriods
 from tests.contract.support import Base, Note, Reply, client, eventually, stored
 from tests.contract.support import checked_out as checked_out_of
 from tests.faults.support import Cancellable, Witness
@@ -173,8 +174,8 @@ async def test_swallowed_answer_does_not_hang_a_shutdown(
     database: Database, proxy: Proxy, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     """Cancelled while the answer never comes: bounded, and the outcome is said to be unknown (T10)."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.2)
-    monkeypatch.setattr("fastapi_asyncdb.finishing._LAST_WORDS", (0.3, 3.0))
+    periods = GracePeriods(ending=0.2, after_cancellation=(0.3, 3.0))
+    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", periods)
     run = Cancellable(lambda: write(database, proxy, "swallow"), how)
     run.start()
     await proxy.commit_seen.wait()

@@ -51,7 +51,7 @@ async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
     thread = cast(Thread, getattr(connection, "_thread", connection))
     thread.daemon = True
     try:
-        return await finish(_open(connection), patience=lambda: _GRACE_PERIOD)
+        return await finish(_open(connection), grace=lambda: _GRACE_PERIOD)
     except BaseException:
         await finish(_close(connection, thread))
         raise

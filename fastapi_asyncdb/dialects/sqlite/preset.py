@@ -158,6 +158,10 @@ class SQLite:
     def cut(self, connection: DBAPIConnection) -> None:
         """Do nothing: no server is waited for."""
 
+    def ends_in_place(self, target: Target) -> bool:
+        """Return true: a thread does the work, and has its own timeout."""
+        return True
+
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
         """Look at the lock of SQLAlchemy's adapter, which has one since 2.1."""
         mutex = getattr(connection, "_execute_mutex", None)
