@@ -8,6 +8,10 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
@@ -64,3 +68,10 @@ async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
 async def _close(connection: aiosqlite.Connection, thread: Thread) -> None:
     await connection.close()
     await asyncio.to_thread(thread.join)
+
+
+def keep_in_memory(engine: AsyncEngine, target: Target) -> None:
+    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
+    (filename, *_), _ = engine.dialect.create_connect_args(target.url)
+    anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())

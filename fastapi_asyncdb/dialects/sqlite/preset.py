@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from fastapi_asyncdb.dialects.autocommit import commits_itself
 from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
 from fastapi_asyncdb.dialects.calls import Method, wrap
 from fastapi_asyncdb.dialects.reading_streams import NOTHING
-from fastapi_asyncdb.dialects.sqlite.connection import connect
+from fastapi_asyncdb.dialects.sqlite.connection import connect, keep_in_memory
 from fastapi_asyncdb.dialects.sqlite.errors import diagnose
 from fastapi_asyncdb.dialects.sqlite.interrupt import interrupt, roll_back
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
@@ -103,7 +102,7 @@ class SQLite:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             _roll_back_failed_commits(engine.sync_engine.dialect)
             if memory:
-                _keep_alive(engine, target)
+                keep_in_memory(engine, target)
 
     def error_steps(self) -> Sequence[ErrorStep]:
         """Return none."""
@@ -245,10 +244,3 @@ def _begin_deferred(connection: Connection) -> None:
     cursor = connection.connection.cursor()
     cursor.execute("BEGIN")
     cursor.close()
-
-
-def _keep_alive(engine: AsyncEngine, target: Target) -> None:
-    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
-    (filename, *_), _ = engine.dialect.create_connect_args(target.url)
-    anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
-    event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())
