@@ -1,4 +1,4 @@
-"""What an exception drags along: its causes, and the variables of its frames. Raises none itself."""
+"""The causes of an exception, and the local variables of its frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the error and what lies behind it: SQLAlchemy's ``orig`` and Python's own chain."""
+    """Yield the error and its causes: SQLAlchemy's ``orig``, and Python's own chain."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -23,18 +23,18 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def forget_locals(error: BaseException) -> None:
-    """Empty the frames that the error has passed through, and so all behind it; the lines stay.
+    """Clear the frames that the error and its causes have passed through; their lines stay.
 
     Drivers hold the password as plain text in the frames that connect, and some loggers print local
-    variables. They leave half-open sockets there as well, which only the garbage collector would get
-    at: an exception that a frame holds, holds the frame.
+    variables. Half-open sockets are kept there as well, until the garbage collector runs: a frame and
+    the exception in it refer to each other.
     """
     for cause in causes(error):
         traceback.clear_frames(cause.__traceback__)
 
 
 def forgetting_locals(function: Callable[P, T]) -> Callable[P, T]:
-    """Return the function, whose errors carry no local variables of what it calls."""
+    """Return a function like this one, whose errors keep no local variables of the calls in it."""
 
     def forgetting(*args: P.args, **kwargs: P.kwargs) -> T:
         try:

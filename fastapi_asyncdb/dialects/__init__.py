@@ -1,19 +1,20 @@
-"""What each database needs, behind one small interface. Opens no connection."""
+"""What each database needs, behind one small interface: a folder for each, a registry of them."""
 
-from fastapi_asyncdb.dialects.base import Diagnosis, Preset, connect_timeout
+from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep, Preset, connect_timeout
 from fastapi_asyncdb.dialects.parse import parse_url
-from fastapi_asyncdb.dialects.postgresql.plans import is_outdated_plan
-from fastapi_asyncdb.dialects.registry import preset_for
+from fastapi_asyncdb.dialects.registry import is_conflict, preset_for, preset_of
 from fastapi_asyncdb.dialects.target import TLS, Target, TLSMode
 
 __all__ = [
     "TLS",
     "Diagnosis",
+    "ErrorStep",
     "Preset",
     "TLSMode",
     "Target",
     "connect_timeout",
-    "is_outdated_plan",
+    "is_conflict",
     "parse_url",
     "preset_for",
+    "preset_of",
 ]

@@ -1,23 +1,39 @@
-"""Engines whose connections come with execution options, as an isolation level. Opens none itself."""
+"""Connections in autocommit, and the execution options that say what a connection is for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.base import OptionEngine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fastapi_asyncdb.dialects.calls import READS
+
+SAVEPOINTS = "fastapi_asyncdb_savepoints"
+"""The execution option of those reading connections that have a transaction."""
+
+
+def commits_itself(options: Mapping[str, Any]) -> bool:
+    """Tell from execution options whether each statement is a transaction of its own."""
+    return options.get("isolation_level") == "AUTOCOMMIT"
+
+
+def reads_in_autocommit(options: Mapping[str, Any]) -> bool:
+    """Tell from execution options whether a connection only reads, each statement on its own."""
+    return bool(options.get(READS)) and not options.get(SAVEPOINTS)
+
 
 def with_connection_options(engine: AsyncEngine, **options: Any) -> AsyncEngine:
-    """Return an engine like this one, which gives each connection these options.
+    """Return an engine on the same pool, whose connections have these options.
 
     ``engine.execution_options()`` does the same by a listener, and one listener makes SQLAlchemy look
     for listeners at each step of each statement: a fifth of what a short read costs.
 
     Args:
-        engine: The engine, whose pool is shared.
-        **options: Of ``Connection.execution_options()``.
+        engine: The engine.
+        **options: Of ``Connection.execution_options()``, as the isolation level.
     """
     optioned = _OptionEngine(engine.sync_engine, {})
     optioned.connection_options |= options
@@ -25,7 +41,7 @@ def with_connection_options(engine: AsyncEngine, **options: Any) -> AsyncEngine:
 
 
 class _OptionEngine(OptionEngine):
-    """What ``execution_options()`` makes of it is one too, and may replace single options."""
+    """An engine that sets options of its connections; its ``execution_options()`` makes another."""
 
     def __init__(self, proxied: Engine, execution_options: Any) -> None:
         super().__init__(proxied, execution_options)

@@ -1,12 +1,13 @@
-"""The interface between the engine and what one database needs."""
+"""The interface between the engine and one database: what a new database must provide."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import TextClause
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.target import Target
@@ -14,7 +15,10 @@ from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
 
 NO_ANSWER = "no answer"
-"""How the words begin in which a preset says that the time to connect was up."""
+"""The first words of a preset's error for a server that did not answer in the time to connect."""
+
+ErrorStep = Callable[[ExceptionContext], BaseException | None]
+"""Looks at a driver's error; returns the one to raise instead, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +33,39 @@ class Diagnosis:
     """Whether the server, or a pooler in front of it, accepts no more connections for now."""
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionNumbers:
+    """How a database is asked for the number of a transaction, and later for its outcome."""
+
+    current: TextClause
+    """Returns the number of the transaction in which it runs."""
+    status: TextClause
+    """Returns ``committed``, ``aborted`` or ``in progress`` for the number ``:id``."""
+    is_unknown: Callable[[BaseException], bool]
+    """Tells of an error of the second statement whether the server cannot know the outcome."""
+
+
 class Preset(Protocol):
     """What one database needs. Stateless: everything comes in by argument."""
 
     @property
     def needs_ping(self) -> bool:
-        """Whether an idle connection can die without anyone noticing."""
+        """Whether an idle connection can die unnoticed, so that the pool pings it at checkout."""
         ...
 
     @property
     def separate_readers(self) -> bool:
-        """Whether reading connections differ, and so live in a pool of their own."""
+        """Whether reading connections differ from writing ones, and so have a pool of their own."""
+        ...
+
+    @property
+    def timeout_words(self) -> Collection[str]:
+        """Words in lower case; a statement without any cannot change the statement timeout."""
+        ...
+
+    @property
+    def transaction_numbers(self) -> TransactionNumbers | None:
+        """How to find out what became of a COMMIT without an answer; ``None`` if it cannot be known."""
         ...
 
     def install_hint(self, target: Target) -> str:
@@ -47,7 +73,7 @@ class Preset(Protocol):
         ...
 
     def resolve(self, target: Target) -> Target:
-        """Settle what the URL leaves open, once for all engines of one start."""
+        """Decide on what the URL leaves open, once for all engines of one start."""
         ...
 
     def engine_options(
@@ -57,11 +83,21 @@ class Preset(Protocol):
         ...
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
-        """Attach the events that make new connections and transactions behave."""
+        """Prepare a new engine: listen to new connections and transactions, wrap the dialect's methods.
+
+        A method is replaced by ``calls.wrap``, a step around each statement set by ``calls.steps_of``.
+        """
+        ...
+
+    def error_steps(self) -> Sequence[ErrorStep]:
+        """Return the steps that look at an error first, new ones for each engine.
+
+        Each is called for each error of a driver, and leaves alone the errors that it does not know.
+        """
         ...
 
     def check(self, options: TransactionOptions) -> None:
-        """Refuse with ``ConfigurationError`` what this database does not have."""
+        """Raise ``ConfigurationError`` for options that this database does not have."""
         ...
 
     def bind(
@@ -71,10 +107,10 @@ class Preset(Protocol):
         ...
 
     async def discard(self, connection: DBAPIConnection) -> bool:
-        """End what the connection does, and close it. Called in a task of its own, bounded in time.
+        """End the statement that runs, if any, and close. Called in a task of its own, bounded in time.
 
         Returns:
-            Whether the server was there to hear of it.
+            Whether the server has answered the closing handshake.
         """
         ...
 
@@ -83,7 +119,7 @@ class Preset(Protocol):
         ...
 
     def cut(self, connection: DBAPIConnection) -> None:
-        """End it at once, whatever it waits for, and without waiting."""
+        """End the connection at once, without waiting: the task that uses it gets an error."""
         ...
 
     def ends_in_place(self, target: Target) -> bool:
@@ -98,8 +134,16 @@ class Preset(Protocol):
         """Tell whether a statement is under way."""
         ...
 
+    def is_closed(self, connection: DBAPIConnection) -> bool:
+        """Tell whether the driver knows that the connection is lost, and so sends nothing."""
+        ...
+
+    def ended_before_commit(self, error: BaseException) -> bool:
+        """Tell of an error of COMMIT whether the connection had ended before the server read it."""
+        ...
+
     def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
-        """Tell why the connection was lost, in a message's words; ``None`` if it was not, or in vain."""
+        """Tell why the connection was lost, in a message's words; ``None`` if it was not, or unknown."""
         ...
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
@@ -127,6 +171,9 @@ class Backend:
     """SQLAlchemy's name for it, as in ``postgresql+asyncpg``."""
     drivers: Mapping[str, Reader]
     """What reads a URL for each async driver; the first is the one that a plain URL means."""
+    is_conflict: Callable[[BaseException], bool | None]
+    """Tells of one error whether its transaction may succeed when it is run again, because another
+    transaction was in its way; ``None`` if the error is none of this database, or only a consequence."""
     preset: Preset | None = None
     """``None`` while its URLs are understood, and it is not served."""
     schemes: tuple[str, ...] = ()

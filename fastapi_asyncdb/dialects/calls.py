@@ -1,50 +1,144 @@
-"""The ways in which SQLAlchemy sends a statement. Sends none itself."""
+"""The one module that replaces methods of a dialect: single ones, and those that execute statements.
+
+SQLAlchemy's events are no substitute on a request's path: one listener for an engine's events makes
+SQLAlchemy look for listeners at each step of each statement. A replaced method costs one call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
-from sqlalchemy import Connection, event
-from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPICursor, Dialect, ExecutionContext
 from sqlalchemy.pool import PoolProxiedConnection
 
-EXECUTIONS = ("do_execute", "do_executemany", "do_execute_no_params")
-"""The methods of a dialect, and the events of an engine, one of which each statement comes by."""
+if TYPE_CHECKING:
+    from fastapi_asyncdb.dialects.deadlines import Deadlines
 
-MANY = EXECUTIONS[1]
-"""The one that takes several sets of parameters."""
+Method = Callable[..., Any]
+Execute = Callable[..., None]
+"""Executes a statement: called with the cursor, the statement, its parameters and the context."""
 
-STATEMENT_TIMEOUT = "fastapi_asyncdb_statement_timeout"
-"""The execution option of a connection whose transactions have a timeout of their own; seconds."""
-KEEPS_STATEMENT_TIMEOUT = "fastapi_asyncdb_keeps_statement_timeout"
-"""The execution option of the statement by which the library itself sets that timeout."""
-
+_STEPS = "fastapi_asyncdb_steps"
+_MANY, _NO_PARAMS = "do_executemany", "do_execute_no_params"
+_EXECUTIONS = ("do_execute", _MANY, _NO_PARAMS)
 READS = "fastapi_asyncdb_reads"
-SAVEPOINTS = "fastapi_asyncdb_savepoints"
-"""Execution options of connections that only read, and of those among them that have a transaction."""
+"""The execution option of connections that only read."""
 
 
-def before_each_statement(engine: AsyncEngine, listener: Callable[..., None]) -> None:
-    """Call the listener with the cursor, the statement, its parameters, if any, and the context."""
-    for execution in EXECUTIONS:
-        event.listen(engine.sync_engine, execution, listener)
+def wrap(dialect: Dialect, name: str, around: Callable[[Method], Method]) -> None:
+    """Replace one method of a dialect, and of no other dialect of its class.
+
+    Args:
+        dialect: The dialect, which all engines on its pool share.
+        name: The method's name, as ``"do_commit"``.
+        around: Called with the method; returns the function that replaces it.
+    """
+    setattr(dialect, name, around(getattr(dialect, name)))
 
 
-def each_execution(dialect: Dialect) -> list[tuple[str, Callable[..., None]]]:
-    """Return the dialect's methods, with their names, to be replaced by what calls them."""
-    return [(name, getattr(dialect, name)) for name in EXECUTIONS]
+@dataclass(slots=True)
+class Steps:
+    """What is done around each statement of a dialect, in the order of these attributes.
+
+    One method runs all of them; a step that no engine has set costs nothing.
+    """
+
+    methods: Mapping[str, Execute]
+    """The dialect's own methods, by their names."""
+    refuse_write: Callable[[str, Mapping[str, Any]], None] | None = None
+    """Raises if a connection that only reads is given this statement; called for such connections."""
+    failed: list[ref[object]] = field(default_factory=list)
+    """One for each connection whose transaction a failed statement has ended."""
+    refuse_failed: Callable[[Connection], None] | None = None
+    """Raises if the connection is one of these; called while there are any."""
+    deadlines: Deadlines | None = None
+    """Counts the time of a statement that has a timeout."""
+    may_repeat: Callable[[Exception, DBAPICursor, ExecutionContext], bool] | None = None
+    """Tells of an error whether the statement has not run, and may be sent once more."""
 
 
-def commits_itself(options: Mapping[str, Any]) -> bool:
-    """Tell from execution options whether each statement is a transaction of its own."""
-    return options.get("isolation_level") == "AUTOCOMMIT"
+def steps_of(dialect: Dialect) -> Steps:
+    """Return the steps of a dialect, to set one; at first, replace the methods that execute."""
+    steps: Steps | None = getattr(dialect, _STEPS, None)
+    if steps is None:
+        steps = Steps(
+            {name: _with_parameters(name, getattr(dialect, name)) for name in _EXECUTIONS}
+        )
+        setattr(dialect, _STEPS, steps)
+        for name, execute in steps.methods.items():
+            _put(dialect, name, _in_steps(execute, steps, many=name == _MANY))
+    return steps
 
 
-def reads_in_autocommit(options: Mapping[str, Any]) -> bool:
-    """Tell from execution options whether a connection only reads, each statement on its own."""
-    return bool(options.get(READS)) and not options.get(SAVEPOINTS)
+def surround_statements(dialect: Dialect, around: Callable[[Execute], Execute]) -> None:
+    """Put a function around each statement of a dialect's copy, inside of the steps that refuse it.
+
+    Args:
+        dialect: The copy; its original stays as it is.
+        around: Called with what executes; returns what replaces it.
+    """
+    steps = steps_of(dialect)
+    inner = Steps({}, deadlines=steps.deadlines, may_repeat=steps.may_repeat)
+    outer = Steps({}, steps.refuse_write, steps.failed, steps.refuse_failed)
+    for name, execute in steps.methods.items():
+        many = name == _MANY
+        surrounded = around(_in_steps(execute, inner, many=many))
+        _put(dialect, name, _in_steps(surrounded, outer, many=many))
+
+
+def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
+    """Return the function that runs the steps. On a request's path: no call without need."""
+
+    def run(
+        cursor: DBAPICursor,
+        statement: str,
+        parameters: Any,
+        context: ExecutionContext | None = None,
+    ) -> None:
+        if context is None:
+            return execute(cursor, statement, parameters, context)
+        options = context.execution_options
+        if steps.refuse_write is not None and options.get(READS):
+            steps.refuse_write(statement, options)
+        if steps.failed and steps.refuse_failed is not None:
+            steps.refuse_failed(context.root_connection)
+        deadlines = steps.deadlines
+        # The server counts anew for each set of parameters.
+        counts = deadlines is not None and deadlines.begin(
+            context, statement, len(parameters) if many else 1
+        )
+        try:
+            try:
+                return execute(cursor, statement, parameters, context)
+            except Exception as error:
+                if steps.may_repeat is None or not steps.may_repeat(error, cursor, context):
+                    raise
+            return execute(cursor, statement, parameters, context)
+        finally:
+            if counts and deadlines is not None:
+                del deadlines.running[context]
+
+    return run
+
+
+def _with_parameters(name: str, method: Method) -> Execute:
+    """Return a method that takes parameters, as the others do."""
+    if name != _NO_PARAMS:
+        return method
+    return lambda cursor, statement, parameters, context: method(cursor, statement, context)
+
+
+def _put(dialect: Dialect, name: str, execute: Execute) -> None:
+    def without_parameters(
+        cursor: DBAPICursor, statement: str, context: ExecutionContext | None = None
+    ) -> None:
+        execute(cursor, statement, (), context)
+
+    setattr(dialect, name, without_parameters if name == _NO_PARAMS else execute)
 
 
 def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
@@ -52,5 +146,5 @@ def info_of(connection: Connection | PoolProxiedConnection) -> dict[Any, Any]:
     try:
         return connection.info
     except NotImplementedError:
-        # So says the one with which SQLAlchemy asks a new server for its version.
+        # SQLAlchemy asks a new server for its version on a connection that is in no pool.
         return {}

@@ -1,90 +1,83 @@
-"""Statements whose answer is overdue: past it, the client ends the connection. Knows no database."""
+"""Statements whose answer is overdue: past its deadline, the client ends the connection."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
 from weakref import ref
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_asyncdb.dialects.calls import (
-    KEEPS_STATEMENT_TIMEOUT,
-    MANY,
-    STATEMENT_TIMEOUT,
-    each_execution,
-    info_of,
-)
+from fastapi_asyncdb.dialects.calls import info_of, steps_of
 
-_GRACE = 5.0
+STATEMENT_TIMEOUT = "fastapi_asyncdb_statement_timeout"
+"""The execution option of a connection whose transactions have a timeout of their own; seconds."""
+KEEPS_STATEMENT_TIMEOUT = "fastapi_asyncdb_keeps_statement_timeout"
+"""The execution option of the statement by which the library itself sets that timeout."""
+
+_GRACE_PERIOD = 5.0
 """Seconds that an answer has beyond the statement's own timeout, which the server keeps."""
 _TICK = 0.5
-"""Seconds between two looks at what is under way."""
+"""Seconds between two looks at the statements that run."""
 _OVERDUE = "fastapi_asyncdb.overdue"
 _OWN_TIMEOUT = "fastapi_asyncdb.own_timeout"
 
 Cut = Callable[[DBAPIConnection], None]
-"""Ends a connection at once, so that what waits for its answer fails."""
+"""Ends a connection at once, so that a task that waits for its answer gets an error."""
 
 
 class Deadlines:
-    """End the connection of a statement whose server has not cancelled it in time.
+    """End the connection of a statement that its server has not cancelled in time.
 
     The server keeps ``statement_timeout``. Behind a proxy that has forgotten a connection there is no
     server to keep it, and TCP is content with the proxy. One timer serves all statements, and runs only
-    while there are some; a COMMIT is none of them, and takes as long as it takes.
+    while there are some. A COMMIT has no deadline.
 
     Args:
-        seconds: The timeout of a statement for which nothing else was said; 0 is none.
+        seconds: The timeout of a statement that has no other one; 0 is none.
         cut: Ends a connection.
+        timeout_words: In lower case; a statement with one of them may set another timeout.
     """
 
-    def __init__(self, seconds: float, cut: Cut) -> None:
+    def __init__(self, seconds: float, cut: Cut, timeout_words: Collection[str]) -> None:
         self.seconds = seconds
+        self.running: dict[ExecutionContext, float] = {}
+        """The statements that run, each with the look after which it is overdue."""
         self._cut = cut
-        self._watched: set[int] = set()
-        self._running: dict[ExecutionContext, float] = {}
+        self._timeout_words = timeout_words
         self._looks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, engine: AsyncEngine) -> None:
-        """Watch the statements of an engine and of those derived from it; once is enough."""
-        dialect = engine.sync_engine.dialect
-        if id(dialect) not in self._watched:
-            self._watched.add(id(dialect))
-            self._wrap(dialect)
+        """Watch the statements of an engine, and of those that share its dialect."""
+        steps_of(engine.sync_engine.dialect).deadlines = self
 
-    def _wrap(self, dialect: Dialect) -> None:
-        # In the dialect's own methods, since one listener for an engine's events makes SQLAlchemy look
-        # for listeners at each step of each statement.
-        for name, execute in each_execution(dialect):
-            setattr(dialect, name, self._timed(execute, many=name == MANY))
+    def begin(self, context: ExecutionContext, statement: str, times: int) -> bool:
+        """Start to count the time of a statement; the caller removes it from ``running`` at its end.
 
-    def _timed(self, execute: Callable[..., None], *, many: bool) -> Callable[..., None]:
-        def timed(*arguments: Any) -> None:
-            context: ExecutionContext | None = arguments[-1]
-            if context is None:
-                return execute(*arguments)
-            seconds = context.execution_options.get(STATEMENT_TIMEOUT, self.seconds)
-            if not seconds:
-                return execute(*arguments)
-            if many:
-                # The server counts anew for each set of parameters.
-                seconds *= len(arguments[2])
-            _note_own_timeout(arguments[1], context)
-            # Counted in looks: time in which the event loop was blocked is none to answer in.
-            self._running[context] = self._looks + (seconds + _GRACE) / _TICK
-            if self._timer is None:
-                self._wake()
-            try:
-                return execute(*arguments)
-            finally:
-                del self._running[context]
+        Args:
+            context: SQLAlchemy's, of the statement.
+            statement: Its text.
+            times: How many timeouts it has, one for each set of parameters.
 
-        return timed
+        Returns:
+            Whether the statement has a timeout.
+        """
+        seconds = context.execution_options.get(STATEMENT_TIMEOUT, self.seconds)
+        if not seconds:
+            return False
+        lowered = statement.lower()
+        for word in self._timeout_words:
+            if word in lowered:
+                _note_own_timeout(context, local=" local " in lowered)
+                break
+        # Counted in looks: while the event loop is blocked, no answer can be read.
+        self.running[context] = self._looks + (seconds * times + _GRACE_PERIOD) / _TICK
+        if self._timer is None:
+            self._wake()
+        return True
 
     def _wake(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._look)
@@ -92,9 +85,9 @@ class Deadlines:
     def _look(self) -> None:
         self._timer = None
         self._looks += 1
-        for context in [each for each, due in self._running.items() if due < self._looks]:
+        for context in [each for each, due in self.running.items() if due < self._looks]:
             self._end(context)
-        if self._running:
+        if self.running:
             self._wake()
 
     def _end(self, context: ExecutionContext) -> None:
@@ -112,14 +105,10 @@ def overdue(connection: Connection) -> bool:
     return bool(info_of(connection).get(_OVERDUE))
 
 
-def _note_own_timeout(statement: str, context: ExecutionContext) -> None:
+def _note_own_timeout(context: ExecutionContext, *, local: bool) -> None:
     """Note a statement that may set another timeout, which only the server knows from then on."""
-    lowered = statement.lower()
-    if not ("statement_timeout" in lowered or "set_config" in lowered):
-        return
     if not context.execution_options.get(KEEPS_STATEMENT_TIMEOUT):
         connection = context.root_connection
-        local = " local " in lowered
         transaction = connection.get_transaction() if local else None
         info_of(connection)[_OWN_TIMEOUT] = None if transaction is None else ref(transaction)
 

@@ -1,4 +1,4 @@
-"""Which database and driver a URL means, and whether they are served."""
+"""Parses a database URL: which database and driver it means, and whether they are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits and decodes the text of a server URL. Knows no driver."""
+"""The parts of a server's URL, split and decoded, and converters for its parameters."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from fastapi_asyncdb.dialects.masked import Masked
+from fastapi_asyncdb.dialects.target import Masked
 from fastapi_asyncdb.errors import InvalidDatabaseURL
 
 Host = tuple[str, int | None]
 """A name, address or socket directory, and a port."""
 
 Converter = Callable[[str, str], Any]
-"""Makes a driver's argument of the name and the value of a URL parameter."""
+"""Makes a driver's argument from the name and the value of a URL parameter."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Parts:
 
 
 def split(rest: str) -> Parts:
-    """Split what stands behind ``://``. As in libpq, the query may name user, password and database."""
+    """Split the text behind ``://``. As in libpq, the query may name user, password and database."""
     userinfo, hostlist, tail = _split_authority(rest)
     path, _, query_text = tail.partition("?")
     query = split_query(query_text)
@@ -170,7 +170,7 @@ def take(query: dict[str, str], converters: Mapping[str, Converter]) -> dict[str
 
 
 def refuse_unknown(query: dict[str, str], drivername: str, advice: str) -> None:
-    """Refuse what is left over: a parameter ignored in silence is a setting believed in vain."""
+    """Refuse the other parameters: a setting that is ignored without a word is believed to work."""
     if not query:
         return
     # What looks like a parameter may be the end of a password with a raw "?" in it.

@@ -1,6 +1,8 @@
-"""The databases that the library knows. One more is one folder, and one line here."""
+"""The databases that the library knows. A new one is a folder, and one line here."""
 
 from __future__ import annotations
+
+from sqlalchemy.engine.interfaces import Dialect
 
 from fastapi_asyncdb.dialects.base import Backend, Preset
 from fastapi_asyncdb.dialects.mysql import MARIADB, MYSQL
@@ -28,6 +30,25 @@ def preset_for(target: Target) -> Preset:
     if backend.preset is None:
         raise UnsupportedDriver(f"{backend.name} is not served yet. Use {served()}.")
     return backend.preset
+
+
+def preset_of(dialect: Dialect) -> Preset | None:
+    """Return the preset for the database of an engine, which may be the user's own."""
+    backend = _BY_SCHEME.get(dialect.name)
+    return None if backend is None else backend.preset
+
+
+def is_conflict(error: BaseException) -> bool | None:
+    """Tell whether an error's transaction may succeed when it is run again from the start.
+
+    Args:
+        error: One exception, a driver's or SQLAlchemy's around it; its causes are not looked at.
+
+    Returns:
+        Whether another transaction was in its way; ``None`` if no database knows the error.
+    """
+    verdicts = (backend.is_conflict(error) for backend in _BACKENDS)
+    return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
 def served() -> str:

@@ -1,9 +1,9 @@
-"""Where to connect, and with what: the result of reading a URL."""
+"""Where to connect, and with what: the result of reading a URL. Passwords in it are masked."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,9 +12,38 @@ from sqlalchemy import URL
 TLSMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
+class Masked(str):
+    """A password, for code that needs text, as SQLAlchemy's ``URL`` does.
+
+    Loggers that print local variables show the representation of each value, also inside of tuples,
+    and a ``URL`` is a tuple. Code that needs the text gets the text.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __str__(self) -> str:
+        """Return it as it is, masked still: ``str(url.password)`` must not bring it to light."""
+        return self
+
+    def __getitem__(self, key: Any) -> Masked:
+        """Return a part, masked as well: loggers shorten long text before they print it."""
+        return Masked(super().__getitem__(key))
+
+
+def supplier(text: str) -> Callable[[], str]:
+    """Return a function that returns the text, as drivers take passwords that change.
+
+    Unlike text, neither its ``repr`` nor its ``str`` shows the password.
+    """
+    return lambda: str.__str__(text)
+
+
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How the connection is to be encrypted, in libpq's words. The repr leaves the password out.
+    """How the connection is encrypted, in libpq's words. The repr leaves the password out.
 
     https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-PROTECTION
     """

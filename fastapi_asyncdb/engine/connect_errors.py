@@ -1,14 +1,12 @@
-"""Connections that could not be made: why, in words that hold no password. Makes none itself."""
+"""Connections that could not be made: the cause, in words without the password."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import event
 from sqlalchemy.engine.interfaces import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_asyncdb.dialects import Diagnosis, Preset, Target
+from fastapi_asyncdb.dialects import Diagnosis, ErrorStep, Preset, Target
 from fastapi_asyncdb.dialects.base import NO_ANSWER
 from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.tracebacks import forget_locals
@@ -16,7 +14,7 @@ from fastapi_asyncdb.tracebacks import forget_locals
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong in one attempt, without the exception and its frames."""
+    """The cause of one failed attempt, without the exception and its frames."""
 
     words: str
     diagnosis: Diagnosis
@@ -26,7 +24,7 @@ class Failure:
 
 
 def failure_of(error: BaseException, target: Target, preset: Preset, seconds: float) -> Failure:
-    """Tell what the driver said, below what wraps it, and what is to be done.
+    """Return the driver's words, below the errors that wrap it, and the preset's diagnosis.
 
     Args:
         error: Why there is no connection.
@@ -42,11 +40,10 @@ def failure_of(error: BaseException, target: Target, preset: Preset, seconds: fl
     return Failure(f"{type(cause).__name__}: {words}", preset.diagnose(error, target))
 
 
-def explain_failures(engine: AsyncEngine, target: Target, preset: Preset, seconds: float) -> None:
-    """Raise ``CannotConnect`` where a connection cannot be made. Costs nothing where one can.
+def connect_failures(target: Target, preset: Preset, seconds: float) -> ErrorStep:
+    """Return the step that raises ``CannotConnect`` where a connection cannot be made.
 
     Args:
-        engine: The engine whose pool makes connections.
         target: Where to.
         preset: Knows the errors of the database.
         seconds: The time that the server has to answer.
@@ -61,14 +58,14 @@ def explain_failures(engine: AsyncEngine, target: Target, preset: Preset, second
         forget_locals(error)
         return CannotConnect(f"Cannot connect to {target.url!r}: {failure}", error)
 
-    event.listen(engine.sync_engine, "handle_error", explain)
+    return explain
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Follow what an error was raised from, except for the cancellation behind a timeout.
+    """Follow the causes of an error, except for the cancellation behind a timeout.
 
-    Its context is another matter: the end of an older connection, for example. Where the time was up,
-    the preset's words are better than the driver's.
+    Not its context, which may be the end of an older connection. Where the time was up, the preset's
+    words are better than the driver's.
     """
     while isinstance(cause := getattr(error, "orig", None) or error.__cause__, Exception):
         if str(error).startswith(NO_ANSWER):

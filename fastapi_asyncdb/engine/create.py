@@ -12,15 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.dialects import Preset, Target, connect_timeout, parse_url, preset_for
-from fastapi_asyncdb.dialects.autocommit import with_connection_options
-from fastapi_asyncdb.dialects.calls import READS, SAVEPOINTS, before_each_statement
+from fastapi_asyncdb.dialects.autocommit import SAVEPOINTS, with_connection_options
+from fastapi_asyncdb.dialects.calls import READS, steps_of
 from fastapi_asyncdb.dialects.deadlines import Deadlines
-from fastapi_asyncdb.engine.connect_errors import explain_failures
-from fastapi_asyncdb.engine.failed_transactions import watch_aborts
+from fastapi_asyncdb.engine.driver_errors import explain_errors
+from fastapi_asyncdb.engine.failed_transactions import refuse_failed_transactions
 from fastapi_asyncdb.engine.in_doubt import watch_commits
-from fastapi_asyncdb.engine.losses import name_losses
-from fastapi_asyncdb.engine.read_only import is_savepoint, only_reads
-from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
+from fastapi_asyncdb.engine.read_only import refuse_write
+from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra
 from fastapi_asyncdb.options import PLAIN, TransactionOptions
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.pool.closing import discard_whole, dispose
@@ -118,7 +117,9 @@ def create_engines(settings: DatabaseSettings) -> Engines:
     read = read.execution_options(**{READS: True})
     seconds = settings.hold_warning
     checkouts = CheckoutWatch(seconds, preset.awaits_answer) if seconds else None
-    deadlines = Deadlines(preset.statement_timeout(target, settings), preset.cut)
+    deadlines = Deadlines(
+        preset.statement_timeout(target, settings), preset.cut, preset.timeout_words
+    )
     if deadlines.seconds:
         deadlines.watch(write)
     return Engines(target, preset, write, read, checkouts, preset.ends_in_place(target), deadlines)
@@ -153,13 +154,13 @@ def _create(
             f"for {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
-    before_each_statement(engine, _refuse_write)
+    steps_of(engine.sync_engine.dialect).refuse_write = refuse_write
     discard_whole(engine, preset.discard)
-    explain_failures(engine, target, preset, connect_timeout(target, settings))
     if not read_only:
-        watch_aborts(engine, preset)
-        watch_commits(engine)
-    name_losses(engine, preset)
+        refuse_failed_transactions(engine)
+        watch_commits(engine, preset)
+    seconds = connect_timeout(target, settings)
+    explain_errors(engine, target, preset, seconds=seconds, read_only=read_only)
     if settings.pool_pre_ping and preset.needs_ping:
         limit = connect_timeout(target, settings) or None
         ping_after_idling(engine, settings.pool_ping_idle, limit=limit)
@@ -172,16 +173,4 @@ def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
             f"The database URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
             "which does not check whom it talks to, and the environment is production. Add "
             "sslmode=verify-full to the URL, and sslrootcert=FILE if its authority is private."
-        )
-
-
-def _refuse_write(cursor: object, statement: str, *rest: Any) -> None:
-    options = rest[-1].execution_options
-    if not options.get(READS) or only_reads(statement):
-        return
-    if not (options.get(SAVEPOINTS) and is_savepoint(statement)):
-        words = " ".join(statement.split()[:3])
-        raise ReadOnlySession(
-            f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "
-            "SnapshotDB, or database.session() instead of read_session()."
         )

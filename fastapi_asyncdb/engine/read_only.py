@@ -1,11 +1,16 @@
-"""Whether a SQL text only reads. Pure: looks at the text and knows no session."""
+"""Whether a SQL text only reads, and the refusal of one that does not. Looks at the text alone."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
-# What may hold any words: strings, quoted names, comments. PostgreSQL's E'' strings have escapes.
+from fastapi_asyncdb.dialects.autocommit import SAVEPOINTS
+from fastapi_asyncdb.errors import ReadOnlySession
+
+# Text that may hold any words: strings, quoted names, comments. PostgreSQL's E'' strings have escapes.
 # https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 _OPAQUE = re.compile(
     r"""
@@ -39,7 +44,7 @@ _SAVEPOINT = re.compile(r"(?:SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT) 
 def only_reads(sql: str) -> bool:
     """Tell whether every statement in the text is a query that changes and locks nothing.
 
-    What a function does that is called in a query cannot be seen from here.
+    A function that writes when it is called in a query is not detected.
     """
     return all(_reads(statement) for statement in statements_in(sql))
 
@@ -64,3 +69,22 @@ def _reads(statement: str) -> bool:
 def is_savepoint(sql: str) -> bool:
     """Tell whether the text is what ``begin_nested()`` sends."""
     return _SAVEPOINT.fullmatch(sql) is not None
+
+
+def refuse_write(statement: str, options: Mapping[str, Any]) -> None:
+    """Refuse a statement that writes, for a connection that only reads.
+
+    Args:
+        statement: Its text.
+        options: The execution options of the statement and its connection.
+
+    Raises:
+        ReadOnlySession: it writes, and is no savepoint of a reading transaction.
+    """
+    if only_reads(statement) or (options.get(SAVEPOINTS) and is_savepoint(statement)):
+        return
+    words = " ".join(statement.split()[:3])
+    raise ReadOnlySession(
+        f"A reading session was asked to write: {words} ... Use DB instead of ReadDB or "
+        "SnapshotDB, or database.session() instead of read_session()."
+    )

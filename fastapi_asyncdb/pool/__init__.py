@@ -1,1 +1,1 @@
-"""The pool of connections: who waits, what is checked, how it is closed."""
+"""The pool of connections: who waits, which connections are pinged, how they are closed."""

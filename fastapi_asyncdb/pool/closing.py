@@ -1,4 +1,7 @@
-"""Closes connections, those whose work was cut off too, to the end and in bounded time."""
+"""Closes connections: those that are given up, and the idle ones when an engine is disposed of.
+
+To the end although the caller is cancelled, and in bounded time.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,21 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.concurrency import await_only, in_greenlet
+from fastapi_asyncdb.dialects.calls import Method, wrap
 from fastapi_asyncdb.finishing import finish
+from fastapi_asyncdb.pool.fair_pool import FairPool
 
 logger = logging.getLogger(__name__)
 
 _LIMIT = 3.0
 """Seconds. A server that does not answer finds out by itself that the client is gone."""
 
-
 Close = Callable[[DBAPIConnection], Awaitable[bool]]
-"""Ends what a connection does and closes it; tells whether the server was there to hear of it."""
+"""Ends a connection's statement and closes it; tells whether the server answered the handshake."""
 
 
 def discard_whole(engine: AsyncEngine, close: Close) -> None:
-    """Let nothing interrupt the closing of a connection that the pool gives up.
+    """Finish the closing of a connection that the pool gives up, although its task is cancelled.
 
     SQLAlchemy closes it in the task that was cancelled. There, an AnyIO scope, or a second
     ``task.cancel()``, cancels the closing too, and a connection in the middle of a transaction
@@ -34,22 +38,23 @@ def discard_whole(engine: AsyncEngine, close: Close) -> None:
         engine: The engine whose connections to close so.
         close: Closes one of them.
     """
-    dialect = engine.sync_engine.dialect
-    terminate = dialect.do_terminate
     loop = _running_loop()
 
-    def do_terminate(dbapi_connection: DBAPIConnection) -> None:
-        if in_greenlet():
-            await_only(_to_the_end(close(dbapi_connection)))
-            return
-        # The garbage collector found it, in whichever thread; nobody can wait here.
-        if loop is None or loop.is_closed() or loop is _running_loop():
-            terminate(dbapi_connection)
-        else:
-            # Transports are for their loop's thread alone.
-            loop.call_soon_threadsafe(terminate, dbapi_connection)
+    def around(terminate: Method) -> Method:
+        def do_terminate(dbapi_connection: DBAPIConnection) -> None:
+            if in_greenlet():
+                await_only(_to_the_end(close(dbapi_connection)))
+                return
+            # The garbage collector found it, in any thread; it cannot wait.
+            if loop is None or loop.is_closed() or loop is _running_loop():
+                terminate(dbapi_connection)
+            else:
+                # Transports are for their loop's thread alone.
+                loop.call_soon_threadsafe(terminate, dbapi_connection)
 
-    dialect.do_terminate = do_terminate  # type: ignore[method-assign]
+        return do_terminate
+
+    wrap(engine.sync_engine.dialect, "do_terminate", around)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -68,27 +73,23 @@ async def dispose(engine: AsyncEngine, close: Close) -> None:
         engine: The engine, which has a new and empty pool afterwards.
         close: Closes one of them.
     """
-    dialect = engine.sync_engine.dialect
-    idle: list[DBAPIConnection] = []
-    do_close = dialect.do_close
-    dialect.do_close = idle.append  # type: ignore[assignment, method-assign]
-    try:
-        # Waits for nothing now, so that nobody else can meet the dialect like this.
-        await engine.dispose()
-    finally:
-        dialect.do_close = do_close  # type: ignore[method-assign]
-    goodbyes = await asyncio.gather(*map(_goodbye, map(close, idle)))
-    if not all(goodbyes):
+    pool = engine.sync_engine.pool
+    idle = pool.take_idle() if isinstance(pool, FairPool) else []
+    # Waits for nothing now: no other task can check out a connection in between.
+    await engine.dispose()
+    answered = await asyncio.gather(*map(_close, map(close, idle)))
+    if not all(answered):
         logger.warning(
-            "%d of %d idle connections to %r were dropped without a goodbye, most likely because the "
-            "network is cut. The server closes its ends when it notices: there is nothing to do.",
-            goodbyes.count(False),
-            len(goodbyes),
+            "%d of %d idle connections to %r were closed without a closing handshake, most likely "
+            "because the network is cut. The server closes its ends when it notices: there is nothing "
+            "to do.",
+            answered.count(False),
+            len(answered),
             engine.url,
         )
 
 
-async def _goodbye(closing: Awaitable[bool]) -> bool:
+async def _close(closing: Awaitable[bool]) -> bool:
     try:
         async with asyncio.timeout(_LIMIT):
             return await closing
@@ -100,7 +101,7 @@ async def _goodbye(closing: Awaitable[bool]) -> bool:
 
 
 async def _to_the_end(closing: Awaitable[bool]) -> None:
-    """Close, and hand a cancellation that comes meanwhile to whatever is awaited next.
+    """Close; a cancellation that comes meanwhile hits the next thing that the caller awaits.
 
     The pool would take one that is raised here for a failure to close.
     """

@@ -1,4 +1,4 @@
-"""The pool in which waiters take turns, and which refuses in time. Makes no connection itself."""
+"""The pool of connections: it serves waiters in their order, and refuses when their time is up."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.queue import Empty
 
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.pool.server_limit import ServerLimit
-from fastapi_asyncdb.pool.waiters import Gate
+from fastapi_asyncdb.pool.waiters import Slots
 from fastapi_asyncdb.tracebacks import forgetting_locals
 
 logger = logging.getLogger(__name__)
@@ -24,19 +25,19 @@ _QUIET = 10.0
 
 
 class _Refused(Exception):
-    """The server refused a connection, which is noted; the next attempt waits."""
+    """The server refused a connection; the next attempt waits for another one."""
 
 
 class FairPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's pool behind a gate as wide as its limit.
+    """SQLAlchemy's pool, whose checkouts first take one of as many slots as it may have connections.
 
     In SQLAlchemy a newcomer may overtake a waiter that was woken, which then starts to wait anew, and
-    nobody is woken when a connection beyond ``pool_size`` is closed or cannot be made. Behind the
-    gate a connection is free, or may be made, for whoever is in.
+    no waiter is woken when a connection beyond ``pool_size`` is closed or cannot be made. Here, for a
+    checkout with a slot a connection is free, or may be made.
 
     Args:
         creator: Connects, as for SQLAlchemy's own pool.
-        max_waiting: Refuse at once when so many wait already; ``None`` is no limit.
+        max_waiting: Refuse at once while so many wait; ``None`` is no limit.
         advice: The likely cause of a long wait, and the next step.
         is_full: Tells from an error of the driver's whether the server accepts no more connections.
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
@@ -63,20 +64,20 @@ class FairPool(AsyncAdaptedQueuePool):
         self._max_waiting = math.inf if max_waiting is None else max_waiting
         self._advice = advice
         self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow
-        self._gate = Gate(self._limit)
+        self._slots = Slots(self._limit)
         self._is_full = is_full
-        self._server = ServerLimit(self._gate, self._limit, self.size(), self._open)
+        self._server = ServerLimit(self._slots, self._limit, self.size(), self._open)
         self._connecting = 0
-        self._came: float | None = None
+        self._returns: float | None = None
         self._refused = 0
         self._warned_at = -math.inf
 
     def waiting(self) -> int:
         """Return how many wait for a connection."""
-        return self._gate.waiting
+        return self._slots.waiting
 
     def recreate(self) -> FairPool:
-        """Return a new pool like this one; those who wait here are served here."""
+        """Return a new pool like this one, which goes on to serve its own waiters."""
         pool = cast(FairPool, super().recreate())
         pool._max_waiting = self._max_waiting
         pool._advice = self._advice
@@ -85,12 +86,12 @@ class FairPool(AsyncAdaptedQueuePool):
         return pool
 
     def connect(self) -> PoolProxiedConnection:
-        """Check a connection out; one that the server refuses to make waits for another.
+        """Check a connection out; if the server refuses to make one, wait for another.
 
         Raises:
             PoolTimeout: there was none within the pool's ``timeout``.
         """
-        came = time.monotonic()
+        started = time.monotonic()
         while True:
             try:
                 return super().connect()
@@ -102,7 +103,20 @@ class FairPool(AsyncAdaptedQueuePool):
                     raise
                 self._server.refuse(error)
             # Read by _do_get, before any other task runs.
-            self._came = came
+            self._returns = started
+
+    def take_idle(self) -> list[DBAPIConnection]:
+        """Take the idle connections out of the pool for good; the caller closes them."""
+        idle: list[DBAPIConnection] = []
+        while True:
+            try:
+                record = self._pool.get(block=False)
+            except Empty:
+                return idle
+            connection = record.dbapi_connection
+            if connection is not None:
+                self.dispatch.close(connection, record)
+                idle.append(connection)
 
     def _is_refused(self, error: BaseException) -> bool:
         # Before the first connection was made, startup tries again, and has other limits.
@@ -116,15 +130,15 @@ class FairPool(AsyncAdaptedQueuePool):
         return self.size() + self.overflow() - self._connecting
 
     def _do_get(self) -> ConnectionPoolEntry:
-        came, self._came = self._came, None
+        since, self._returns = self._returns, None
         if self.refusal is not None:
             raise self.refusal
-        if came is not None or not self._gate.enter_at_once():
-            self._wait_in_line(came)
+        if since is not None or not self._slots.take_at_once():
+            self._wait(since)
         try:
             return self._take()
         except BaseException:
-            self._gate.leave()
+            self._slots.release()
             raise
 
     def _take(self) -> ConnectionPoolEntry:
@@ -158,10 +172,15 @@ class FairPool(AsyncAdaptedQueuePool):
             else:
                 super()._do_return_conn(record)
         finally:
-            self._gate.leave()
+            self._slots.release()
 
-    def _wait_in_line(self, came: float | None) -> None:
-        others = self._gate.waiting
+    def _wait(self, since: float | None) -> None:
+        """Wait for a slot.
+
+        Args:
+            since: When a checkout began that the server has refused a connection; ``None`` for others.
+        """
+        others = self._slots.waiting
         if others >= self._max_waiting:
             self._refuse(
                 TooManyWaiting,
@@ -169,15 +188,12 @@ class FairPool(AsyncAdaptedQueuePool):
                 "DATABASE_MAX_WAITING lets no more wait.",
             )
         now = time.monotonic()
-        if came is None:
-            started, turn = now, self._gate.enter(self._timeout)
-        else:
-            started, turn = came, self._gate.enter(self._timeout - (now - came), since=came)
-        if not await_only(turn):
+        started, rank = (now, math.inf) if since is None else (since, since)
+        if not await_only(self._slots.take(self._timeout - (now - started), since=rank)):
             self._refuse(
                 PoolTimeout,
                 f"No connection became free within {time.monotonic() - started:.1f} s: "
-                f"{self._all_in_use()}, and {self._gate.waiting} more wait.",
+                f"{self._all_in_use()}, and {self._slots.waiting} more wait.",
             )
 
     def _all_in_use(self) -> str:

@@ -1,4 +1,4 @@
-"""Checkout and checkin policy of the connection pool: which connections are asked whether they live."""
+"""Pings connections at checkout: those that were idle for long, and may have died unnoticed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _RETURNED_AT = "fastapi_asyncdb.returned_at"
 
 
 def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None = None) -> None:
-    """Ping a connection at checkout, but only one that has been idle for longer than that.
+    """Ping a connection at checkout, but only one that was idle for long.
 
-    SQLAlchemy's own pre-ping asks at every checkout, which doubles the round trips of a short
+    SQLAlchemy's own pre-ping pings at every checkout, which doubles the round trips of a short
     request. A connection that was in use a moment ago is almost never dead.
 
     Args:
-        engine: The engine whose pool to watch.
-        idle: Seconds; 0 pings at every checkout.
+        engine: The engine.
+        idle: Seconds that a connection may be idle; 0 pings at every checkout.
         limit: Seconds to wait for the answer; ``None`` is no limit. After a failover, or behind a
             firewall that has forgotten the connection, there is none, and TCP tries for minutes.
     """

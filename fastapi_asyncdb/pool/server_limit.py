@@ -1,4 +1,4 @@
-"""How many connections a server that is full leaves to a pool. Opens none, and lets nobody in itself."""
+"""How many connections a server that is full leaves to a pool."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Callable
 
-from fastapi_asyncdb.pool.waiters import Gate
+from fastapi_asyncdb.pool.waiters import Slots
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ _SHORTEST_PAUSE = 0.05
 
 
 class ServerLimit:
-    """Narrow a pool's gate to the connections that it has, when the server refuses to make more.
+    """Lower a pool's slots to the connections that it has, when the server refuses to make more.
 
-    Requests then wait for those of the pool, in line. After a pause one of them may try to connect
+    Requests then wait for those of the pool, in the queue. After a pause one of them may try to connect
     again; each connection that is made lets one more try, up to the pool's own limit.
 
     Args:
-        gate: The pool's.
-        limit: The gate's width while the server has room: pool_size + max_overflow.
+        slots: The pool's.
+        limit: Their number while the server has room: pool_size + max_overflow.
         pool_size: For the warning.
         count_open: Returns how many connections the pool has.
     """
@@ -42,18 +42,18 @@ class ServerLimit:
     )
 
     def __init__(
-        self, gate: Gate, limit: float, pool_size: int, count_open: Callable[[], int]
+        self, slots: Slots, limit: float, pool_size: int, count_open: Callable[[], int]
     ) -> None:
-        self._gate = gate
+        self._slots = slots
         self._limit = limit
         self._pool_size = pool_size
         self._open = count_open
-        self._width = limit
+        self._number = limit
         self._refusals = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._warned_at = -math.inf
         self.refusal: str | None = None
-        """What the server said, as long as the gate is narrowed."""
+        """The server's message, as long as it limits the pool."""
         self.has_accepted = False
         """Whether the server has ever accepted a connection of the pool."""
 
@@ -62,7 +62,7 @@ class ServerLimit:
         self.has_accepted = True
         if self.refusal is not None:
             self._refusals = 0
-            self._resize(self._width + 1)
+            self._resize(self._number + 1)
 
     def refuse(self, error: BaseException) -> None:
         """Note that the server has refused a connection, and let no more be tried for a while."""
@@ -109,8 +109,8 @@ class ServerLimit:
         self._alarm = None
         self._resize(self._open() + 1)
 
-    def _resize(self, width: float) -> None:
-        self._width = min(width, self._limit)
-        if self._width == self._limit:
+    def _resize(self, number: float) -> None:
+        self._number = min(number, self._limit)
+        if self._number == self._limit:
             self.refusal = None
-        self._gate.resize(self._width)
+        self._slots.resize(self._number)

@@ -1,4 +1,4 @@
-"""A gate that lets a limited number in, first come, first served. Knows no database."""
+"""A limited number of slots, and the queue of waiters for them: first come, first served."""
 
 from __future__ import annotations
 
@@ -9,111 +9,109 @@ from contextlib import suppress
 from threading import get_ident
 
 
-class Turn(asyncio.Future[bool]):
-    """The outcome of a wait: whether there was a place in time."""
+class Waiter(asyncio.Future[bool]):
+    """The outcome of a wait: whether there was a slot in time."""
 
     since = math.inf
 
 
-class Gate:
-    """Let so many in at once, and the next in line whenever one leaves.
+class Slots:
+    """Give out so many slots at once; a release passes the slot directly to the first waiter.
 
-    Whoever leaves hands the place over, so that a newcomer cannot take it from under the next in
-    line. The end of the wait is an outcome of the turn, like the place itself: unlike a semaphore
-    inside a timeout, the two cannot meet halfway.
+    So a newcomer cannot overtake a waiter that was woken. The end of the wait is an outcome of the
+    waiter, like the slot itself: unlike a semaphore inside a timeout, the two cannot meet halfway.
 
     Args:
-        width: How many may be in; infinity is no limit.
+        number: How many there are; infinity is no limit.
     """
 
-    def __init__(self, width: float) -> None:
-        self._width = width
-        self._inside = 0
-        self._line: deque[Turn] = deque()
+    def __init__(self, number: float) -> None:
+        self._number = number
+        self._taken = 0
+        self._queue: deque[Waiter] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._line)
+        return len(self._queue)
 
-    def enter_at_once(self) -> bool:
-        """Go in, if there is a place; a free one means that nobody waits."""
+    def take_at_once(self) -> bool:
+        """Take a slot if one is free, and tell whether; a free one means that the queue is empty."""
         if self._loop is None:
-            self._settle_in()
-        if self._inside >= self._width:
+            self._note_loop()
+        if self._taken >= self._number:
             return False
-        self._inside += 1
+        self._taken += 1
         return True
 
-    def resize(self, width: float) -> None:
-        """Let so many in from now on; those who are in already may stay, also if they are more."""
-        self._width = width
-        self._admit()
+    def resize(self, number: float) -> None:
+        """Give out so many from now on; slots beyond that stay taken until they are released."""
+        self._number = number
+        self._serve()
 
-    async def enter(self, patience: float, *, since: float = math.inf) -> bool:
-        """Wait in line, and tell whether it was our turn within so many seconds.
+    async def take(self, timeout: float, *, since: float = math.inf) -> bool:  # noqa: ASYNC109
+        """Wait in the queue for a slot, and tell whether there was one in time.
 
         Args:
-            patience: Seconds.
-            since: When the caller came for the first time, if it was in and had to leave for no fault
-                of its own. It stands before those who have never been in, behind those who came
-                earlier.
+            timeout: Seconds.
+            since: When the caller came first, if it had a slot and has lost it through no fault of its
+                own. It waits before all that never had one, behind those that came earlier.
         """
         loop = asyncio.get_running_loop()
-        turn = Turn(loop=loop)
-        turn.since = since
-        self._line_up(turn)
-        # Somebody may have left meanwhile: the garbage collector runs where it likes.
-        self._admit()
-        alarm = loop.call_later(patience, self._dismiss, turn)
+        waiter = Waiter(loop=loop)
+        waiter.since = since
+        self._append(waiter)
+        # A slot may be free meanwhile: the garbage collector releases them at any moment.
+        self._serve()
+        alarm = loop.call_later(timeout, self._give_up, waiter)
         try:
-            return await turn
+            return await waiter
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.result():
-                self.leave()
+            if waiter.done() and not waiter.cancelled() and waiter.result():
+                self.release()
             else:
-                self._forget(turn)
+                self._remove(waiter)
             raise
         finally:
             alarm.cancel()
 
-    def leave(self) -> None:
-        """Hand the place to the next in line; from any thread, as the garbage collector does."""
+    def release(self) -> None:
+        """Pass the slot to the first waiter; from any thread, as the garbage collector does."""
         if self._loop is None or get_ident() == self._thread:
-            self._leave()
+            self._release()
         else:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._leave)
+            with suppress(RuntimeError):  # the loop is closed: the queue is empty
+                self._loop.call_soon_threadsafe(self._release)
 
-    def _settle_in(self) -> None:
-        with suppress(RuntimeError):  # no loop: nobody can wait either
+    def _note_loop(self) -> None:
+        with suppress(RuntimeError):  # without a loop there are no waiters
             self._loop, self._thread = asyncio.get_running_loop(), get_ident()
 
-    def _leave(self) -> None:
-        self._inside -= 1
-        self._admit()
+    def _release(self) -> None:
+        self._taken -= 1
+        self._serve()
 
-    def _line_up(self, turn: Turn) -> None:
-        if turn.since == math.inf:
-            self._line.append(turn)
+    def _append(self, waiter: Waiter) -> None:
+        if waiter.since == math.inf:
+            self._queue.append(waiter)
         else:
-            place = sum(other.since <= turn.since for other in self._line)
-            self._line.insert(place, turn)
+            position = sum(other.since <= waiter.since for other in self._queue)
+            self._queue.insert(position, waiter)
 
-    def _admit(self) -> None:
-        while self._inside < self._width and self._line:
-            turn = self._line.popleft()
-            if not turn.done():
-                self._inside += 1
-                turn.set_result(True)
+    def _serve(self) -> None:
+        while self._taken < self._number and self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                self._taken += 1
+                waiter.set_result(True)
 
-    def _dismiss(self, turn: Turn) -> None:
-        if not turn.done():
-            self._forget(turn)
-            turn.set_result(False)
+    def _give_up(self, waiter: Waiter) -> None:
+        if not waiter.done():
+            self._remove(waiter)
+            waiter.set_result(False)
 
-    def _forget(self, turn: Turn) -> None:
+    def _remove(self, waiter: Waiter) -> None:
         with suppress(ValueError):
-            self._line.remove(turn)
+            self._queue.remove(waiter)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from fastapi_asyncdb.concurrency import backoff
-from fastapi_asyncdb.dialects import is_outdated_plan
+from fastapi_asyncdb.dialects import is_conflict
 from fastapi_asyncdb.errors import (
     CommitOutcomeUnknown,
     ConfigurationError,
@@ -16,18 +16,6 @@ from fastapi_asyncdb.errors import (
     ServerReadOnly,
 )
 from fastapi_asyncdb.tracebacks import causes
-
-# serialization_failure, deadlock_detected; lock_not_available (55P03) is the lock_timeout that
-# somebody set: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-_SQLSTATES = {"40001", "40P01"}
-# in_failed_sql_transaction: the consequence of an error, which comes later in the chain.
-_CONSEQUENCE = "25P02"
-# ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK:
-# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-_MYSQL_ERRORS = {1205, 1213}
-# SQLITE_BUSY, SQLITE_LOCKED; the extended codes have them in the lowest byte:
-# https://sqlite.org/rescode.html
-_SQLITE_ERRORS = {5, 6}
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
@@ -63,17 +51,7 @@ def _verdict(error: BaseException) -> bool | None:
     """Judge one exception of a driver; ``None`` for one that says nothing."""
     if isinstance(error, ServerReadOnly):
         return True
-    sqlstate = getattr(error, "sqlstate", None)
-    if isinstance(sqlstate, str) and sqlstate != _CONSEQUENCE:
-        return sqlstate in _SQLSTATES or is_outdated_plan(error)
-    sqlite_code = getattr(error, "sqlite_errorcode", None)
-    if isinstance(sqlite_code, int):
-        return sqlite_code & 0xFF in _SQLITE_ERRORS
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        # PyMySQL's family has the error's number as the first argument.
-        number = next(iter(error.orig.args), None)
-        return number in _MYSQL_ERRORS if isinstance(number, int) else None
-    return None
+    return is_conflict(error)
 
 
 @dataclass(slots=True)

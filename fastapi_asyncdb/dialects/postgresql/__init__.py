@@ -1,12 +1,14 @@
 """PostgreSQL, by asyncpg or psycopg."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
 
 BACKEND = Backend(
     "postgresql",
     {"asyncpg": for_asyncpg, "psycopg": for_psycopg},
+    is_conflict,
     PostgreSQL(),
     schemes=("postgres",),
     driver_schemes={"psycopg_async": "psycopg"},

@@ -1,4 +1,4 @@
-"""asyncpg's connection, which remembers why its server ended it. Imports the driver."""
+"""asyncpg's connection, which keeps the message with which its server ends it. Imports asyncpg."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _HEADER = 5
 
 
 class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
-    """Keep what the server says when it ends an idle connection.
+    """Keep the server's message when it ends an idle connection.
 
-    asyncpg reads it, has no query to which it would be the answer, and throws it away: the next query
-    finds a connection that is closed, for no reason.
+    asyncpg reads it, has no query that it would answer, and throws it away: the next query finds a
+    connection that is closed, for no reason.
     """
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
         self._raw_transport = transport
-        self.farewell: dict[str, str] = {}
+        self.last_message: dict[str, str] = {}
         """The fields of the server's last message, by their codes, if it was fatal.
         https://www.postgresql.org/docs/current/protocol-error-fields.html"""
         transport.set_protocol(_Listener(protocol, self))
 
     def keep_alive(self, arguments: Mapping[str, int]) -> None:
-        """Set the options by which TCP notices that nobody is there any more."""
+        """Set the options by which TCP notices that its peer is gone."""
         socket = self._raw_transport.get_extra_info("socket")
         if socket is not None:
             set_keepalives(socket.fileno(), arguments)
 
 
 class _Listener(asyncio.Protocol):
-    """Passes everything on, and looks at what begins with an error."""
+    """Passes everything on to asyncpg, and looks at data that begins with an error."""
 
     def __init__(self, inner: asyncio.Protocol, connection: AsyncpgConnection) -> None:
-        # Weak, as asyncpg's own: the event loop keeps the transport, and a connection that is forgotten
-        # is closed when the garbage collector finds it.
+        # Weak, as asyncpg's own: the event loop keeps the transport, and the garbage collector closes a
+        # connection to which no reference is left.
         self._connection = ref(connection)
         self._receive = inner.data_received
         self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
@@ -59,7 +59,7 @@ class _Listener(asyncio.Protocol):
     def _remember(self, data: bytes) -> None:
         fields, connection = dict(_fields(data)), self._connection()
         if connection is not None and fields.get("V") in ("FATAL", "PANIC"):
-            connection.farewell = fields
+            connection.last_message = fields
 
 
 def _fields(data: bytes) -> Iterator[tuple[str, str]]:

@@ -1,166 +1,59 @@
-"""Why PostgreSQL could not be reached, and what to do about it. Pure: looks at the exception."""
+"""What PostgreSQL's errors mean for the transaction in which they happen. Pure: looks at the error."""
 
 from __future__ import annotations
 
-import re
-import socket
-import ssl
-
-from fastapi_asyncdb.dialects.base import NO_ANSWER, Diagnosis
 from fastapi_asyncdb.tracebacks import causes
 
-
-def diagnose(error: BaseException) -> Diagnosis:
-    """Classify by what is surest: SQLSTATE, else the words, else the kind of exception."""
-    chain = list(causes(error))
-    states = [str(state) for cause in chain if (state := getattr(cause, "sqlstate", None))]
-    words = " ".join(str(cause) for cause in chain)
-    return (
-        next((_STATES[state] for state in states if state in _STATES), None)
-        or next((found for pattern, found in _TEXTS.items() if re.search(pattern, words)), None)
-        or next((_refusal(state) for state in states), None)
-        or next(
-            (found for cause in chain for kind, found in _CLASSES if isinstance(cause, kind)),
-            Diagnosis("Check host, port and TLS mode in DATABASE_URL"),
-        )
-    )
-
-
-def no_answer(error: BaseException, seconds: float | None) -> str | None:
-    """Say which time was up, if that was it: asyncpg has no words for it, and psycopg not those."""
-    timed_out = isinstance(error, TimeoutError) and getattr(error, "errno", None) is None
-    if not (timed_out or "timeout expired" in str(error)):
-        return None
-    limit = f" within {seconds:g} s" if seconds else ""
-    return (
-        f"{NO_ANSWER}{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in "
-        "DATABASE_URL, gives each host to let a connection in"
-    )
-
-
-def _refusal(state: str) -> Diagnosis:
-    if state == "28000":
-        return _NO_ENTRY
-    # Connections, resources, operators and the system recover; a violated protocol does not.
-    passing = state[:2] in ("08", "53", "57", "58") and state != "08P01"
-    return Diagnosis(
-        "The server refused the connection: see its log, and correct DATABASE_URL",
-        permanent=not passing,
-    )
-
-
-_PASSWORD = Diagnosis("User or password is wrong: correct DATABASE_URL", permanent=True)
-_NO_ROLE = Diagnosis(
-    "The user does not exist: create it (createuser NAME), or correct DATABASE_URL", permanent=True
-)
-_NO_DATABASE = Diagnosis(
-    "The database does not exist: create it (createdb NAME), or correct DATABASE_URL",
-    permanent=True,
-)
-_NO_ENTRY = Diagnosis(
-    "The server does not let this user in from here: see its pg_hba.conf, and sslmode in "
-    "DATABASE_URL",
-    permanent=True,
-)
-_NO_TENANT = Diagnosis(
-    "The pooler does not know this user: it is USER.PROJECT there; correct DATABASE_URL",
-    permanent=True,
-)
-_FULL = Diagnosis(
-    "All connections of the server are taken: lower DATABASE_POOL_SIZE and DATABASE_MAX_OVERFLOW times "
-    "the number of processes, or raise max_connections",
-    full=True,
-)
-_STARTING = Diagnosis("The server is starting up or shutting down: wait for it")
-_NO_SETTING = Diagnosis(
-    "The server knows no such setting, or no such value: correct options in DATABASE_URL",
-    permanent=True,
-)
-_POOLER = Diagnosis(
-    "A pooler in front of the server takes no timeouts at connect: set "
-    "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, DATABASE_STATEMENT_TIMEOUT and DATABASE_LOCK_TIMEOUT to "
-    "none, or add their names to its ignore_startup_parameters",
-    permanent=True,
-)
-_NO_TLS = Diagnosis(
-    "The server does not offer TLS: enable it there, or use sslmode=prefer on a network you trust. Or "
-    "it is no PostgreSQL: check the port",
-    permanent=True,
-)
-_UNTRUSTED = Diagnosis(
-    "The server's certificate is not trusted: name its authority with sslrootcert=FILE in "
-    "DATABASE_URL",
-    permanent=True,
-)
-_OTHER_NAME = Diagnosis(
-    "The server's certificate is for another host name: write the host in DATABASE_URL as the "
-    "certificate has it, or use sslmode=verify-ca if the authority vouches for this server alone",
-    permanent=True,
-)
-_NO_HANDSHAKE = Diagnosis(
-    "TLS could not be agreed on: see the server's log, and sslmode, sslcert and sslkey in "
-    "DATABASE_URL"
-)
-_CERTIFICATE_FILE = Diagnosis(
-    "A certificate named in DATABASE_URL cannot be used: check sslrootcert, sslcert and sslkey",
-    permanent=True,
-)
-_NOBODY = Diagnosis(
-    "Nothing listens there: start the server, or correct host and port in DATABASE_URL"
-)
-_NO_SOCKET = Diagnosis(
-    "There is no such socket: start the server, or correct host and port in DATABASE_URL"
-)
-_NO_NAME = Diagnosis("The host name is not known: correct it in DATABASE_URL")
-_NO_ANSWER = Diagnosis(
-    "A firewall, a wrong host, or a server too busy: check host and port, or raise "
-    "DATABASE_CONNECT_TIMEOUT"
-)
-_NO_FITTING_HOST = Diagnosis(
-    "No host is what target_session_attrs in DATABASE_URL asks for: wait for the failover, or "
-    "correct it"
-)
-
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_STATES = {
-    "28P01": _PASSWORD,
-    "3D000": _NO_DATABASE,
-    "42704": _NO_SETTING,
-    "22023": _NO_SETTING,
-    "53300": _FULL,
-    "57P03": _STARTING,
-}
-# For 28000, which is several things; for asyncpg's own errors; and for psycopg, which gives no
-# SQLSTATE for a connection that was refused.
-_TEXTS = {
-    "password authentication failed|no password supplied": _PASSWORD,
-    'role ".*" does not exist': _NO_ROLE,
-    'database ".*" does not exist|no such database': _NO_DATABASE,
-    "[Tt]enant.* not found": _NO_TENANT,
-    "pg_hba.conf": _NO_ENTRY,
-    # The last is PgBouncer's.
-    "too many clients|connection slots are reserved|too many connections|no more connections allowed": (
-        _FULL
-    ),
-    "the database system is (starting up|shutting down|not yet)": _STARTING,
-    "unrecognized configuration parameter|invalid value for parameter": _NO_SETTING,
-    "unsupported startup parameter": _POOLER,
-    "rejected SSL upgrade|server does not support SSL": _NO_TLS,
-    "does not match host name|Hostname mismatch|IP address mismatch": _OTHER_NAME,
-    "certificate verify failed": _UNTRUSTED,
-    "root certificate file|certificate file|private key file|weak sslmode": _CERTIFICATE_FILE,
-    "failed to resolve host|could not translate host name": _NO_NAME,
-    "Connection refused": _NOBODY,
-    "No such file or directory": _NO_SOCKET,
-    "timeout expired": _NO_ANSWER,
-    "target attribute requirement|session is (not )?read-only|server is (not )?in hot standby": (
-        _NO_FITTING_HOST
-    ),
-}
-_CLASSES: tuple[tuple[type[BaseException], Diagnosis], ...] = (
-    (ssl.SSLError, _NO_HANDSHAKE),
-    (socket.gaierror, _NO_NAME),
-    (ConnectionRefusedError, _NOBODY),
-    (FileNotFoundError, _NO_SOCKET),
-    (TimeoutError, _NO_ANSWER),
-)
+IDLE_IN_TRANSACTION = "25P03"
+"""idle_in_transaction_session_timeout: the server has ended the connection while it waited."""
+READ_ONLY = "25006"
+"""read_only_sql_transaction"""
+
+# serialization_failure, deadlock_detected. Not lock_not_available (55P03), which a lock_timeout causes:
+# https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+_CONFLICTS = {"40001", "40P01"}
+# in_failed_sql_transaction: the consequence of an error, which comes later in the chain.
+_CONSEQUENCE = "25P02"
+# undefined_function, and invalid_parameter_value: a number that this server has not used yet.
+_NO_SUCH_TRANSACTION = ("42883", "22023")
+# The server's function that reports it; the words may be in the server's language, and the SQLSTATE,
+# feature_not_supported, says many other things.
+_REVALIDATION = "RevalidateCachedQuery"
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """Return the SQLSTATE of a driver's error, or of SQLAlchemy's around it; ``None`` if it has none."""
+    state = getattr(error, "sqlstate", None) or getattr(
+        getattr(error, "orig", None), "sqlstate", None
+    )
+    return state if isinstance(state, str) else None
+
+
+def is_conflict(error: BaseException) -> bool | None:
+    """Tell whether the transaction may succeed when it is run again; ``None`` if no error of ours."""
+    state = getattr(error, "sqlstate", None)
+    if not isinstance(state, str) or state == _CONSEQUENCE:
+        return None
+    return state in _CONFLICTS or is_outdated_plan(error)
+
+
+def is_outdated_plan(error: BaseException) -> bool:
+    """Tell whether the statement failed because a plan that its connection kept is out of date."""
+    return any(_field(cause, "source_function") == _REVALIDATION for cause in causes(error))
+
+
+def comes_from_server(error: BaseException) -> bool:
+    """Tell whether the server sent the error, and so ended the transaction; drivers have others."""
+    return any(_field(cause, "severity") is not None for cause in causes(error))
+
+
+def knows_no_transaction(error: BaseException) -> bool:
+    """Tell whether the server cannot say what became of a transaction."""
+    return sqlstate_of(error) in _NO_SUCH_TRANSACTION
+
+
+def _field(error: BaseException, name: str) -> object:
+    """Return a field of the server's message: asyncpg has it on the error, psycopg on its ``diag``."""
+    own = "server_source_function" if name == "source_function" else name
+    return getattr(error, own, None) or getattr(getattr(error, "diag", None), name, None)

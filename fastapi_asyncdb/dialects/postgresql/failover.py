@@ -1,13 +1,12 @@
-"""Connections to a server that became read-only: which are replaced, and what a request is told.
+"""Failover: connections to a server that became read-only are replaced, and the error says so.
 
-A managed service demotes a primary by ``default_transaction_read_only``, and a name or a proxy may lead
-to another server from then on. The old one keeps its connections.
+A managed service demotes a primary by ``default_transaction_read_only``. From then on its name, or a
+proxy, may lead to another server, but the connections to the old one stay open.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,11 +16,12 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from fastapi_asyncdb.dialects.postgresql.errors import READ_ONLY, sqlstate_of
+from fastapi_asyncdb.dialects.postgresql.hosts import target_session_attrs
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import ServerReadOnly
 
-# read_only_sql_transaction: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_READ_ONLY = "25006"
+_STANDBYS = ("standby", "read-only", "prefer-standby")
 _START = "fastapi_asyncdb.start"
 # Seconds between two replacements, so that a server that stays read-only sees no storm of connects.
 _PAUSE = 0.5
@@ -32,27 +32,18 @@ _MAYBE = (
 )
 
 
-def target_session_attrs(target: Target) -> str | None:
-    """Return what the URL, or else the environment, says about the server that is wanted."""
-    given = target.connect_args.get("target_session_attrs")
-    return given or os.environ.get("PGTARGETSESSIONATTRS") or None
+def watch_for_failover(engine: AsyncEngine, target: Target) -> None:
+    """Note of each new connection whether its server takes writes, unless the URL wants a standby.
 
-
-def leave_read_only_servers(engine: AsyncEngine, target: Target) -> None:
-    """Replace connections when their server turns out to be read-only, and say so in the error.
-
-    Not if the URL asks for a standby, nor if only the transaction is read-only. A statement that
-    succeeds does not come by here.
+    Without that note ``Failover`` replaces no connection.
     """
-    if target_session_attrs(target) in ("standby", "read-only", "prefer-standby"):
-        return
-    event.listen(engine.sync_engine, "connect", _remember_start)
-    event.listen(engine.sync_engine, "handle_error", _Failover().leave)
+    if target_session_attrs(target.connect_args.get("target_session_attrs")) not in _STANDBYS:
+        event.listen(engine.sync_engine, "connect", _remember_start)
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """What the server reports by itself, since PostgreSQL 14; ``None`` is no report.
+    """The settings that the server reports by itself, since PostgreSQL 14; ``None`` is no report.
 
     https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC
     """
@@ -79,16 +70,19 @@ def _remember_start(connection: DBAPIConnection, record: ConnectionPoolEntry) ->
     record.info[_START] = time.monotonic(), _Server.of(connection)
 
 
-class _Failover:
-    """Judges errors, and remembers when connections were last replaced because of one."""
+class Failover:
+    """Replaces connections whose server turns out to be read-only; remembers when it last did.
+
+    Not if only the transaction is read-only.
+    """
 
     def __init__(self) -> None:
         self._replaced_at = -math.inf
 
     def leave(self, context: ExceptionContext) -> BaseException | None:
-        """Have connections replaced if their server is read-only; return what to raise instead."""
+        """Have connections replaced if their server is read-only; return the error to raise instead."""
         connection, error = context.connection, context.original_exception
-        if getattr(error, "sqlstate", None) != _READ_ONLY or connection is None:
+        if sqlstate_of(error) != READ_ONLY or connection is None:
             return None
         # A sandbox has no start, and keeps its one connection.
         start = None if connection.invalidated else connection.info.get(_START)
@@ -111,7 +105,7 @@ class _Failover:
         now = time.monotonic()
         if now - self._replaced_at >= _PAUSE:
             self._replaced_at = now
-            # What SQLAlchemy does when a connection is lost; this one is needed for its ROLLBACK.
+            # As SQLAlchemy does when a connection is lost; this one is needed for its ROLLBACK.
             connection.engine.pool._invalidate(connection.connection, _checkin=False)
 
 

@@ -13,18 +13,25 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def connect_in_turn(
-    *, host: list[str], port: list[int], target_session_attrs: str | None = None, **arguments: Any
-) -> asyncpg.Connection:
-    """Connect with asyncpg to the first host that answers and is what ``target_session_attrs`` asks for.
+def target_session_attrs(given: str | None) -> str | None:
+    """Return the kind of server that the URL wants, or else the environment; in libpq's words."""
+    return given or os.environ.get("PGTARGETSESSIONATTRS") or None
 
-    Without a wish, that is one that takes writes, or else any. asyncpg does the same for a wish, but
-    within one timeout for all: behind a host that does not answer, which is what a host that failed
-    looks like, it never comes to the next. libpq's rule is one for each.
+
+async def connect_in_turn(
+    *, host: list[str], port: list[int], **arguments: Any
+) -> asyncpg.Connection:
+    """Connect with asyncpg to the first host that answers and has the ``target_session_attrs``.
+
+    Without them, that is one that takes writes, or else any. asyncpg tries the hosts itself, but
+    within one timeout for all: after a host that does not answer, as one that failed, it tries no
+    other. libpq's rule is one timeout for each.
     https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-CONNECT-TIMEOUT
     """
     # Imported here: the driver is an extra.
     from asyncpg import CannotConnectNowError, TargetServerAttributeNotMatched, connect
+
+    wanted = target_session_attrs(arguments.pop("target_session_attrs", None))
 
     async def attempt(place: tuple[str, int], wish: str) -> asyncpg.Connection:
         name, number = place
@@ -33,7 +40,7 @@ async def connect_in_turn(
     return await _first(
         attempt,
         zip(host, port, strict=True),
-        _wishes(target_session_attrs or os.environ.get("PGTARGETSESSIONATTRS")),
+        _wishes(wanted),
         passing=(OSError, CannotConnectNowError, TargetServerAttributeNotMatched),
         answers=lambda error: isinstance(error, TargetServerAttributeNotMatched),
     )
@@ -44,7 +51,7 @@ async def connect_psycopg_in_turn(
 ) -> T:
     """Connect with psycopg to the first of several hosts that takes writes, or else to any.
 
-    libpq has no word for this. A wish in the URL, or one host, is left to libpq.
+    libpq has no word for this. One host, or ``target_session_attrs`` in the URL, is left to libpq.
 
     Args:
         connect: The driver's function, which has a timeout for each host.
@@ -52,8 +59,8 @@ async def connect_psycopg_in_turn(
         **arguments: For it.
     """
     hosts = str(arguments.get("host", "")).split(",")
-    wish = arguments.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
-    if len(hosts) < 2 or wish or "hostaddr" in arguments:
+    wanted = target_session_attrs(arguments.get("target_session_attrs"))
+    if len(hosts) < 2 or wanted or "hostaddr" in arguments:
         return await connect(*rest, **arguments)
     from psycopg import OperationalError
     from psycopg.errors import ConnectionTimeout
@@ -83,14 +90,14 @@ async def _first(
     passing: tuple[type[Exception], ...],
     answers: Callable[[Exception], bool],
 ) -> T:
-    """Return the first connection that can be made, for the first wish that can be fulfilled.
+    """Return the first connection that can be made, to a server of the first kind that there is.
 
     Args:
-        connect: Connects to a place with a wish.
-        places: Where.
+        connect: Connects to a host and port, if the server is of that kind.
+        places: The hosts and ports.
         wishes: Words of ``target_session_attrs``, best first.
-        passing: Errors after which the next place is tried.
-        answers: Tells from such an error whether to ask that place again for the next wish.
+        passing: Errors after which the next host is tried.
+        answers: Tells from such an error whether to try that host again for the next kind.
     """
     failure: Exception = ConnectionError("no host")
     left = list(places)
@@ -106,7 +113,7 @@ async def _first(
 
 
 def _wishes(target_session_attrs: str | None) -> list[str]:
-    """Return libpq's words for one server; the pool writes, and reads too if nobody takes writes."""
+    """Return libpq's words for one server; the pool writes, and reads if no server takes writes."""
     if target_session_attrs is None:
         return ["read-write", "any"]
     if target_session_attrs == "prefer-standby":

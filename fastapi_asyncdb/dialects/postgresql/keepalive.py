@@ -1,4 +1,4 @@
-"""Sockets: how soon TCP notices that a peer is gone, in libpq's words. Opens no connection."""
+"""TCP keepalive: how soon a socket notices that its peer is gone, in libpq's words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEEPALIVES = (
 """The parameters of libpq:
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES"""
 
-# What a platform has: macOS calls the first one otherwise, and only Linux has the last.
+# The names of each platform: macOS has another one for the first, only Linux has the last.
 _OPTIONS = {
     "keepalives_idle": ("TCP_KEEPIDLE", "TCP_KEEPALIVE"),
     "keepalives_interval": ("TCP_KEEPINTVL",),
@@ -34,16 +34,16 @@ def keepalive_arguments(seconds: float, given: Mapping[str, Any]) -> dict[str, i
     https://blog.cloudflare.com/when-tcp-sockets-refuse-to-die/
 
     Args:
-        seconds: The bound; 0 leaves to the system what is not given.
-        given: Arguments of the URL, of which these win. ``keepalives=0`` turns off all, as in libpq.
+        seconds: The bound; 0 leaves the other parameters to the system.
+        given: Arguments of the URL, which win. ``keepalives=0`` turns all off, as in libpq.
     """
-    told = {name: int(given[name]) for name in KEEPALIVES if name in given}
-    if not seconds or told.get("keepalives") == 0:
-        return told
+    given_numbers = {name: int(given[name]) for name in KEEPALIVES if name in given}
+    if not seconds or given_numbers.get("keepalives") == 0:
+        return given_numbers
     # The kernel counts whole seconds, and takes no 0.
     idle, interval = max(1, int(seconds / 3)), max(1, int(seconds / 6))
     count = max(1, round((seconds - idle) / interval))
-    probes = dict(zip(KEEPALIVES, (1, idle, interval, count), strict=False)) | told
+    probes = dict(zip(KEEPALIVES, (1, idle, interval, count), strict=False)) | given_numbers
     _, idle, interval, count = (probes[name] for name in KEEPALIVES[:4])
     if idle and interval and count:
         seconds = idle + interval * count
@@ -79,7 +79,7 @@ def _set(tcp: socket.socket, arguments: Mapping[str, int]) -> None:
 
 
 def shut_down(number: int) -> None:
-    """End a connection on both sides, whatever waits for it; the file descriptor stays open."""
+    """End a connection on both sides, also while a task waits for it; the descriptor stays open."""
     view = socket.socket(fileno=number)
     try:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""psycopg's connection: its queries end on the server, its errors show no password. Imports psycopg."""
+"""psycopg's connection: its cancelled queries end on the server, its errors show no password."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import psycopg
 
 from fastapi_asyncdb.finishing import finish
 
-# Seconds for the server to take note; psycopg would wait five, and as long again for its answer.
 _LIMIT = 2.0
+"""Seconds for the server to cancel; psycopg would wait five, and as long again for its answer."""
 
 
 class _ServerCursor(psycopg.AsyncServerCursor[Any]):
-    """A cursor that ends with its transaction, at the latest: a forgotten one is nothing to warn of.
+    """A cursor on the server, which ends with its transaction: an open one needs no warning.
 
-    SQLAlchemy closes it, unless its statement was refused before it was opened.
+    SQLAlchemy closes it, unless its statement was refused before the cursor was opened.
     """
 
     def __del__(self, *warn: Any) -> None:
@@ -24,11 +24,11 @@ class _ServerCursor(psycopg.AsyncServerCursor[Any]):
 
 
 class PsycopgConnection(psycopg.AsyncConnection[Any]):
-    """Ask the server to cancel, to the end; keep passwords out of errors.
+    """Wait until the server has cancelled a query; keep passwords out of errors.
 
-    psycopg asks when it is interrupted, but gives up and closes the socket when it is interrupted once
-    more, as AnyIO's scopes do again and again. A server in the middle of a query, and of a transaction
-    with its locks, does not notice that.
+    psycopg asks the server to cancel when its task is cancelled, but gives up and closes the socket
+    when that is cancelled again, as AnyIO's scopes do again and again. A server in the middle of a
+    query, and of a transaction with its locks, does not notice that.
     https://github.com/psycopg/psycopg/issues/1435
     """
 
@@ -43,7 +43,7 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
             return await super().connect(conninfo, **options)
         except psycopg.Error as error:
             finished: Any = error.pgconn
-            # An older psycopg has libpq's own object there, which has nothing to show.
+            # An older psycopg has libpq's own object there, which shows nothing.
             with suppress(AttributeError):
                 finished.password, finished.info = b"", []
             raise
@@ -53,7 +53,7 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
         await finish(super().cancel_safe(timeout=min(timeout, _LIMIT)))
 
     async def forget_plans(self) -> bool:
-        """Drop all plans, here and on the server; in a transaction the server hears of it later.
+        """Drop all plans, here and on the server; in a transaction, on the server later.
 
         psycopg does the same after a rollback. It has no public call for it.
 

@@ -1,8 +1,15 @@
-"""What libpq's ``options`` tells the server at connect: ``-c name=value``, and words for a proxy."""
+"""Settings that PostgreSQL is told: at connect, and for one transaction. Its timeouts are among them."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
+
+from sqlalchemy import Connection, func, select
+
+from fastapi_asyncdb.dialects.deadlines import KEEPS_STATEMENT_TIMEOUT
+from fastapi_asyncdb.settings import DatabaseSettings
 
 # Backslashes escape, quotes mean nothing: the rule of PostgreSQL's pg_split_opts.
 _WORD = re.compile(r"(?:[^\s\\]|\\.)+", re.ASCII | re.DOTALL)
@@ -13,6 +20,41 @@ _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(us|ms|s|min|h|d)?\s*", re.ASCII
 _UNITS = {"us": 1e-6, None: 1e-3, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+def timeouts(settings: DatabaseSettings) -> dict[str, str]:
+    """Return the server's settings for the timeouts of ours, in milliseconds."""
+    seconds = {
+        "statement_timeout": settings.statement_timeout,
+        "lock_timeout": settings.lock_timeout,
+        "idle_in_transaction_session_timeout": settings.idle_in_transaction_timeout,
+    }
+    return {name: str(milliseconds(value)) for name, value in seconds.items() if value is not None}
+
+
+def set_in_transaction(timeouts: dict[str, float]) -> Callable[[Connection], None]:
+    """Return a listener that sets timeouts until the transaction ends, in one statement.
+
+    https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
+
+    Args:
+        timeouts: The server's names for them, and seconds.
+    """
+    local = True
+    settings = (
+        func.set_config(name, str(milliseconds(value)), local) for name, value in timeouts.items()
+    )
+    statement = select(*settings).execution_options(**{KEEPS_STATEMENT_TIMEOUT: True})
+
+    def set_timeouts(connection: Connection) -> None:
+        connection.execute(statement)
+
+    return set_timeouts
+
+
+def milliseconds(seconds: float) -> int:
+    """Return PostgreSQL's unit, rounded up: 0 is no limit."""
+    return math.ceil(seconds * 1000)
+
+
 def seconds_of(text: str) -> float:
     """Return the seconds of a server's timeout, whose unit is milliseconds; 0 if it cannot be read."""
     time = _TIME.fullmatch(text)
@@ -20,10 +62,13 @@ def seconds_of(text: str) -> float:
 
 
 def split_options(options: str) -> tuple[dict[str, str], str]:
-    """Split into the settings, under the server's names for them, and what else there is.
+    """Split libpq's ``options`` into settings, ``-c name=value``, and other words.
 
     ``endpoint=...`` (Neon) and ``--cluster=...`` (CockroachDB) are for the provider's proxy, which
-    wants them as they are.
+    needs them unchanged.
+
+    Returns:
+        The settings, under the server's names for them, and the other words.
     """
     settings: dict[str, str] = {}
     others: list[str] = []

@@ -1,4 +1,4 @@
-"""TLS as libpq understands it, for asyncpg and psycopg. Reads certificates, opens no connection."""
+"""TLS as libpq understands it, for asyncpg and psycopg; reads the files of certificates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi_asyncdb.dialects.masked import supplier
-from fastapi_asyncdb.dialects.target import TLS
+from fastapi_asyncdb.dialects.target import TLS, supplier
 from fastapi_asyncdb.errors import ConfigurationError
 
 
@@ -64,7 +63,7 @@ def _load_authorities(context: ssl.SSLContext, tls: TLS) -> None:
     else:
         raise ConfigurationError(
             f"sslmode={tls.mode} in DATABASE_URL checks no host name, and the system's authorities "
-            "vouch for anybody's. Use sslmode=verify-full, or name the authority of this server "
+            "vouch for every server. Use sslmode=verify-full, or name the authority of this server "
             "with sslrootcert=FILE."
         )
 

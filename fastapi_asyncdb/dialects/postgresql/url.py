@@ -6,7 +6,6 @@ from typing import Any, cast, get_args
 
 from sqlalchemy import URL
 
-from fastapi_asyncdb.dialects.masked import Masked
 from fastapi_asyncdb.dialects.parts import (
     Converter,
     Host,
@@ -22,7 +21,7 @@ from fastapi_asyncdb.dialects.parts import (
     whole,
 )
 from fastapi_asyncdb.dialects.postgresql.server_settings import split_options
-from fastapi_asyncdb.dialects.target import TLS, Target, TLSMode
+from fastapi_asyncdb.dialects.target import TLS, Masked, Target, TLSMode
 from fastapi_asyncdb.errors import InvalidDatabaseURL
 
 # The words of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
@@ -37,7 +36,7 @@ _KEEPALIVES: dict[str, Converter] = {
     "keepalives_interval": whole,
     "tcp_user_timeout": whole,
 }
-# What asyncpg has under the same name.
+# Parameters that asyncpg has under the same name.
 _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "command_timeout": seconds,
     "target_session_attrs": _SESSION_ATTRS,
@@ -50,7 +49,7 @@ _ASYNCPG_ARGUMENTS: dict[str, Converter] = {
     "max_cacheable_statement_size": whole,
     **_KEEPALIVES,
 }
-# What has no counterpart in asyncpg and changes nothing that is stored or sent.
+# Parameters without a counterpart in asyncpg, which change nothing that is stored or sent.
 _ASYNCPG_IGNORES: dict[str, Converter] = {
     "channel_binding": plain,
     "client_encoding": plain,
@@ -121,7 +120,7 @@ def for_asyncpg(drivername: str, rest: str) -> Target:
 
 
 def for_psycopg(drivername: str, rest: str) -> Target:
-    """Hand libpq its own parameters, checked; it reads them itself."""
+    """Check libpq's own parameters, and pass them on: psycopg hands them to libpq."""
     parts = split(rest)
     hosts = _hosts(parts)
     query = parts.query
@@ -212,7 +211,7 @@ def _tls(query: dict[str, str]) -> TLS:
 
 
 def _flag_to_mode(flag: str) -> str:
-    """``?ssl=true``, as Node's drivers write it, asks for encryption and for nothing more."""
+    """``?ssl=true``, as Node's drivers write it, means encryption and nothing more."""
     modes = {"": "prefer", "true": "require", "1": "require", "false": "disable", "0": "disable"}
     return modes.get(flag.lower(), flag)
 

@@ -1,7 +1,8 @@
 """SQLite, by aiosqlite."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
 
-BACKEND = Backend("sqlite", {"aiosqlite": for_aiosqlite}, SQLite())
+BACKEND = Backend("sqlite", {"aiosqlite": for_aiosqlite}, is_conflict, SQLite())

@@ -1,36 +1,61 @@
-"""Opens SQLite's connections, each with the thread that aiosqlite gives it."""
+"""SQLite's connections: each knows its open cursors, and has the thread that aiosqlite gives it."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
     import aiosqlite
 
-# Seconds for a file that hangs, on a network for example, once nobody waits for it any more.
-_PATIENCE = 5.0
+_GRACE_PERIOD = 5.0
+"""Seconds for a file that does not open, on a network for example, after the caller was cancelled."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that can close its cursors, of which Python's own keeps no list."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+        """Make a cursor, and remember it as long as it is in use."""
+        cursor = super().cursor(factory)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close_cursors(self) -> None:
+        """Close each cursor, so that no query is left in the middle."""
+        for cursor in list(self._cursors):
+            cursor.close()
 
 
 async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
-    """Connect; if that fails or is cancelled, close what is open and wait for the end of the thread.
+    """Connect; if that fails or is cancelled, close the file and wait for the end of the thread.
 
-    aiosqlite tells it to stop and goes on. Its last word is for the event loop, which may be closed by
-    then: whoever starts and fails is about to end. A file that was opened for a caller who has left
-    would stay open until the garbage collector finds it.
+    aiosqlite tells its thread to stop and does not wait for it. The thread still calls the event loop,
+    which may be closed by then: a process whose database fails at the start is about to end. A file
+    that was opened for a cancelled caller would stay open until the garbage collector finds it.
     """
     # Imported here: most applications have another database.
     import aiosqlite
 
-    connection = aiosqlite.connect(*args, **options)
-    # Before 0.22 the connection was the thread itself. Neither is to keep the process alive.
+    connection = aiosqlite.connect(*args, factory=Connection, **options)
+    # Before 0.22 the connection was the thread itself. Neither keeps the process alive.
     thread = cast(Thread, getattr(connection, "_thread", connection))
     thread.daemon = True
     try:
-        return await finish(_open(connection), grace=lambda: _PATIENCE)
+        return await finish(_open(connection), grace=lambda: _GRACE_PERIOD)
     except BaseException:
         await finish(_close(connection, thread))
         raise
@@ -43,3 +68,10 @@ async def _open(connection: aiosqlite.Connection) -> aiosqlite.Connection:
 async def _close(connection: aiosqlite.Connection, thread: Thread) -> None:
     await connection.close()
     await asyncio.to_thread(thread.join)
+
+
+def keep_in_memory(engine: AsyncEngine, target: Target) -> None:
+    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
+    (filename, *_), _ = engine.dialect.create_connect_args(target.url)
+    anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
+    event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())

@@ -1,35 +1,32 @@
-"""SQLite: WAL, foreign keys, writers that take the lock when they begin, readers beside them."""
+"""SQLite: the preset for aiosqlite. Writers lock when they begin; readers go on beside them."""
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import sqlite3
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from threading import Event
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Connection, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from fastapi_asyncdb.dialects.base import Diagnosis
-from fastapi_asyncdb.dialects.calls import commits_itself
-from fastapi_asyncdb.dialects.reading_streams import NOTHING, stream_in
-from fastapi_asyncdb.dialects.sqlite.connection import connect
+from fastapi_asyncdb.dialects.autocommit import commits_itself
+from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
+from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.reading_streams import NOTHING
+from fastapi_asyncdb.dialects.sqlite.connection import connect, keep_in_memory
+from fastapi_asyncdb.dialects.sqlite.errors import diagnose
+from fastapi_asyncdb.dialects.sqlite.interrupt import interrupt, roll_back
+from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.tracebacks import causes
 
 # Python's own default: https://docs.python.org/3/library/sqlite3.html#sqlite3.connect
 _BUSY_TIMEOUT = 5.0
-# Seconds between two attempts to interrupt a query, which may not have begun at the first.
-_TURN = 0.005
 
 # WAL lets readers go on beside the writer; NORMAL is its recommended partner, which survives a crash
 # of the process, and of the machine except for the last commits: https://sqlite.org/wal.html
@@ -46,6 +43,8 @@ class SQLite:
 
     needs_ping = False
     separate_readers = True
+    timeout_words = ()
+    transaction_numbers = None
 
     def install_hint(self, target: Target) -> str:
         """Return the package; it is one of the library's own dependencies."""
@@ -101,9 +100,13 @@ class SQLite:
             stream_in(engine.sync_engine.dialect, NOTHING)
         else:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
-            _roll_back_failed_commits(engine)
+            _roll_back_failed_commits(engine.sync_engine.dialect)
             if memory:
-                _keep_alive(engine, target)
+                keep_in_memory(engine, target)
+
+    def error_steps(self) -> Sequence[ErrorStep]:
+        """Return none."""
+        return ()
 
     def check(self, options: TransactionOptions) -> None:
         """Refuse timeouts, deferrable, and isolation that SQLite has not.
@@ -135,17 +138,13 @@ class SQLite:
         return engine
 
     async def discard(self, connection: DBAPIConnection) -> bool:
-        """Interrupt the query, roll back and close, on the connection's own thread.
-
-        A connection that is closed in the middle of a query keeps its write lock until the garbage
-        collector finds it.
-        """
+        """Interrupt the query, roll back and close, on the connection's own thread."""
         driver: Any = getattr(connection, "driver_connection", None)
         try:
             await interrupt(driver)
-            await _rollback(driver)
+            await roll_back(driver)
         except ValueError:
-            # That is how aiosqlite says that the connection was closed already.
+            # aiosqlite's error for a connection that was closed already.
             pass
         finally:
             await driver.close()
@@ -156,16 +155,24 @@ class SQLite:
         return 0.0
 
     def cut(self, connection: DBAPIConnection) -> None:
-        """Do nothing: nobody is waited for but this process."""
+        """Do nothing: no server is waited for."""
 
     def ends_in_place(self, target: Target) -> bool:
         """Return true: a thread does the work, and has its own timeout."""
         return True
 
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
-        """Ask SQLAlchemy's adapter, which has a lock for it since 2.1."""
+        """Look at the lock of SQLAlchemy's adapter, which has one since 2.1."""
         mutex = getattr(connection, "_execute_mutex", None)
         return mutex is not None and bool(mutex.locked())
+
+    def is_closed(self, connection: DBAPIConnection) -> bool:
+        """Return ``False``: there is no network."""
+        return False
+
+    def ended_before_commit(self, error: BaseException) -> bool:
+        """Return ``False``: there is no server."""
+        return False
 
     def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
         """Return ``None``: there is no network."""
@@ -182,11 +189,7 @@ class SQLite:
 
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
         """Tell a missing folder from a locked file."""
-        text = " ".join(str(cause) for cause in causes(error)).lower()
-        for words, diagnosis in _DIAGNOSES.items():
-            if words in text:
-                return diagnosis
-        return Diagnosis("Check the path in DATABASE_URL", permanent=True)
+        return diagnose(error)
 
 
 _WRITERS_ADVICE = (
@@ -204,52 +207,6 @@ _INSTEAD = {
     ),
 }
 
-_DIAGNOSES = {
-    "locked": Diagnosis("Another process holds the file's write lock: wait for it, or end it"),
-    "unable to open": Diagnosis(
-        "The folder of the file does not exist or may not be written: create it, or correct the "
-        "path in DATABASE_URL (three slashes for a relative path, four for an absolute one)",
-        permanent=True,
-    ),
-    "readonly": Diagnosis(
-        "The file or its folder may not be written: WAL keeps two more files beside it",
-        permanent=True,
-    ),
-    "not a database": Diagnosis(
-        "The file exists and is something else: correct the path in DATABASE_URL", permanent=True
-    ),
-}
-
-
-async def interrupt(driver: Any) -> None:
-    """Cut off the query that a connection's thread is busy with, if any, and wait until it is free."""
-    # The thread works one thing off after the other: when it is here, the query is over. The
-    # thread tells, since a busy event loop hears of it late, and an interrupt that comes too late
-    # would hit what comes next.
-    over = Event()
-    turn = asyncio.ensure_future(driver._execute(over.set))
-    while not (await asyncio.wait([turn], timeout=_TURN))[0]:
-        if not over.is_set():
-            with suppress(ValueError):
-                await driver.interrupt()
-    await turn
-
-
-async def _rollback(driver: Any) -> None:
-    try:
-        await driver.rollback()
-    except sqlite3.OperationalError:
-        # While a cursor has rows that nobody fetched, an interrupt hits whatever runs next.
-        # https://sqlite.org/c3ref/interrupt.html
-        await driver._execute(_close_cursors, driver._conn)
-        await driver.rollback()
-
-
-def _close_cursors(connection: sqlite3.Connection) -> None:
-    for found in gc.get_objects():
-        if type(found) is sqlite3.Cursor and found.connection is connection:
-            found.close()
-
 
 def _in_memory(target: Target) -> bool:
     return target.url.query.get("mode") == "memory" or target.url.database == "file::memory:"
@@ -261,24 +218,25 @@ def _begin_immediate(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _roll_back_failed_commits(engine: AsyncEngine) -> None:
+def _roll_back_failed_commits(dialect: Dialect) -> None:
     """End a transaction whose COMMIT fails, as other databases do by themselves.
 
-    SQLite leaves it open, for a deferred foreign key for example, to be mended and committed again.
-    SQLAlchemy takes it for over, and the pool would hand out its connection, and keep its lock.
+    SQLite leaves it open, for a deferred foreign key for example, to be mended and committed again. To
+    SQLAlchemy it is over: the pool would hand out the connection, and the lock would stay.
     https://sqlite.org/lang_transaction.html#immediate_constraints_and_deferred_constraints
     """
-    dialect = engine.sync_engine.dialect
-    commit = dialect.do_commit
 
-    def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
-        try:
-            commit(dbapi_connection)
-        except Exception:
-            dialect.do_rollback(dbapi_connection)
-            raise
+    def around(commit: Method) -> Method:
+        def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
+            try:
+                commit(dbapi_connection)
+            except Exception:
+                dialect.do_rollback(dbapi_connection)
+                raise
 
-    dialect.do_commit = do_commit  # type: ignore[method-assign]
+        return do_commit
+
+    wrap(dialect, "do_commit", around)
 
 
 def _begin_deferred(connection: Connection) -> None:
@@ -286,10 +244,3 @@ def _begin_deferred(connection: Connection) -> None:
     cursor = connection.connection.cursor()
     cursor.execute("BEGIN")
     cursor.close()
-
-
-def _keep_alive(engine: AsyncEngine, target: Target) -> None:
-    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
-    (filename, *_), _ = engine.dialect.create_connect_args(target.url)
-    anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
-    event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.database import BaseDatabase
 from fastapi_asyncdb.dialects.calls import READS
-from fastapi_asyncdb.dialects.postgresql.preset import milliseconds
+from fastapi_asyncdb.dialects.postgresql.server_settings import milliseconds
 from fastapi_asyncdb.engine.create import Engines, that_only_reads
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish

@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
 from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
-from fastapi_asyncdb.dialects.sqlite.preset import interrupt
+from fastapi_asyncdb.dialects.sqlite.interrupt import interrupt
 from fastapi_asyncdb.engine.read_only import only_reads, statements_in
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
-from fastapi_asyncdb.pool.waiters import Gate
+from fastapi_asyncdb.pool.waiters import Slots
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.sandbox.turns import Turn
 
@@ -48,7 +48,7 @@ class OneConnection:
         self.turns = Turn()
         self.worn = False
         """Whether it keeps what a rollback does not undo."""
-        self._gate = Gate(1)
+        self._slot = Slots(1)
         self._lost: str | None = None
         self._running: asyncio.Task[Any] | None = None
         self._whose = ""
@@ -128,12 +128,12 @@ class OneConnection:
         if self.lost:  # whatever runs still, nothing more will
             yield
             return
-        if not self._gate.enter_at_once():
-            await_only(self._gate.enter(_FOREVER))
+        if not self._slot.take_at_once():
+            await_only(self._slot.take(_FOREVER))
         try:
             yield
         finally:
-            self._gate.leave()
+            self._slot.release()
 
     @property
     def _driver(self) -> Any:

@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
-from fastapi_asyncdb.dialects.calls import EXECUTIONS, commits_itself
-from fastapi_asyncdb.dialects.reading_streams import NOTHING, stream_in
+from fastapi_asyncdb.dialects.autocommit import commits_itself
+from fastapi_asyncdb.dialects.calls import surround_statements
+from fastapi_asyncdb.dialects.reading_streams import NOTHING
+from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.engine.failed_transactions import forget_abort
 from fastapi_asyncdb.engine.read_only import only_reads
 from fastapi_asyncdb.errors import SandboxError
@@ -58,7 +60,7 @@ def writing(
         do_rollback_to_savepoint=_alone(one, ends.do_rollback_to_savepoint),
         do_release_savepoint=_alone(one, ends.do_release_savepoint),
     )
-    _execute_through(dialect, one, ends.around)
+    surround_statements(dialect, lambda execute: _alone(one, ends.around(execute)))
     return dialect
 
 
@@ -181,7 +183,7 @@ def reading(one: OneConnection) -> Dialect:
     dialect = _plain(one)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
     stream_in(dialect, NOTHING)
-    _execute_through(dialect, one, around)
+    surround_statements(dialect, lambda execute: _alone(one, around(execute)))
     return dialect
 
 
@@ -199,13 +201,6 @@ def _plain(one: OneConnection) -> Dialect:
     context: Any = original.execution_ctx_cls
     _put(dialect, execution_ctx_cls=reading_whole(context))
     return dialect
-
-
-def _execute_through(
-    dialect: Dialect, one: OneConnection, around: Callable[[Execute], Execute]
-) -> None:
-    around_each = {name: _alone(one, around(getattr(dialect, name))) for name in EXECUTIONS}
-    _put(dialect, **around_each)
 
 
 def _alone(one: OneConnection, method: Callable[..., None]) -> Callable[..., None]:

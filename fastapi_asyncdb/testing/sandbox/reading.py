@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import ResourceClosedError
 
-from fastapi_asyncdb.dialects.calls import READS, commits_itself, reads_in_autocommit
-from fastapi_asyncdb.dialects.reading_streams import plain_cursor_of
+from fastapi_asyncdb.dialects.autocommit import commits_itself, reads_in_autocommit
+from fastapi_asyncdb.dialects.calls import READS
+from fastapi_asyncdb.dialects.stream_cursors import plain_cursor_of
 from fastapi_asyncdb.engine.read_only import is_savepoint
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing.sandbox.connection import OneConnection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from fastapi_asyncdb.pool.waiters import Gate
+from fastapi_asyncdb.pool.waiters import Slots
 
 # The innermost places of the running code, one for each sandbox. Tasks and threads inherit them: what a
 # handler starts while it holds the connection is inside of its turn.
@@ -32,18 +32,18 @@ class Turn:
     def __init__(self, around: Turn | None = None) -> None:
         self.around = around
         self.root: Turn = self if around is None else around.root
-        self._gate = Gate(1)
+        self._slot = Slots(1)
         self._parts = 1
         """Itself, and the turns taken inside of it."""
         self._over = False
 
     def at_once(self) -> Turn | None:
         """Take a turn inside of this one, if nobody has it."""
-        return self._take() if self._gate.enter_at_once() else None
+        return self._take() if self._slot.take_at_once() else None
 
     async def in_line(self, patience: float) -> Turn | None:
         """Wait for a turn inside of this one; ``None`` when so many seconds were not enough."""
-        return self._take() if await self._gate.enter(patience) else None
+        return self._take() if await self._slot.take(patience) else None
 
     def end(self) -> None:
         """Give it back; who waits is next when the turns inside of it have ended as well."""
@@ -84,5 +84,5 @@ class Turn:
     def _leave_part(self) -> None:
         self._parts -= 1
         if self._parts == 0 and self.around is not None:
-            self.around._gate.leave()
+            self.around._slot.release()
             self.around._leave_part()

@@ -1,4 +1,4 @@
-"""Why PostgreSQL, or the network, ended a connection. Pure: looks at the last messages."""
+"""Why PostgreSQL, or the network, ended a connection. Pure: looks at the error and the last message."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import errno
 import re
 from collections.abc import Mapping
 
+from fastapi_asyncdb.dialects.postgresql.errors import IDLE_IN_TRANSACTION
 from fastapi_asyncdb.tracebacks import causes
 
-_IDLE_IN_TRANSACTION = "25P03"
 _IDLE = (
     "The server ended the connection because its transaction was idle for longer than "
     "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT (idle_in_transaction_session_timeout), and rolled it back. "
@@ -21,7 +21,7 @@ _SILENCE = (
     "was given up, and the server rolls back when it notices. New ones are made by themselves when the "
     "network is back: repeat the request."
 )
-# What TCP makes of a peer that is silent, and what routers said of it meanwhile.
+# TCP's errors for a peer that is silent, and those that routers report meanwhile.
 _SILENT = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 # psycopg has no errno, only libpq's text.
 _SILENT_TEXT = re.compile(
@@ -30,20 +30,22 @@ _SILENT_TEXT = re.compile(
 )
 
 
-def loss(error: BaseException, farewell: Mapping[str, str]) -> str | None:
+def loss(error: BaseException, last_message: Mapping[str, str]) -> str | None:
     """Tell why a connection was lost, if that is known.
 
     Args:
         error: The driver's error.
-        farewell: The fields of the server's last message, if the connection has kept it.
+        last_message: The fields of the server's last message, if the connection has kept it.
     """
     chain = list(causes(error))
     states = {getattr(cause, "sqlstate", None) for cause in chain}
-    code = farewell.get("C")
-    if _IDLE_IN_TRANSACTION in (*states, code):
+    code = last_message.get("C")
+    if IDLE_IN_TRANSACTION in (*states, code):
         return _IDLE
-    if farewell and code not in states:
-        return f"The server ended the connection: {farewell.get('M')} ({farewell.get('C')})."
+    if last_message and code not in states:
+        return (
+            f"The server ended the connection: {last_message.get('M')} ({last_message.get('C')})."
+        )
     if any(isinstance(c, OSError) and c.errno in _SILENT for c in chain) or _SILENT_TEXT.search(
         " ".join(str(cause) for cause in chain)
     ):

@@ -1,17 +1,15 @@
-"""Why a connection was lost, in the error that says so. Ends none itself."""
+"""Connections that were lost during a statement: the error says why."""
 
 from __future__ import annotations
 
 import logging
 
-from sqlalchemy import event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_asyncdb.dialects import Preset
+from fastapi_asyncdb.dialects import ErrorStep, Preset
 from fastapi_asyncdb.dialects.deadlines import overdue
-from fastapi_asyncdb.errors import AsyncDBError, CommitOutcomeUnknown
+from fastapi_asyncdb.errors import AsyncDBError
 
 logger = logging.getLogger(__name__)
 
@@ -23,30 +21,28 @@ _OVERDUE = (
 )
 
 
-def name_losses(engine: AsyncEngine, preset: Preset) -> None:
-    """Raise an ``OperationalError`` that says why a connection was lost, where that is known."""
+def losses(preset: Preset) -> ErrorStep:
+    """Return the step that raises an ``OperationalError`` with the cause of a loss, if it is known."""
 
     def explain(context: ExceptionContext) -> BaseException | None:
-        connection = context.connection
+        connection, error = context.connection, context.original_exception
         if connection is None or connection.closed or connection.invalidated:
             return None
-        if isinstance(getattr(context, "chained_exception", None), CommitOutcomeUnknown):
-            return None
-        if isinstance(context.original_exception, AsyncDBError):
+        if isinstance(error, AsyncDBError) or not isinstance(error, Exception):
             return None  # the library's own says more
-        raw, error = connection.connection.dbapi_connection, context.original_exception
+        raw = connection.connection.dbapi_connection
         if overdue(connection):
             words: str | None = _OVERDUE
         else:
             words = None if raw is None else preset.loss(raw, error)
-        if words is None or not isinstance(error, Exception):
+        if words is None:
             return None
         logger.warning("A connection was lost. %s", words)
         # Whatever the driver has noticed so far.
         context.is_disconnect = True
         return _loss(context, error, words)
 
-    event.listen(engine.sync_engine, "handle_error", explain)
+    return explain
 
 
 def _loss(context: ExceptionContext, error: Exception, words: str) -> OperationalError:

@@ -1,0 +1,45 @@
+"""Interrupts the query that a SQLite connection's thread is busy with, and frees its lock."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+from threading import Event
+from typing import Any
+
+_PAUSE = 0.005
+"""Seconds between two attempts to interrupt a query, which may not have begun at the first."""
+
+
+async def interrupt(driver: Any) -> None:
+    """Interrupt the query that runs on a connection, if any, and wait until its thread is free.
+
+    Args:
+        driver: aiosqlite's connection.
+    """
+    # The thread does one thing after the other: when it comes to this, the query is over. The thread
+    # itself sets the event, since a busy event loop hears of it late, and an interrupt that comes too
+    # late would hit the next query.
+    over = Event()
+    last = asyncio.ensure_future(driver._execute(over.set))
+    while not (await asyncio.wait([last], timeout=_PAUSE))[0]:
+        if not over.is_set():
+            with suppress(ValueError):
+                await driver.interrupt()
+    await last
+
+
+async def roll_back(driver: Any) -> None:
+    """Roll back after an interrupt, and so give up the write lock.
+
+    A connection that is closed in the middle of a query keeps its lock until the garbage collector
+    finds the query's cursor.
+    """
+    try:
+        await driver.rollback()
+    except sqlite3.OperationalError:
+        # While a cursor has rows that were not fetched, an interrupt hits the next statement too.
+        # https://sqlite.org/c3ref/interrupt.html
+        await driver._execute(driver._conn.close_cursors)
+        await driver.rollback()

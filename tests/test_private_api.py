@@ -1,0 +1,279 @@
+"""Names of other packages that are private or undocumented, and that the library needs nevertheless.
+
+An upgrade of such a package may remove a name without notice. Then this test fails first, with a
+sentence that names the module of ours.
+"""
+
+import ast
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import asyncpg.protocol
+import psycopg
+import pytest
+import sqlalchemy.engine.base
+import sqlalchemy.pool
+import sqlalchemy.util
+import sqlalchemy.util.concurrency
+import sqlalchemy.util.queue
+from sqlalchemy import Connection
+from sqlalchemy.pool import PoolProxiedConnection
+
+from fastapi_asyncdb import Database, DatabaseSettings
+
+PACKAGE = Path(__file__).parent.parent / "fastapi_asyncdb"
+NAMES_OF_THE_LANGUAGE = {"_getframe": "sys"}
+"""Private by their spelling, and documented."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A name of another package that the library needs."""
+
+    name: str
+    of: str
+    """The object that has it; see ``objects``."""
+    module: str
+    """The module of ours that uses it."""
+    why: str
+
+    def __str__(self) -> str:
+        return f"fastapi_asyncdb/{self.module} needs {self.name!r} of {self.of}: {self.why}."
+
+
+_POOL = "SQLAlchemy's AsyncAdaptedQueuePool"
+_SANDBOX = "testing/sandbox/pool.py"
+_PLANS = "dialects/postgresql/plans.py"
+_PSYCOPG = "dialects/postgresql/psycopg.py"
+_PROTOCOL = "asyncpg's Protocol"
+_LISTENER = "dialects/postgresql/asyncpg.py"
+_PASSES_ON = "our protocol passes the transport's calls on to asyncpg's"
+_STREAMS = "dialects/stream_cursors.py"
+
+NEEDED = [
+    Needed("await_only", "sqlalchemy.util", "concurrency.py", "a greenlet waits for a coroutine"),
+    Needed("greenlet_spawn", "sqlalchemy.util", "concurrency.py", "a coroutine runs a greenlet"),
+    Needed(
+        "in_greenlet",
+        "sqlalchemy.util.concurrency",
+        "concurrency.py",
+        "the garbage collector cannot wait for the closing of a connection",
+    ),
+    Needed("Empty", "sqlalchemy.util.queue", "pool/fair_pool.py", "the queue raises it"),
+    Needed("_pool", _POOL, "pool/fair_pool.py", "the queue of idle connections"),
+    Needed("_do_get", _POOL, "pool/fair_pool.py", "waiters are served there"),
+    Needed("_do_return_conn", _POOL, "pool/fair_pool.py", "slots are released there"),
+    Needed("_dec_overflow", _POOL, "pool/fair_pool.py", "records without a connection go"),
+    Needed("_max_overflow", _POOL, "pool/fair_pool.py", "the number of slots"),
+    Needed("_timeout", _POOL, "pool/fair_pool.py", "the time of a waiter"),
+    Needed("_dialect", _POOL, "pool/fair_pool.py", "tells errors of the driver from others"),
+    Needed("_invoke_creator", _POOL, "pool/fair_pool.py", "forgets local variables of connecting"),
+    Needed("dispatch", _POOL, "pool/fair_pool.py", "listeners hear of closed connections"),
+    Needed(
+        "_invalidate", _POOL, "dialects/postgresql/failover.py", "older connections are replaced"
+    ),
+    Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "sessions take turns"),
+    Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
+    Needed(
+        "OptionEngine", "sqlalchemy.engine.base", "dialects/autocommit.py", "no listener is needed"
+    ),
+    Needed(
+        "_option_cls",
+        "SQLAlchemy's OptionEngine",
+        "dialects/autocommit.py",
+        "execution_options() makes an engine of the same class",
+    ),
+    Needed("execution_ctx_cls", "SQLAlchemy's dialect", _STREAMS, "it makes cursors on the server"),
+    Needed(
+        "connection_characteristics",
+        "SQLAlchemy's dialect",
+        "testing/sandbox/dialect.py",
+        "a sandbox has none",
+    ),
+    Needed(
+        "set_readonly", "SQLAlchemy's dialect", "dialects/postgresql/transactions.py", "snapshots"
+    ),
+    Needed("_invalidate_schema_cache", "SQLAlchemy's dialect", _PLANS, "plans are made anew"),
+    Needed("_invalidate_schema_cache_asof", "SQLAlchemy's dialect", _PLANS, "likewise"),
+    Needed("_invalidate_schema_cache_asof", "SQLAlchemy's cursor for asyncpg", _PLANS, "likewise"),
+    Needed(
+        "create_server_side_cursor",
+        "SQLAlchemy's execution context",
+        _STREAMS,
+        "streams have snapshots",
+    ),
+    Needed(
+        "_execute_mutex",
+        "SQLAlchemy's connection for asyncpg",
+        "dialects/postgresql/preset.py",
+        "it is locked while a statement is under way",
+    ),
+    Needed("data_received", _PROTOCOL, _LISTENER, _PASSES_ON),
+    Needed("connection_lost", _PROTOCOL, _LISTENER, _PASSES_ON),
+    Needed("eof_received", _PROTOCOL, _LISTENER, _PASSES_ON),
+    Needed("pause_writing", _PROTOCOL, _LISTENER, _PASSES_ON),
+    Needed("resume_writing", _PROTOCOL, _LISTENER, _PASSES_ON),
+    Needed("_prepared", "psycopg's AsyncConnection", _PSYCOPG, "outdated plans are dropped"),
+    Needed("wait", "psycopg's AsyncConnection", _PSYCOPG, "the server is told to drop them"),
+    Needed("lock", "psycopg's AsyncConnection", _PSYCOPG, "by one task at a time"),
+    Needed("clear", "psycopg's PrepareManager", _PSYCOPG, "plans are dropped here"),
+    Needed("maintain_gen", "psycopg's PrepareManager", _PSYCOPG, "and on the server"),
+    Needed(
+        "_execute", "aiosqlite's Connection", "dialects/sqlite/interrupt.py", "runs in its thread"
+    ),
+    Needed(
+        "_conn", "aiosqlite's Connection", "dialects/sqlite/interrupt.py", "its cursors are closed"
+    ),
+    Needed(
+        "start", "aiosqlite's thread", "dialects/sqlite/connection.py", "it must not outlive a task"
+    ),
+]
+if sys.version_info < (3, 12):
+    NEEDED.append(
+        Needed(
+            "_is_coroutine",
+            "asyncio.coroutines",
+            "dependencies.py",
+            "it marks a coroutine function",
+        )
+    )
+if not sqlalchemy.__version__.startswith("2.0."):
+    NEEDED.append(
+        Needed(
+            "_execute_mutex",
+            "SQLAlchemy's connection for aiosqlite",
+            "dialects/sqlite/preset.py",
+            "it is locked while a statement is under way",
+        )
+    )
+
+
+@pytest.fixture
+async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[str, Any]]:
+    """One of each object whose names the library uses, from connections that are open."""
+    async with AsyncExitStack() as stack:
+
+        async def connect(url: str) -> PoolProxiedConnection:
+            database = await stack.enter_async_context(Database(DatabaseSettings(url=url)))
+            connection = await stack.enter_async_context(database.engine.connect())
+            sync: Connection | None = connection.sync_connection
+            assert sync is not None
+            pools[url] = connection.engine.pool
+            dialects[url] = connection.dialect
+            return sync.connection
+
+        pools: dict[str, Any] = {}
+        dialects: dict[str, Any] = {}
+        by_asyncpg, by_aiosqlite = await connect(worker_database), await connect(sqlite_url)
+        by_psycopg: Any = await connect(worker_database.replace("://", "+psycopg://", 1))
+        adapted: Any = by_asyncpg.dbapi_connection
+        aio: Any = by_aiosqlite.driver_connection
+        driver: Any = by_psycopg.driver_connection
+        assert isinstance(aio, aiosqlite.Connection)
+        assert isinstance(driver, psycopg.AsyncConnection)
+        yield {
+            "sqlalchemy.util": sqlalchemy.util,
+            "sqlalchemy.util.concurrency": sqlalchemy.util.concurrency,
+            "sqlalchemy.util.queue": sqlalchemy.util.queue,
+            "sqlalchemy.engine.base": sqlalchemy.engine.base,
+            "SQLAlchemy's OptionEngine": sqlalchemy.engine.base.OptionEngine,
+            # Of SQLAlchemy's own class, since ours would have the methods that it overrides.
+            _POOL: _as_base(pools[worker_database], sqlalchemy.pool.AsyncAdaptedQueuePool),
+            "SQLAlchemy's NullPool": sqlalchemy.pool.NullPool(lambda: None),  # type: ignore[arg-type]
+            "SQLAlchemy's dialect": dialects[worker_database],
+            "SQLAlchemy's execution context": type(dialects[worker_database]).execution_ctx_cls,
+            "SQLAlchemy's connection for asyncpg": adapted,
+            "SQLAlchemy's cursor for asyncpg": adapted.cursor(),
+            "SQLAlchemy's connection for aiosqlite": by_aiosqlite.dbapi_connection,
+            _PROTOCOL: asyncpg.protocol.Protocol,
+            "psycopg's AsyncConnection": driver,
+            "psycopg's PrepareManager": driver._prepared,
+            "aiosqlite's Connection": aio,
+            "aiosqlite's thread": getattr(aio, "_thread", aio),
+            "asyncio.coroutines": asyncio.coroutines,
+        }
+
+
+def _as_base(made: object, base: type) -> object:
+    """Return an object of a base class with the attributes of one of a subclass."""
+    plain: Any = object.__new__(base)
+    plain.__dict__.update(made.__dict__)
+    return plain
+
+
+async def test_each_private_name_is_there(objects: dict[str, Any]):
+    """If this fails after an upgrade, the sentence says which module of ours has to change."""
+    missing = [str(needed) for needed in NEEDED if not hasattr(objects[needed.of], needed.name)]
+    assert not missing, "\n".join(["The installed versions lack:", *missing])
+
+
+def test_each_private_name_is_listed():
+    """A new use of another package's private name belongs into the table, with its reason."""
+    listed = {(needed.module, needed.name) for needed in NEEDED} | {
+        ("dependencies.py", "_is_coroutine")
+    }
+    own = {name for tree in _trees().values() for name in _defined(tree)}
+    used = {
+        (module, name)
+        for module, tree in _trees().items()
+        for name in _used(tree)
+        if name not in own and name not in NAMES_OF_THE_LANGUAGE
+    }
+    assert not used - listed, f"add to NEEDED in {__file__}: {sorted(used - listed)}"
+
+
+def test_each_listed_name_is_used():
+    """A name that the library needs no more leaves the table."""
+    stale = [
+        str(needed) for needed in NEEDED if needed.name not in (PACKAGE / needed.module).read_text()
+    ]
+    assert not stale
+
+
+def _trees() -> dict[str, ast.Module]:
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text())
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def _used(tree: ast.Module) -> Iterator[str]:
+    """Yield the private attributes that are looked up on anything."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _is_private(node.attr):
+            yield node.attr
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    """Yield the private names that our own classes define, or set on themselves."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield from filter(_is_private, _members(node))
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls"), ctx=ast.Store(), attr=name):
+                yield name
+            case _:
+                pass
+
+
+def _members(node: ast.ClassDef) -> Iterator[str]:
+    for member in node.body:
+        match member:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case _:
+                pass
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
