@@ -16,7 +16,7 @@ import pytest
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.tcp_proxy import Proxy, tcp_proxy
+from tests.support.tcp_proxy import Proxy, tcp_proxy
 
 _cleanup = pytest.StashKey[ExitStack]()
 _server_url = pytest.StashKey[str]()

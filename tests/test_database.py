@@ -18,7 +18,7 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     DatabaseUnavailable,
 )
-from tests.contract.support import checked_out
+from tests.support.application import checked_out
 
 
 async def ping(database: Database) -> int:

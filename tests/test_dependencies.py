@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import DB, Database, DatabaseSettings, ReadDB, get_db, get_read_db
-from tests.contract.support import Base, Note, client
+from tests.support.application import Base, Note, client
 
 
 async def test_override_replaces_the_session_everywhere(database_url: str):

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 import fastapi_asyncdb
 from fastapi_asyncdb import Base, DatabaseSettings
-from tests.contract.support import running
+from tests.support.application import running
 
 README = Path(__file__).parent.parent / "README.md"
 CONTRIBUTING = README.parent / "CONTRIBUTING.md"

@@ -30,9 +30,9 @@ from fastapi_asyncdb.errors import (
     InsecureConnectionError,
 )
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.leaks import PASSWORD, leaks
-from tests.tcp_proxy import tcp_proxy
-from tests.tls_proxy import tls_proxy
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tcp_proxy import tcp_proxy
+from tests.support.tls_proxy import tls_proxy
 
 # Field: default, text in a variable, value.
 FIELDS: dict[str, tuple[Any, str, Any]] = {

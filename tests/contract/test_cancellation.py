@@ -9,8 +9,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Request, checked_out, stored
-from tests.faults.support import Cancellable, pause
+from tests.support.application import Note, Request, checked_out, stored
+from tests.support.cancelling import Cancellable, pause
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])

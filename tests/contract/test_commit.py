@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Reply, client, stored
-from tests.contract.support import Request as RawRequest
-from tests.faults.support import Witness
+from tests.support.application import Note, Reply, client, stored
+from tests.support.application import Request as RawRequest
+from tests.support.cancelling import Witness
 
 
 class NoteIn(BaseModel):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ConcurrentSessionUse
-from tests.contract.support import Note, Request, checked_out, stored
+from tests.support.application import Note, Request, checked_out, stored
 
 
 async def read(session: AsyncSession) -> int:

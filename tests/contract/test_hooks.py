@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit, on_rollback
 from fastapi_asyncdb.errors import SessionClosed
-from tests.contract.support import Base, Note, Reply, Request, checked_out, client, stored
-from tests.faults.support import Cancellable
+from tests.support.application import Base, Note, Reply, Request, checked_out, client, stored
+from tests.support.cancelling import Cancellable
 
 
 class Journal(list[Any]):

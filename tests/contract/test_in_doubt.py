@@ -12,8 +12,8 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
-from tests.contract.support import Base, Note, client, stored
-from tests.tcp_proxy import Proxy
+from tests.support.application import Base, Note, client, stored
+from tests.support.tcp_proxy import Proxy
 
 
 def application(database: Database) -> FastAPI:

@@ -16,9 +16,9 @@ from sqlalchemy.orm.exc import DetachedInstanceError
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, on_rollback
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Request as RawRequest
-from tests.contract.support import checked_out, client, eventually
 from tests.contract.test_run_in_transaction import conflict
+from tests.support.application import Request as RawRequest
+from tests.support.application import checked_out, client, eventually
 
 
 class Base(DeclarativeBase):

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SessionClosed
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from tests.contract.support import Base, Note, client, stored
+from tests.support.application import Base, Note, client, stored
 
 
 def count_checkouts(database: Database) -> list[object]:

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
-from tests.contract.support import Base, Note, Request, client, stored
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Base, Note, Request, client, stored
+from tests.support.tcp_proxy import tcp_proxy
 
 SETTINGS = (
     "transaction_isolation",

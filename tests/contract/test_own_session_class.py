@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import deprecated
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Note, stored
+from tests.support.application import Base, Note, stored
 
 _ONE_OBJECT = "What the library knows of a session is to live in one object, in one private slot."
 _FRAMES = "Methods of the library stand between the caller and SQLAlchemy's or the user's own."

@@ -18,9 +18,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import AsyncDBError, PoolTimeout, TooManyWaiting
-from tests.contract.support import Base, Note, checked_out, client, eventually, stored
-from tests.contract.support import Request as RawRequest
-from tests.http_server import http_server
+from tests.support.application import Base, Note, checked_out, client, eventually, stored
+from tests.support.application import Request as RawRequest
+from tests.support.http_server import http_server
 
 BUSY = {"detail": "The service is busy. Please try again later."}
 # Long enough to be told from at once, on a slow machine too.

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ReadOnlySession
-from tests.contract.support import Note, client, stored
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Note, client, stored
+from tests.support.tcp_proxy import tcp_proxy
 
 WRITES = {
     "core insert": insert(Note).values(text="no"),

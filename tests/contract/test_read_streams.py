@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConcurrentSessionUse, ReadOnlySession
-from tests.contract.support import Base, Note, Request, checked_out, client
-from tests.faults.support import Cancellable, Witness, slow_query
-from tests.tcp_proxy import Proxy
+from tests.support.application import Base, Note, Request, checked_out, client
+from tests.support.cancelling import Cancellable, Witness, slow_query
+from tests.support.tcp_proxy import Proxy
 
 ROWS = 500
 # Without yield_per the first fetch of an ORM stream is the last.

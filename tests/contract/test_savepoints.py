@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, client, stored
+from tests.support.application import Note, client, stored
 
 
 async def test_savepoint_undoes_its_own_work_only(database: Database):

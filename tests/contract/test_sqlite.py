@@ -11,8 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Counter, Note, Reply, checked_out, client, stored
-from tests.faults.support import Cancellable, slow_query
+from tests.support.application import Base, Counter, Note, Reply, checked_out, client, stored
+from tests.support.cancelling import Cancellable, slow_query
 
 
 @pytest.fixture(params=["file", "memory", "named memory"])

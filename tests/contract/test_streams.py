@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Note, Request, checked_out, client, eventually, stored
-from tests.http_server import http_server
+from tests.support.application import Note, Request, checked_out, client, eventually, stored
+from tests.support.http_server import http_server
 
 
 def streaming_app(database: Database, *, pause: float = 0.0) -> FastAPI:

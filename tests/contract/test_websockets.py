@@ -8,8 +8,8 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import SessionClosed
-from tests.contract.support import Note, checked_out, eventually, stored
-from tests.http_server import http_server
+from tests.support.application import Note, checked_out, eventually, stored
+from tests.support.http_server import http_server
 
 
 def socket_app(database: Database, sessions: list[AsyncSession]) -> FastAPI:

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base
-from tests.faults.support import Witness, ignore_abandoned_connects
+from tests.support.application import Base
+from tests.support.cancelling import Witness, ignore_abandoned_connects
 
 
 @pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])

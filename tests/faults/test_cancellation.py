@@ -19,9 +19,9 @@ from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
-from tests.contract.support import Base, Note, Request, checked_out, eventually, stored
-from tests.faults.support import Cancellable, Witness, closed_connections, pause, slow_query
-from tests.http_server import http_server
+from tests.support.application import Base, Note, Request, checked_out, eventually, stored
+from tests.support.cancelling import Cancellable, Witness, closed_connections, pause, slow_query
+from tests.support.http_server import http_server
 
 pytestmark = pytest.mark.usefixtures("witness")
 

@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
-from tests.contract.support import client
-from tests.faults.support import Witness
+from tests.support.application import client
+from tests.support.cancelling import Witness
 
 # psycopg keeps the plan of a statement that it has sent more often than this.
 OFTEN = 7

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseUnavailable
-from tests.contract.support import checked_out
-from tests.tcp_proxy import Proxy
+from tests.support.application import checked_out
+from tests.support.tcp_proxy import Proxy
 
 both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 

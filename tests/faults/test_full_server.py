@@ -18,9 +18,9 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseUnavailable, PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.testing import postgres_server
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from tests.contract.support import checked_out, client, eventually
-from tests.faults.support import ignore_abandoned_connects
-from tests.tcp_proxy import Proxy
+from tests.support.application import checked_out, client, eventually
+from tests.support.cancelling import ignore_abandoned_connects
+from tests.support.tcp_proxy import Proxy
 
 ROOM = 6
 """Connections that the server accepts."""

@@ -23,10 +23,10 @@ from fastapi_asyncdb import (
     remember_transaction_id,
 )
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
-from tests.contract.support import Base, Note, Reply, client, eventually, stored
-from tests.contract.support import checked_out as checked_out_of
-from tests.faults.support import Cancellable, Witness
-from tests.tcp_proxy import Proxy
+from tests.support.application import Base, Note, Reply, client, eventually, stored
+from tests.support.application import checked_out as checked_out_of
+from tests.support.cancelling import Cancellable, Witness
+from tests.support.tcp_proxy import Proxy
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])

@@ -28,11 +28,11 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
 )
 from fastapi_asyncdb.testing import PostgresServer
-from tests.contract.support import Base, Note, checked_out, client, eventually
-from tests.contract.support import Request as RawRequest
-from tests.http_server import http_server
-from tests.leaks import PASSWORD, leaks
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Base, Note, checked_out, client, eventually
+from tests.support.application import Request as RawRequest
+from tests.support.http_server import http_server
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tcp_proxy import tcp_proxy
 
 UNAVAILABLE = {"detail": "The database is not available. Please try again later."}
 both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing import PostgresServer
-from tests.contract.support import checked_out
+from tests.support.application import checked_out
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])

@@ -19,8 +19,8 @@ from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
 from fastapi_asyncdb.testing import postgres_server
 from fastapi_asyncdb.testing.servers.postgresql import PostgresReplica, PostgresServer
-from tests.contract.support import client
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import client
+from tests.support.tcp_proxy import tcp_proxy
 
 SOON = 20.0
 WRITE = "INSERT INTO thing DEFAULT VALUES"

@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import RollbackTimeout
-from tests.contract.support import checked_out, eventually
-from tests.faults.support import Cancellable
-from tests.tcp_proxy import Proxy
+from tests.support.application import checked_out, eventually
+from tests.support.cancelling import Cancellable
+from tests.support.tcp_proxy import Proxy
 
 
 @pytest.fixture(params=["asyncpg", "psycopg"])

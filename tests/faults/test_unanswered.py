@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, remember_transaction_id
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from fastapi_asyncdb.testing import PostgresServer
-from tests.black_hole import BlackHole, black_hole
-from tests.contract.support import checked_out, eventually
-from tests.tcp_proxy import Proxy
+from tests.support.application import checked_out, eventually
+from tests.support.black_hole import BlackHole, black_hole
+from tests.support.tcp_proxy import Proxy
 
 both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 

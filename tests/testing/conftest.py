@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Counter, Note, checked_out
+from tests.support.application import Base, Counter, Note, checked_out
 
 
 @pytest.fixture(params=["sqlite", "sqlite in memory", "asyncpg", "psycopg"])

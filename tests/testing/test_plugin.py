@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.leaks import PASSWORD
-from tests.testing.plugin_runs import ROOT, counts, make_project, run_pytest
+from tests.support.leaks import PASSWORD
+from tests.support.plugin_runs import ROOT, counts, make_project, run_pytest
 from tests.testing.test_migrations import ENV, URL, write_scripts
 
 _ANYIO = "pytestmark = pytest.mark.anyio"

@@ -24,8 +24,8 @@ from fastapi_asyncdb.errors import (
     TransactionAborted,
 )
 from fastapi_asyncdb.testing import count_queries, sandbox
-from tests.contract.support import Base, Counter, Note, Reply, client, running, stored
-from tests.faults.support import Cancellable, pause, slow_query
+from tests.support.application import Base, Counter, Note, Reply, client, running, stored
+from tests.support.cancelling import Cancellable, pause, slow_query
 
 
 async def add(database: Database, note: str) -> None:

@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SAWarning
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing import sandbox
-from tests.contract.support import Base, Note, Reply, checked_out, stored
-from tests.faults.support import Cancellable, Witness, slow_query
+from tests.support.application import Base, Note, Reply, checked_out, stored
+from tests.support.cancelling import Cancellable, Witness, slow_query
 
 
 async def add(database: Database, note: str) -> None:

@@ -31,9 +31,9 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.contract.support import eventually
-from tests.leaks import PASSWORD, leaks
-from tests.tls_proxy import tls_proxy
+from tests.support.application import eventually
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tls_proxy import tls_proxy
 
 both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 

@@ -23,7 +23,7 @@ from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.databases import copies as copies_module
 from fastapi_asyncdb.testing.databases import isolated as isolated_module
 from fastapi_asyncdb.testing.databases.copies import unique_name, with_database
-from tests.contract.support import Base, Note, running, stored
+from tests.support.application import Base, Note, running, stored
 
 
 @pytest.fixture(params=["sqlite", "memory", "asyncpg", "psycopg"])

@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, TransactionAborted
-from tests.contract.support import Base, Counter, Note, Reply, checked_out, client, eventually
-from tests.http_server import http_server
+from tests.support.application import Base, Counter, Note, Reply, checked_out, client, eventually
+from tests.support.http_server import http_server
 
 COUNT = select(func.count()).select_from(Note)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "promises.md"
 # A promise's number, and what the page says of it: its text, and links to the files of its tests.
 PROMISES = dict(

@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database
-from tests.contract.support import checked_out
+from tests.support.application import checked_out
 
 _COUNT = (
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000) "

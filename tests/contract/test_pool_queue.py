@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import PoolTimeout
 from fastapi_asyncdb.pool.fair_pool import FairPool
-from tests.contract.support import eventually
+from tests.support.application import eventually
 
 # Nobody waits so long: what should happen at once happens long before.
 FOREVER = 50.0

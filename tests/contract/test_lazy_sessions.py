@@ -11,8 +11,8 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit
 from fastapi_asyncdb.errors import DatabaseNotStarted
-from tests.contract.support import Base, Note, client, stored
-from tests.http_server import http_server
+from tests.support.application import Base, Note, client, stored
+from tests.support.http_server import http_server
 
 _DEPENDENCIES = ["get_db", "get_read_db", "get_snapshot_db"]
 

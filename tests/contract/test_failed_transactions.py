@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Note, Request, client, stored
+from tests.support.application import Note, Request, client, stored
 
 FATAL = {
     # Any error of the server's own ends the transaction.

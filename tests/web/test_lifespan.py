@@ -25,7 +25,7 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     DatabaseUnavailable,
 )
-from tests.contract.support import Base, Note, client, running
+from tests.support.application import Base, Note, client, running
 
 
 def notes_app(lifespan: Any) -> FastAPI:

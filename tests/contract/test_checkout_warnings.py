@@ -14,9 +14,9 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.pool.checkout_warnings import Hold, HoldWatch
-from tests.contract.support import Base, Note, checked_out, client, eventually
-from tests.faults.support import pause
-from tests.http_server import http_server
+from tests.support.application import Base, Note, checked_out, client, eventually
+from tests.support.cancelling import pause
+from tests.support.http_server import http_server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Request, checked_out, stored
+from tests.support.application import Note, Request, checked_out, stored
 
 
 def background_app(database: Database, seen: list[int]) -> FastAPI:

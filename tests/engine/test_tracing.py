@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Note
+from tests.support.application import Base, Note
 
 
 @pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
