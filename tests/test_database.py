@@ -19,6 +19,9 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
 )
 from tests.support.application import checked_out
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 async def ping(database: Database) -> int:

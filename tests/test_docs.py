@@ -12,6 +12,9 @@ from fastapi import FastAPI
 import fastapi_asyncdb
 from fastapi_asyncdb import Base, DatabaseSettings
 from tests.support.application import running
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 README = Path(__file__).parent.parent / "README.md"
 CONTRIBUTING = README.parent / "CONTRIBUTING.md"

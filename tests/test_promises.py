@@ -1,50 +1,57 @@
-"""docs/promises.md and the tests agree: each promise has tests, which say so."""
+"""docs/promises.md and the tests agree: each promise has tests, whose marker names it."""
 
+import ast
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "promises.md"
-# A promise's number, and what the page says of it: its text, and links to the files of its tests.
-PROMISES = dict(
-    re.findall(r"^## (T\d+): (.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-)
-TESTS = {
-    path: path.read_text() for path in ROOT.glob("tests/**/test_*.py") if path != Path(__file__)
-}
+from tests.support.promises import PAGE, check_markers, promises
+
+TESTS = Path(__file__).parent
+PROMISES = promises(PAGE.read_text())
 
 
-def linked(promise: str) -> set[Path]:
-    """Return the files that the page names for a promise."""
+def marked(path: Path) -> set[str]:
+    """Return the promises that the markers in a file name."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     return {
-        (PAGE.parent / link).resolve() for link in re.findall(r"\]\((.+?)\)", PROMISES[promise])
+        argument.value
+        for call in calls
+        if ast.unparse(call.func) == "pytest.mark.promise"
+        for argument in call.args
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     }
 
 
+MARKED = {path.resolve(): marked(path) for path in TESTS.rglob("test_*.py")}
+
+
 def test_promises_are_numbered_without_a_gap():
-    """Each has a text of its own and its number, in order: a number that tests name means one thing."""
-    assert list(PROMISES) == [f"T{number}" for number in range(1, len(PROMISES) + 1)]
+    """The page has each number once, in order: a number that tests name means one thing."""
+    assert [f"T{number}" for number in range(1, len(PROMISES) + 1)] == PROMISES
     assert len(PROMISES) >= 18
-    assert all(re.search(r"\n\n\S.{20}", text) for text in PROMISES.values())
 
 
-@pytest.mark.parametrize("promise", PROMISES)
-def test_page_names_the_files_that_name_the_promise(promise: str):
-    """Whoever reads a promise finds all of its tests, and no file that says nothing of it."""
-    naming = {path for path, text in TESTS.items() if re.search(rf"\b{promise}\b", text)}
-    assert linked(promise) == naming
+def test_each_promise_has_a_test():
+    """A promise that no test names may be broken."""
+    assert set(PROMISES) <= set().union(*MARKED.values())
 
 
-@pytest.mark.parametrize("promise", PROMISES)
-def test_promise_is_named_by_a_test(promise: str):
-    """A file of the page has a test whose docstring ends with the promise's number."""
-    named = re.compile(rf'^    """.*\({promise}\)\."""$', re.MULTILINE)
-    assert any(named.search(TESTS[path]) for path in linked(promise))
+def test_linked_files_test_a_promise():
+    """A link from the page to a test leads to a file that has a marker."""
+    links = re.findall(r"\]\((\.\./tests/[^)#]+)", PAGE.read_text())
+    assert [link for link in links if not MARKED.get((PAGE.parent / link).resolve())] == []
 
 
-def test_tests_name_no_promise_that_is_not_on_the_page():
-    """A number without a text means nothing to its reader."""
-    named = {number for text in TESTS.values() for number in re.findall(r"\bT\d+\b", text)}
-    assert named <= PROMISES.keys()
+@pytest.mark.parametrize(
+    ("names", "words"), [(("T1", "T0"), "no promise T0"), ((), "names no promise")]
+)
+def test_marker_that_names_no_promise_is_refused(names: tuple[str, ...], words: str):
+    """A wrong number ends the run before the first test."""
+    markers = [pytest.mark.promise(*names).mark] if names else [pytest.mark.promise.mark]
+    item: Any = SimpleNamespace(nodeid="test_it.py::test_it", iter_markers=lambda _: iter(markers))
+    with pytest.raises(pytest.UsageError, match=words):
+        check_markers([item])

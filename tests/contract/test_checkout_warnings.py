@@ -16,7 +16,10 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.pool.checkout_warnings import Hold, HoldWatch
 from tests.support.application import Base, Note, checked_out, client, eventually
 from tests.support.cancelling import pause
+from tests.support.databases import ONE_DRIVER
 from tests.support.http_server import http_server
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture

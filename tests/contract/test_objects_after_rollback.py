@@ -43,16 +43,6 @@ class Letter(Base):
     )
 
 
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, on SQLite and with each driver for PostgreSQL."""
-    if request.param == "sqlite":
-        url: str = request.getfixturevalue("sqlite_url")
-        return url
-    url = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql:", f"postgresql+{request.param}:", 1)
-
-
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A started handle with two users; after the test, every connection must be back."""

@@ -380,7 +380,6 @@ def bills_app(database: Database) -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_no_tenant_ever_sees_the_others_rows(postgres_url: str, driver: str):
     """500 interleaved requests on two connections, some of them cut off: nobody's rows mix."""
     chance = random.Random(20)
@@ -435,7 +434,6 @@ async def test_no_tenant_ever_sees_the_others_rows(postgres_url: str, driver: st
     assert cut > 20
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_no_tenant_writes_rows_of_the_other(postgres_url: str, driver: str):
     """A row that is not one's own is refused; the connection that was refused serves the next."""
     async with (

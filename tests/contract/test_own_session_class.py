@@ -11,6 +11,9 @@ from typing_extensions import deprecated
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.support.application import Base, Note, stored
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 _ONE_OBJECT = "What the library knows of a session is to live in one object, in one private slot."
 _FRAMES = "Methods of the library stand between the caller and SQLAlchemy's or the user's own."

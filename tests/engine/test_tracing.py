@@ -18,15 +18,6 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from tests.support.application import Base, Note
 
 
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, once for each driver."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql", f"postgresql+{request.param}", 1)
-
-
 @pytest.fixture
 def exporter() -> Iterator[InMemorySpanExporter]:
     """What instrumented engines have traced; instrumented before the database starts."""

@@ -1,4 +1,4 @@
-"""T10: whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
+"""Whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
 
 import asyncio
 import pickle
@@ -23,7 +23,7 @@ from tests.support.application import Base, Note, Request, checked_out, eventual
 from tests.support.cancelling import Cancellable, Witness, closed_connections, pause, slow_query
 from tests.support.http_server import http_server
 
-pytestmark = pytest.mark.usefixtures("witness")
+pytestmark = [pytest.mark.promise("T10"), pytest.mark.usefixtures("witness")]
 
 
 @pytest.fixture(params=["task", "scope"])
@@ -121,7 +121,7 @@ async def write_a_note(database: Database) -> None:
 
 
 async def test_waiting_for_a_connection(database: Database, how: str):
-    """Whoever waits for the pool and is cancelled leaves at once, and takes nothing with him (T10)."""
+    """Whoever waits for the pool and is cancelled leaves at once, and takes nothing with him."""
     run = Cancellable(lambda: write_a_note(database), how)
     async with pool_in_use(database):
         run.start()
@@ -133,7 +133,7 @@ async def test_waiting_for_a_connection(database: Database, how: str):
 
 
 async def test_request_waiting_for_a_connection(database: Database, how: str):
-    """The same in a request, unless FastAPI itself holds off the scope until its exit is over (T10)."""
+    """The same in a request, unless FastAPI itself holds off the scope until its exit is over."""
     shielded = how == "scope" and hasattr(concurrency, "_asynccontextmanager_with_shielded_exit")
     reached = asyncio.Event()
     run = Cancellable(Request(app_for(database, reached), "/write", "POST").run, how)
@@ -150,7 +150,7 @@ async def test_request_waiting_for_a_connection(database: Database, how: str):
 
 
 async def test_query(database: Database, how: str):
-    """A query that is cut off is ended on the server, and its connection is discarded (T10)."""
+    """A query that is cut off is ended on the server, and its connection is discarded."""
     closed = closed_connections(database)
     await cancelled(database, "/query", how, asyncio.Event())
     assert len(closed) == 1
@@ -158,7 +158,7 @@ async def test_query(database: Database, how: str):
 
 
 async def test_idle_handler(database: Database, how: str):
-    """A connection that had nothing to do at that moment goes back to the pool alive (T10)."""
+    """A connection that had nothing to do at that moment goes back to the pool alive."""
     closed = closed_connections(database)
     await cancelled(database, "/idle", how, asyncio.Event())
     assert closed == []
@@ -167,7 +167,7 @@ async def test_idle_handler(database: Database, how: str):
 
 @pytest.mark.parametrize("path", ["/write", "/explicit", "/block"])
 async def test_commit(database: Database, how: str, path: str):
-    """A commit that has begun is finished: the outcome is known (T10)."""
+    """A commit that has begun is finished: the outcome is known."""
     closed = closed_connections(database)
     await cancelled(database, path, how, pause(database, "commit"))
     assert closed == []
@@ -175,7 +175,7 @@ async def test_commit(database: Database, how: str, path: str):
 
 
 async def test_rollback(database: Database, how: str):
-    """So is a rollback, and the connection is as good as new (T10)."""
+    """So is a rollback, and the connection is as good as new."""
     closed = closed_connections(database)
     with suppress(RuntimeError):
         await cancelled(database, "/fail", how, pause(database, "rollback"))
@@ -185,7 +185,7 @@ async def test_rollback(database: Database, how: str):
 
 @pytest.mark.parametrize("path", ["/stream", "/background"])
 async def test_after_the_handler(database: Database, how: str, path: str):
-    """A stream and a background task lose their own work, and nothing of the handler's (T10)."""
+    """A stream and a background task lose their own work, and nothing of the handler's."""
     await cancelled(database, path, how, asyncio.Event())
     assert await stored(database) == ["written"]
 
@@ -193,7 +193,7 @@ async def test_after_the_handler(database: Database, how: str, path: str):
 async def test_commit_that_gets_no_end(
     database: Database, how: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A commit that hangs does not hang a shutdown (T10)."""
+    """A commit that hangs does not hang a shutdown."""
     monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
     started = time.monotonic()
     await cancelled(database, "/write", how, pause(database, "commit", 60))
@@ -201,7 +201,7 @@ async def test_commit_that_gets_no_end(
 
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
-    """A rollback has to be over soon even when nobody is cancelled (T10)."""
+    """A rollback has to be over soon even when nobody is cancelled."""
     monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
     pause(database, "rollback", 60)
     async with asyncio.timeout(2):
@@ -257,7 +257,7 @@ async def test_rollback_that_ignores_its_cancellation(
 
 
 async def test_in_memory(how: str):
-    """A cut-off query keeps no lock in an in-memory database either (T10)."""
+    """A cut-off query keeps no lock in an in-memory database either."""
     database = Database(DatabaseSettings(url="sqlite://"))
     await database.start(create_tables=Base.metadata)
     await cancelled(database, "/query", how, asyncio.Event())
@@ -270,7 +270,7 @@ async def test_in_memory(how: str):
 
 @pytest.mark.parametrize("path", ["/query", "/stream"])
 async def test_client_that_hangs_up(database: Database, path: str):
-    """The client leaves in the middle, over a real socket (T10)."""
+    """The client leaves in the middle, over a real socket."""
     reached = asyncio.Event()
     app = app_for(database, reached)
     async with http_server(cancelled_with_its_client(app)) as address:
@@ -315,7 +315,7 @@ def cancelled_with_its_client(app: FastAPI) -> Any:
 
 
 async def test_sweep(database: Database, witness: Witness, how: str):
-    """Cancelled at 200 random moments: what began to commit is stored, the rest is not (T10)."""
+    """Cancelled at 200 random moments: what began to commit is stored, the rest is not."""
     dice = random.Random(f"sweep {how}")
     began: set[str] = set()
     acknowledged: set[str] = set()

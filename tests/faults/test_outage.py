@@ -11,7 +11,6 @@ from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import checked_out
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_outage_is_a_database_error(driver: str):
     """Whatever the driver makes of it: who catches SQLAlchemy's error catches the outage."""
     with PostgresServer() as server:

@@ -27,13 +27,6 @@ WRITE = "INSERT INTO thing DEFAULT VALUES"
 WHERE = "SELECT inet_server_port()"
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def driver(request: pytest.FixtureRequest) -> str:
-    """Each driver."""
-    name: str = request.param
-    return name
-
-
 @dataclass
 class Pair:
     """A primary and its standby, as a managed service has them."""

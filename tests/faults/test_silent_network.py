@@ -16,12 +16,10 @@ from tests.support.cancelling import Cancellable
 from tests.support.tcp_proxy import Proxy
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def database(
-    request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
-) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterator[Database]:
     """A started handle with five idle connections, each of which is asked before it is used."""
-    url = proxy.through(postgres_url, request.param)
+    url = proxy.through(postgres_url, driver)
     database = Database(DatabaseSettings(url=url, connect_timeout=1, pool_ping_idle=0))
     await database.start()
     async with AsyncExitStack() as stack:
@@ -42,8 +40,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ]
 
 
+@pytest.mark.promise("T10")
 async def test_stop_is_bounded(database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture):
-    """Five connections are dropped in the time of one, and asyncpg's, which waits, is told (T10)."""
+    """Five connections are dropped in the time of one, and asyncpg's, which waits, is told."""
     waits = database.engine.driver == "asyncpg"
     proxy.silent = True
     started = time.monotonic()
@@ -54,8 +53,9 @@ async def test_stop_is_bounded(database: Database, proxy: Proxy, caplog: pytest.
     ] * waits
 
 
+@pytest.mark.promise("T10")
 async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: Proxy):
-    """A session that is in use may end its work when the network is back (T10)."""
+    """A session that is in use may end its work when the network is back."""
     async with database.session() as session:
         await session.execute(text("SELECT 1"))
         proxy.silent = True
@@ -66,9 +66,10 @@ async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: P
         assert await session.scalar(text("SELECT 2")) == 2
 
 
+@pytest.mark.promise("T10")
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how: str):
-    """Whoever is cancelled in a query that nobody answers leaves in bounded time (T10)."""
+    """Whoever is cancelled in a query that nobody answers leaves in bounded time."""
 
     async def work() -> None:
         async with database.session() as session:
@@ -86,8 +87,9 @@ async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how
     assert checked_out(database) == 0
 
 
+@pytest.mark.promise("T10")
 async def test_rollback_takes_no_longer_than_it_may(database: Database, proxy: Proxy):
-    """Closing the connection to a server that is silent is part of the ten seconds (T10)."""
+    """Closing the connection to a server that is silent is part of the ten seconds."""
     started = time.monotonic()
     with pytest.raises(RollbackTimeout, match="network is cut"):
         async with database.session() as session:
@@ -99,8 +101,9 @@ async def test_rollback_takes_no_longer_than_it_may(database: Database, proxy: P
     assert checked_out(database) == 0
 
 
+@pytest.mark.promise("T18")
 async def test_forgotten_connections_are_replaced(database: Database, proxy: Proxy):
-    """A ping that nobody answers has a limit; the request goes on with a new connection (T18)."""
+    """A ping that nobody answers has a limit; the request goes on with a new connection."""
     proxy.forget_open()
     started = time.monotonic()
     for _ in range(5):

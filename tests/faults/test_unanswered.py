@@ -21,8 +21,6 @@ from tests.support.application import checked_out, eventually
 from tests.support.black_hole import BlackHole, black_hole
 from tests.support.tcp_proxy import Proxy
 
-both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the library's warnings."""
@@ -62,7 +60,6 @@ def over_tcp(url: str, driver: str, query: str = "") -> str:
     return f"postgresql+{driver}://{parts.username}@127.0.0.1:{parts.port}{parts.path}?{query}"
 
 
-@both_drivers
 @pytest.mark.parametrize(
     ("query", "options", "expected"),
     [
@@ -88,7 +85,6 @@ async def test_socket_has_the_options_of_settings_and_url(
         assert value == wanted or wanted is None
 
 
-@both_drivers
 async def test_keepalives_of_the_url_can_be_off(driver: str, postgres_url: str):
     """keepalives=0 turns all of it off, as in libpq."""
     settings = DatabaseSettings(url=over_tcp(postgres_url, driver, "keepalives=0"))
@@ -105,7 +101,6 @@ async def test_zero_leaves_it_to_the_system(postgres_url: str):
     assert (found["alive"], found["TCP_USER_TIMEOUT"]) == (0, 0)
 
 
-@both_drivers
 async def test_unix_socket_has_no_options(driver: str):
     """There is no network in between."""
     with PostgresServer() as server:
@@ -114,7 +109,6 @@ async def test_unix_socket_has_no_options(driver: str):
             assert await socket_options(database) == {"alive": 0}
 
 
-@both_drivers
 async def test_each_of_several_hosts_has_them(driver: str, postgres_url: str, unused_port: int):
     """With asyncpg the library tries several hosts itself."""
     parts = urlsplit(postgres_url)
@@ -127,13 +121,11 @@ async def test_each_of_several_hosts_has_them(driver: str, postgres_url: str, un
 # --- A statement's own bound ----------------------------------------------------------------------
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def database(
-    request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
-) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterator[Database]:
     """A started handle with one connection, over a network of which TCP never hears that it is cut."""
     settings = DatabaseSettings(
-        url=proxy.through(postgres_url, request.param),
+        url=proxy.through(postgres_url, driver),
         pool_size=1,
         max_overflow=0,
         statement_timeout=0.5,
@@ -150,10 +142,11 @@ async def forgotten(session: AsyncSession, proxy: Proxy) -> None:
     await session.execute(text("SELECT 2"))
 
 
+@pytest.mark.promise("T18")
 async def test_forgotten_statement_gives_its_place_up(
     database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ):
-    """The error says what happened, the log too, and the next in line is served (T18)."""
+    """The error says what happened, the log too, and the next in line is served."""
 
     async def victim() -> None:
         async with database.session() as session:
@@ -285,11 +278,11 @@ def hole(server: PostgresServer) -> Iterator[BlackHole]:
         yield hole
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def far_database(request: pytest.FixtureRequest, hole: BlackHole) -> AsyncIterator[Database]:
+@pytest.fixture
+async def far_database(driver: str, hole: BlackHole) -> AsyncIterator[Database]:
     """A started handle with one connection, through that network."""
     settings = DatabaseSettings(
-        url=f"postgresql+{request.param}://postgres@{hole.far}:{hole.port}/postgres",
+        url=f"postgresql+{driver}://postgres@{hole.far}:{hole.port}/postgres",
         pool_size=1,
         max_overflow=0,
         tcp_keepalive=3,
@@ -335,8 +328,9 @@ async def test_dead_network_is_noticed(
     assert lost.startswith("A connection was lost. The network, or the machine of the server")
 
 
+@pytest.mark.promise("T11")
 async def test_commit_on_a_dead_network_ends(far_database: Database, hole: BlackHole):
-    """It ends in bounded time, in doubt; here it had arrived, and only the answer did not (T11)."""
+    """It ends in bounded time, in doubt; here it had arrived, and only the answer did not."""
     async with asyncio.timeout(12):
         with pytest.raises(CommitOutcomeUnknown) as caught:
             async with far_database.session() as session:

@@ -12,6 +12,9 @@ from fastapi_asyncdb.session import hooks
 from fastapi_asyncdb.session.hooks import Hooks
 from fastapi_asyncdb.testing import async_client, capture_commit_hooks
 from tests.support.application import Note
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture

@@ -14,6 +14,9 @@ from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ReadOnlySession, SandboxError
 from fastapi_asyncdb.testing import sandbox
 from tests.support.application import Note, client, stored
+from tests.support.databases import EVERY_KIND
+
+pytestmark = pytest.mark.databases(*EVERY_KIND)
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "read_only": True}
 ADD_NOTE = """\

@@ -26,6 +26,9 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
 )
 from tests.support.application import Base, Note, client, running
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 def notes_app(lifespan: Any) -> FastAPI:
