@@ -59,7 +59,7 @@ async def test_held_connection_is_told_once_with_route_seconds_and_place(
         assert (await http.post("/orders/s3cret")).json() == 1
     (message,) = warnings(caplog)
     assert message.startswith("POST /orders/{secret} has held a database connection for 0.1 s")
-    assert "test_holding.py:" in message
+    assert "test_checkout_warnings.py:" in message
     assert "session.py" not in message
     assert "routing.py" not in message
     assert "slow" in message
