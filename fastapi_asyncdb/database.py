@@ -32,17 +32,11 @@ from fastapi_asyncdb.options import (
     TransactionOptions,
     transaction_options,
 )
-from fastapi_asyncdb.pool.checkout_warnings import Hold
-from fastapi_asyncdb.session.managed import (
-    SessionScope,
-    begin_each_with,
-    bind_late,
-    guarded,
-    watch_hold,
-)
+from fastapi_asyncdb.session.managed import ManagedSession, managed, open_managed
 from fastapi_asyncdb.session.on_begin import OnBegin, first_step
 from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
 from fastapi_asyncdb.session.retry import Attempts
+from fastapi_asyncdb.session.scopes import SessionScope
 from fastapi_asyncdb.settings import DatabaseSettings
 
 T = TypeVar("T")
@@ -94,7 +88,7 @@ class BaseDatabase:
         self._override: DatabaseSettings | None = None
         self._defined: set[TransactionOptions] = set()
         self._plain_session_class = session_class
-        self._session_class = guarded(session_class)
+        self._session_class = managed(session_class)
         self._runs: WeakKeyDictionary[asyncio.AbstractEventLoop, _Run] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
@@ -388,29 +382,34 @@ class BaseDatabase:
     ) -> AbstractAsyncContextManager[AsyncSession]:
         return SessionScope(partial(self._make, options, connection), repeated=repeated)
 
-    def _make(self, options: TransactionOptions, connection: object) -> AsyncSession:
+    def _make(self, options: TransactionOptions, connection: object) -> ManagedSession:
         self._check(options)
         # A job fails where it opens its session; a request, which may need none, at the first use.
         engines = self._engines() if connection is None else self._started()
         if engines is None:
-            session = self._make_on(None, connection)
-            bind_late(session, lambda: self._engines().bound(options).sync_engine)
+            session = self._make_on(
+                None, connection, late_bind=lambda: self._engines().bound(options).sync_engine
+            )
         else:
-            session = self._make_on(engines.bound(options), connection)
-            if engines.holds is not None:
-                watch_hold(session, Hold(engines.holds, connection))
+            session = self._make_on(
+                engines.bound(options),
+                connection,
+                in_place=engines.ends_in_place or options.autocommit,
+                watch=engines.checkouts,
+            )
         if not options.autocommit:
             remember(self, session)
         return session
 
-    def _make_on(self, engine: AsyncEngine | None, connection: object = None) -> AsyncSession:
-        # Objects stay readable after the commit: responses and streams still want them, and a
-        # refresh would be I/O in the middle of an attribute access.
-        session = self._session_class(engine, expire_on_commit=False)
+    def _make_on(
+        self, engine: AsyncEngine | None, connection: object = None, **state: Any
+    ) -> ManagedSession:
+        step = None
         if self._on_begin is not None:
             step = first_step(self._on_begin, self._plain_session_class, connection)
-            begin_each_with(session, step)
-        return session
+        return open_managed(
+            self._session_class, engine, request=connection, first_step=step, **state
+        )
 
     @contextmanager
     def _replaced(self, engines: Engines) -> Iterator[None]:

@@ -22,9 +22,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
 from fastapi_asyncdb.overload import OutageLog, answered
-from fastapi_asyncdb.session.managed import TransactionScope, expect_streamers
+from fastapi_asyncdb.session.managed import ManagedSession
 from fastapi_asyncdb.session.misuse import UncalledDependency
 from fastapi_asyncdb.session.retry import is_retryable
+from fastapi_asyncdb.session.scopes import end_transaction
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""
@@ -48,11 +49,15 @@ def session_dependency(
             yield session
 
     async def handler_transaction(
-        connection: HTTPConnection, session: AsyncSession = Depends(request_session)
+        connection: HTTPConnection, session: ManagedSession = Depends(request_session)
     ) -> AsyncIterator[AsyncSession]:
         try:
-            async with TransactionScope(session):
+            try:
                 yield session
+            except BaseException as error:
+                await end_transaction(session, error, streams_on=True)
+                raise
+            await end_transaction(session, None, streams_on=True)
         except Exception as error:
             if is_retryable(error):
                 connection.scope[CONFLICT] = error
@@ -61,7 +66,7 @@ def session_dependency(
             if isinstance(error, PoolTimeout | CannotConnect):
                 raise answered(error, connection) from error
             raise
-        expect_streamers(session)
+        session._asyncdb.expect_tasks_after_response()
 
     return _declared(Depends(handler_transaction, scope="function"))
 

@@ -4,72 +4,90 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 from anyio import CancelScope, current_effective_deadline
 
 T = TypeVar("T")
-
-# What a task may still do after it was itself cancelled, and after it was cancelled once more: say
-# goodbye to a server that does not answer. Seconds.
-_LAST_WORDS = (5.0, 3.0)
+Waiting = Generator[Any, None, T]
 
 
-class Shielded(Generic[T]):
-    """Work that was started, in a task of its own, and is to be finished.
+@dataclass(frozen=True, slots=True)
+class GracePeriods:
+    """Seconds that work still has when its caller is cancelled, or the other side is silent."""
 
-    Args:
-        work: The work.
-    """
+    ending: float = 10.0
+    """A commit or hooks whose caller is cancelled; a rollback in any case, its last part included."""
+    closing: float = 3.0
+    """Closing a connection."""
+    handshake: float = 2.0
+    """The answer of a server to a request to cancel a statement."""
+    opening: float = 5.0
+    """Opening a file whose caller is cancelled."""
+    after_cancellation: tuple[float, float] = (5.0, 3.0)
+    """Work that was itself cancelled, and that was cancelled once more: a driver may still close its
+    connection."""
 
-    __slots__ = ("_work", "over", "task")
 
-    task: asyncio.Task[T]
-    over: asyncio.Future[None]
-    """Done with the task, and a round of the event loop before anybody hears that from the task."""
-
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        loop = asyncio.get_running_loop()
-        self._work = work
-        self.over = loop.create_future()
-        self.task = loop.create_task(self._run())
-        self.task.add_done_callback(self._end)
-
-    async def _run(self) -> T:
-        try:
-            return await self._work
-        finally:
-            self._tell()
-
-    def _tell(self) -> None:
-        if not self.over.done():
-            self.over.set_result(None)
-
-    def _end(self, task: asyncio.Task[T]) -> None:
-        # If it was cancelled before its first step, nobody has done so yet.
-        self._work.close()
-        self._tell()
+GRACE = GracePeriods()
 
 
 async def finish(
-    work: Coroutine[Any, Any, T] | Shielded[T],
+    work: Coroutine[Any, Any, T] | asyncio.Task[T],
     *,
-    patience: Callable[[], float] = lambda: math.inf,
+    grace: Callable[[], float] = lambda: math.inf,
     limit: float = math.inf,
-    last_words: tuple[float, float] | None = None,
+    after_cancellation: tuple[float, float] | None = None,
 ) -> T:
-    """Wait for the work to its end; pass on a cancellation that came meanwhile only then.
+    """Run the work in a task of its own, to its end, and wait for it; see ``finish_here``.
+
+    For work that may use ``asyncio.timeout``, which cancels the task that it runs in; or for a task
+    that runs already.
+    """
+    return await finish_here(
+        _in_own_task(work), grace=grace, limit=limit, after_cancellation=after_cancellation
+    )
+
+
+_callers: WeakKeyDictionary[asyncio.Task[Any], asyncio.Task[Any]] = WeakKeyDictionary()
+
+
+def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
+    """Return the task for which ``finish`` has started this one."""
+    return _callers.get(task)
+
+
+async def _in_own_task(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
+    task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
+    _callers[task] = cast("asyncio.Task[Any]", asyncio.current_task())
+    return await task
+
+
+@types.coroutine
+def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspended
+    work: Coroutine[Any, Any, T],
+    *,
+    grace: Callable[[], float] = lambda: math.inf,
+    limit: float = math.inf,
+    after_cancellation: tuple[float, float] | None = None,
+) -> Waiting[T]:
+    """Run the work to its end; raise a cancellation of the caller only then.
 
     A COMMIT that is abandoned halfway has an unknown outcome, a ROLLBACK a lost connection. A plain
-    ``task.cancel()`` and AnyIO's cancel scopes are held off alike.
+    ``task.cancel()`` and AnyIO's cancel scopes are held off alike. The work runs in the caller's task,
+    which costs less than a task of its own. So it must not use ``asyncio.timeout``.
 
     Args:
-        work: What to finish. Started already, if its task is of interest.
-        patience: Called when the caller is cancelled; returns the seconds that the work has left.
+        work: What to finish.
+        grace: Called when the caller is cancelled; returns the seconds that the work still has.
         limit: Seconds that the work has in any case.
-        last_words: Seconds that it has after it was itself cancelled, and after once more; ``None`` is
-            what the closing of a connection may take.
+        after_cancellation: Seconds that it has once it was itself cancelled, and once it was cancelled
+            again; ``None`` takes those of ``GRACE``.
 
     Returns:
         The work's result.
@@ -77,72 +95,205 @@ async def finish(
     Raises:
         BaseException: the work's own failure, which matters more than a cancellation.
         asyncio.CancelledError: the caller was cancelled, and the work has succeeded or was out of
-            time. AnyIO's scopes do not need this after a success: they cancel whatever comes next.
+            time. AnyIO's scopes do not need this after a success: they cancel what comes next.
         TimeoutError: the work was cancelled because its ``limit`` was up.
     """
-    shielded = work if isinstance(work, Shielded) else Shielded(work)
-    deadline = math.inf if limit == math.inf else asyncio.get_running_loop().time() + limit
-    cancelled: asyncio.CancelledError | None = None
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + limit
+    held = _Held()
+    alarm = None if limit == math.inf else loop.call_at(deadline, held.interrupt)
     try:
-        if deadline == math.inf:
-            await shielded.over
-        else:
-            await asyncio.wait([shielded.over], timeout=limit)
-    except asyncio.CancelledError as error:
-        cancelled = error
-    else:
-        if shielded.task.done():
-            return shielded.task.result()
-    return await _outlast(shielded, deadline, patience, last_words or _LAST_WORDS, cancelled)
+        future = work.send(None)
+        while True:
+            try:
+                if future is None:  # the next round of the event loop
+                    yield None
+                else:
+                    future._asyncio_future_blocking = False
+                    held._asyncio_future_blocking = True
+                    held.future, held.get_loop = future, future.get_loop
+                    yield held
+            except GeneratorExit:
+                work.close()
+                raise
+            except asyncio.CancelledError as error:
+                if future is None or held.interrupted:
+                    cancelled = None if held.expired else error
+                    rest = _Outlasting(work, future, deadline, grace, after_cancellation)
+                    return (yield from rest.run(cancelled))  # type: ignore[no-any-return]
+            except BaseException:  # noqa: S110 - the future's failure, which it raises in the work
+                pass
+            future = work.send(None)
+    except StopIteration as returned:
+        return returned.value  # type: ignore[no-any-return]
+    finally:
+        if alarm is not None:
+            alarm.cancel()
 
 
-async def _outlast(  # noqa: C901 - every way out matters, and they share their state
-    shielded: Shielded[T],
-    deadline: float,
-    patience: Callable[[], float],
-    last_words: tuple[float, float],
-    cancelled: asyncio.CancelledError | None,
-) -> T:
-    """Wait for work whose caller was cancelled, or whose time is up."""
-    task = shielded.task
-    by_scope = cancelled is not None and current_effective_deadline() == -math.inf
-    expired = False
-    clock = asyncio.get_running_loop().time
-    if cancelled is not None:
-        deadline = min(deadline, clock() + patience())
-    # AnyIO cancels again and again whatever waits in a cancelled scope, except behind a shield.
-    with CancelScope(shield=True):
-        for more in (*last_words, 0.0):
-            while not task.done() and clock() < deadline:
-                try:
-                    await asyncio.wait([task], timeout=_seconds_to(deadline))
-                except asyncio.CancelledError as error:
-                    cancelled, by_scope = error, False
-                    deadline = min(deadline, clock() + patience())
-            if task.done():
-                break
-            task.cancel()
-            expired = True
-            deadline = clock() + more
-    if not task.done():
-        task.add_done_callback(_retrieve)
-    if cancelled is not None and (task.cancelled() or not task.done()):
-        # The caller's own, by which an AnyIO scope knows that it was meant.
-        raise cancelled
-    if expired and (task.cancelled() or not task.done()):
-        raise TimeoutError
-    result = task.result()
-    if cancelled is not None and not by_scope:
-        raise cancelled
-    return result
+class _Held:
+    """Stands between a task and what it waits for: a cancellation wakes the task and nothing else.
+
+    What asyncio's tasks want of a future, and no more:
+    https://docs.python.org/3/library/asyncio-extending.html#future-lifetime-support
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_context",
+        "_wake",
+        "expired",
+        "future",
+        "get_loop",
+        "interrupted",
+    )
+
+    _asyncio_future_blocking: bool
+
+    def __init__(self) -> None:
+        self.future: Any = None
+        self.get_loop: Any = None
+        self.interrupted = False
+        self.expired = False
+
+    def done(self) -> bool:
+        return bool(self.future.done())
+
+    def add_done_callback(self, wake: Callable[[Any], object], *, context: Any = None) -> None:
+        self._wake, self._context = wake, context
+        self.future.add_done_callback(wake, context=context)
+
+    def remove_done_callback(self, wake: Callable[[Any], object]) -> int:
+        return self.future.remove_done_callback(wake)  # type: ignore[no-any-return]
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.future.done():
+            return False
+        self.interrupted = True
+        self.future.remove_done_callback(self._wake)
+        news = self.get_loop().create_future()
+        news.add_done_callback(self._wake, context=self._context)
+        return bool(news.cancel(msg))
+
+    def interrupt(self) -> None:
+        """Wake the task because the time is up."""
+        self.expired = not self.interrupted and self.future is not None and self.cancel()
 
 
-def _seconds_to(deadline: float) -> float | None:
-    left = deadline - asyncio.get_running_loop().time()
-    return None if math.isinf(left) else max(left, 0)
+class _Outlasting:
+    """The rest of work whose caller was cancelled, or whose time is up.
+
+    Args:
+        work: Suspended.
+        future: What it waits for; ``None`` for the next round of the event loop.
+        deadline: When its time is up, on the clock of the event loop.
+        grace: Returns the seconds that it has once the caller is cancelled.
+        after_cancellation: Seconds that it has once it was cancelled, and once it was cancelled again.
+    """
+
+    def __init__(
+        self,
+        work: Coroutine[Any, Any, Any],
+        future: Any,
+        deadline: float,
+        grace: Callable[[], float],
+        after_cancellation: tuple[float, float] | None,
+    ) -> None:
+        self._work = work
+        self._future = future
+        self._deadline = deadline
+        self._grace = grace
+        self._periods = after_cancellation or GRACE.after_cancellation
+        self._loop = asyncio.get_running_loop()
+        self._cancelled: asyncio.CancelledError | None = None
+        self._by_scope = False
+        self._expired = False
+
+    def run(self, cancelled: asyncio.CancelledError | None) -> Waiting[Any]:
+        if cancelled is not None:
+            self._note(cancelled, by_scope=current_effective_deadline() == -math.inf)
+        try:
+            # AnyIO cancels again and again what waits in a cancelled scope, except behind a shield.
+            with CancelScope(shield=True):  # noqa: ASYNC100 - a generator awaits by "yield from"
+                result = yield from self._drive()
+        except asyncio.CancelledError as error:
+            if type(error) is not asyncio.CancelledError:
+                raise  # it says more than that the work was cancelled
+            if self._cancelled is not None:
+                # The caller's own, by which an AnyIO scope knows that it was meant.
+                raise self._cancelled from None
+            if self._expired:
+                raise TimeoutError from None
+            raise
+        if self._cancelled is not None and not self._by_scope:
+            raise self._cancelled
+        return result
+
+    def _note(self, cancelled: asyncio.CancelledError, *, by_scope: bool) -> None:
+        self._cancelled, self._by_scope = cancelled, by_scope
+        self._deadline = min(self._deadline, self._loop.time() + self._grace())
+
+    def _drive(self) -> Waiting[Any]:
+        periods = [*reversed(self._periods)]
+        try:
+            while True:
+                yield from self._wait()
+                if self._future is None or self._future.done():
+                    self._future = self._work.send(None)
+                    continue
+                self._expired = True
+                self._future.cancel()
+                if not periods:
+                    self._leave_alone()
+                self._deadline = self._loop.time() + periods.pop()
+        except StopIteration as returned:
+            return returned.value
+
+    def _wait(self) -> Waiting[None]:
+        """Wait until the future is done or the deadline has come, whatever cancels the caller."""
+        while True:
+            step: asyncio.Future[None] = self._loop.create_future()
+            alarm = None
+            if self._future is None:
+                self._loop.call_soon(_wake, step)
+            else:
+                self._future.add_done_callback(lambda _, step=step: _wake(step))
+                if self._deadline < math.inf:
+                    alarm = self._loop.call_at(self._deadline, _wake, step)
+            try:
+                yield from step
+            except asyncio.CancelledError as error:
+                self._note(error, by_scope=False)
+            else:
+                return
+            finally:
+                if alarm is not None:
+                    alarm.cancel()
+
+    def _leave_alone(self) -> NoReturn:
+        """Let the rest go on without its caller."""
+        rest = self._loop.create_task(_rest(self._work, self._future))
+        rest.add_done_callback(lambda task: task.cancelled() or task.exception())
+        raise asyncio.CancelledError
 
 
-def _retrieve(task: asyncio.Task[T]) -> None:
-    """Take note of a failure that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
+def _wake(step: asyncio.Future[None]) -> None:
+    if not step.done():
+        step.set_result(None)
+
+
+async def _rest(work: Coroutine[Any, Any, Any], future: Any) -> None:
+    with suppress(asyncio.CancelledError):
+        await future
+    await _resume(work)
+
+
+@types.coroutine
+def _resume(work: Coroutine[Any, Any, Any]) -> Waiting[None]:
+    try:
+        while True:
+            future = work.send(None)
+            with suppress(BaseException):  # what the future raises, it raises in the work
+                yield future
+    except StopIteration:
+        return

@@ -86,6 +86,14 @@ class Preset(Protocol):
         """End it at once, whatever it waits for, and without waiting."""
         ...
 
+    def ends_in_place(self, target: Target) -> bool:
+        """Tell whether the driver commits and rolls back without a timeout of its own.
+
+        Such a timeout cancels the task that it runs in, which would be the caller's. So the end of a
+        transaction gets a task of its own then, which costs more.
+        """
+        ...
+
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
         """Tell whether a statement is under way."""
         ...

@@ -125,7 +125,7 @@ class Streams:
 
 
 def _to_the_end(work: Callable[[], None]) -> None:
-    await_only(finish(greenlet_spawn(work), patience=lambda: _GRACE))
+    await_only(finish(greenlet_spawn(work), grace=lambda: _GRACE))
 
 
 class _Cursor:

@@ -22,7 +22,7 @@ from fastapi_asyncdb.engine.losses import name_losses
 from fastapi_asyncdb.engine.read_only import is_savepoint, only_reads
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra, ReadOnlySession
 from fastapi_asyncdb.options import PLAIN, TransactionOptions
-from fastapi_asyncdb.pool.checkout_warnings import HoldWatch
+from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.pool.closing import discard_whole, dispose
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.pool.ping import ping_after_idling
@@ -45,8 +45,10 @@ class Engines:
     write: AsyncEngine
     read: AsyncEngine
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
-    holds: HoldWatch | None
-    """Tells of connections that are held for too long, if anybody wants to know."""
+    checkouts: CheckoutWatch | None
+    """Warns of connections that are checked out for too long, if the settings want it."""
+    ends_in_place: bool = False
+    """Whether the caller's own task may end a transaction, since the driver uses no timeout for it."""
     deadlines: Deadlines | None = None
     """Ends connections whose answers are overdue; asked for by a ``statement_timeout``."""
     _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
@@ -114,13 +116,12 @@ def create_engines(settings: DatabaseSettings) -> Engines:
     else:
         read = with_connection_options(write, isolation_level="AUTOCOMMIT")
     read = read.execution_options(**{READS: True})
-    holds = (
-        HoldWatch(settings.hold_warning, preset.awaits_answer) if settings.hold_warning else None
-    )
+    seconds = settings.hold_warning
+    checkouts = CheckoutWatch(seconds, preset.awaits_answer) if seconds else None
     deadlines = Deadlines(preset.statement_timeout(target, settings), preset.cut)
     if deadlines.seconds:
         deadlines.watch(write)
-    return Engines(target, preset, write, read, holds, deadlines)
+    return Engines(target, preset, write, read, checkouts, preset.ends_in_place(target), deadlines)
 
 
 def _create(

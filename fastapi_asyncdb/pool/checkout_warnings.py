@@ -1,4 +1,4 @@
-"""Who holds a connection for too long. Watches and tells; takes nothing away."""
+"""Warnings of connections that are checked out for too long. They take no connection away."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ import time
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
-from weakref import ReferenceType, ref
+from weakref import ref
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from fastapi_asyncdb.concurrency import getcurrent
+
 logger = logging.getLogger(__name__)
 
-# Frames of the library and of what it stands on say nothing about who is to blame.
-_OURS = ("fastapi_asyncdb.", "sqlalchemy.", "fastapi.", "starlette.", "contextlib", "asyncio.")
-_TOLD = 3
+# Frames of the library, and of what it stands on, do not say which code holds the connection.
+_OURS = (
+    "fastapi_asyncdb.",
+    "sqlalchemy.",
+    "sqlmodel.",
+    "fastapi.",
+    "starlette.",
+    "contextlib",
+    "asyncio.",
+)
+_SHOWN = 3
 _SLOW_WORK = "A pool has few: end the transaction before slow work, with 'await db.commit()'."
 _ANSWER = (
     "The statement is slow, waits for a lock, or the network is cut: DATABASE_STATEMENT_TIMEOUT and "
@@ -29,10 +39,10 @@ Frames = list[tuple[CodeType, int, dict[str, Any]]]
 """Code, instruction and module of the callers, the innermost first."""
 
 
-class HoldWatch:
-    """Warn once of each connection that is still held when its time is up.
+class CheckoutWatch:
+    """Warn once of each connection that is still checked out when its time is up.
 
-    One timer serves all: what is taken first is due first.
+    One timer serves all: the earliest checkout is due first.
 
     Args:
         seconds: How long is too long.
@@ -44,19 +54,29 @@ class HoldWatch:
     ) -> None:
         self.seconds = seconds
         self.awaits_answer = awaits_answer
-        # In the order in which they were taken.
-        self._held: dict[Hold, float] = {}
+        # In the order of the checkouts.
+        self._out: dict[Checkout, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, hold: Hold) -> None:
-        """Start to wait for it."""
-        self._held[hold] = time.monotonic()
+    def begin(
+        self, request: Any, connection: Connection | None = None, *, at_end: bool = False
+    ) -> Checkout:
+        """Start to watch a checkout.
+
+        Args:
+            request: The request's ``HTTPConnection``, or ``None`` outside of requests.
+            connection: What was checked out.
+            at_end: Whether it is the end of the transaction that has checked it out.
+        """
+        checkout = Checkout(request, connection, [] if at_end else _callers())
+        self._out[checkout] = None
         if self._timer is None:
             self._wake_in(self.seconds)
+        return checkout
 
-    def remove(self, hold: Hold) -> None:
-        """Stop to wait for it."""
-        self._held.pop(hold, None)
+    def end(self, checkout: Checkout) -> None:
+        """Stop to watch a checkout."""
+        self._out.pop(checkout, None)
 
     def _wake_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
@@ -64,81 +84,66 @@ class HoldWatch:
     def _look(self) -> None:
         self._timer = None
         now = time.monotonic()
-        while self._held:
-            hold, since = next(iter(self._held.items()))
-            left = since + self.seconds - now
+        while self._out:
+            checkout = next(iter(self._out))
+            left = checkout.since + self.seconds - now
             if left > 0:
                 self._wake_in(left)
                 return
-            del self._held[hold]
-            hold.warn(now - since)
+            del self._out[checkout]
+            checkout.warn(now - checkout.since, self.awaits_answer)
 
 
-class Hold:
-    """What one session holds, and since when.
+class Checkout:
+    """A connection that one session has, from checkout to checkin.
 
     Args:
-        watch: Who is told.
-        request: The request's connection, or ``None`` outside of requests.
+        request: The request's ``HTTPConnection``, or ``None`` outside of requests.
+        connection: What was checked out.
+        callers: The code that made the checkout.
     """
 
-    __slots__ = ("_connection", "_frames", "_held", "_request", "_watch")
+    __slots__ = ("_callers", "_connection", "_request", "since")
 
-    def __init__(self, watch: HoldWatch, request: Any = None) -> None:
-        self._watch = watch
+    def __init__(self, request: Any, connection: Connection | None, callers: Frames) -> None:
+        self.since = time.monotonic()
         self._request = request
-        self._frames: Frames = []
-        self._held = False
         # Weak: a session that is forgotten gives its connection back when it is collected.
-        self._connection: ReferenceType[Connection] | None = None
-
-    def approach(self) -> None:
-        """Note who is about to take a connection: in the greenlet that takes it, nobody can tell."""
-        if not self._held:
-            self._frames = _frames(sys._getframe(2))
-
-    def take(self, connection: Connection | None = None) -> None:
-        """Start to count."""
         self._connection = None if connection is None else ref(connection)
-        if not self._held:
-            self._held = True
-            self._watch.add(self)
+        self._callers = callers
 
-    def give_back(self) -> None:
-        """Stop to count."""
-        self._connection = None
-        if self._held:
-            self._held = False
-            self._watch.remove(self)
-
-    def warn(self, seconds: float) -> None:
-        """Log who holds the connection, and where it was taken."""
-        users = [
+    def warn(self, seconds: float, awaits_answer: Callable[[DBAPIConnection], bool]) -> None:
+        """Log which request has the connection, and where it was checked out."""
+        places = [
             f"{code.co_filename}:{_line(code, instruction)} in {code.co_qualname}"
-            for code, instruction, module in self._frames
+            for code, instruction, module in self._callers
             if not _is_ours(module)
         ]
+        raw = self._raw()
+        waits = raw is not None and awaits_answer(raw)
         logger.warning(
             "%s has held a database connection for %.1f s%s. It was taken at %s. %s",
             _name(self._request),
             seconds,
-            ", and waits for the answer to a statement" if self._awaits_answer() else "",
-            " < ".join(users) or "the end of the transaction",
-            _ANSWER if self._awaits_answer() else _SLOW_WORK,
+            ", and waits for the answer to a statement" if waits else "",
+            " < ".join(places) or "the end of the transaction",
+            _ANSWER if waits else _SLOW_WORK,
         )
 
-    def _awaits_answer(self) -> bool:
+    def _raw(self) -> DBAPIConnection | None:
         connection = None if self._connection is None else self._connection()
         if connection is None or connection.closed or connection.invalidated:
-            return False
-        raw = connection.connection.dbapi_connection
-        return raw is not None and self._watch.awaits_answer(raw)
+            return None
+        return connection.connection.dbapi_connection
 
 
-def _frames(frame: FrameType | None) -> Frames:
-    """Note the innermost frames of the user's code and no more: they may never be looked at."""
+def _callers() -> Frames:
+    """Note the innermost frames of the user's code and no more: most are never looked at."""
+    # SQLAlchemy connects in a greenlet; the callers are in the one that started it.
+    parent = getcurrent().parent
+    frame: FrameType | None = sys._getframe(2) if parent is None else parent.gr_frame
     found: Frames = []
-    while frame is not None and len(found) < _TOLD:
+    while frame is not None and len(found) < _SHOWN:
         module = frame.f_globals
         if found or not module.get("__name__", "").startswith(_OURS):
             found.append((frame.f_code, frame.f_lasti, module))

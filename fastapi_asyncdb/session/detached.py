@@ -1,8 +1,8 @@
-"""The objects of a session whose work is rolled back for good. Ends no transaction itself."""
+"""The objects of a session whose transaction the library rolls back: detached, with their values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 from weakref import ref
 
 from sqlalchemy import inspect
@@ -10,35 +10,55 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 
-class KeptValues:
-    """Detach the objects of a session before it rolls back, so that their values stay readable.
+class Detached:
+    """Detach the objects of a session when it rolls back, so that their values stay readable.
 
     A rollback expires what the session holds, since the session may go on with it. Once a request has
     failed it is over for its objects, and only readers are left: exception handlers, an access log.
     Objects that the transaction has inserted are transient after the rollback, all others detached.
+    SQLAlchemy's own rollback, which users call, detaches nothing.
     https://docs.sqlalchemy.org/en/20/orm/session_state_management.html
 
     Args:
-        session: In a transaction that is about to be rolled back.
-        deleted: What was deleted in it, and flushed: the session itself has lost sight of it.
+        session: In a transaction that may be rolled back.
     """
 
-    def __init__(self, session: Session, deleted: Iterable[ref[object]]) -> None:
+    __slots__ = ("_deleted", "_session", "_values")
+
+    def __init__(self, session: Session) -> None:
         self._session = session
-        gone = filter(None, (reference() for reference in deleted))
+        # What the transaction has deleted and flushed: the session itself has lost sight of it.
+        self._deleted: list[ref[object]] = []
+        self._values: list[tuple[object, dict[str, Any]]] | None = None
+
+    def add_deleted(self, instance: object) -> None:
+        """Note an object that a flush has deleted."""
+        self._deleted.append(ref(instance))
+
+    def forget_deleted(self) -> None:
+        """Note that the transaction is over."""
+        self._deleted.clear()
+
+    def keep_values(self) -> None:
+        """Detach the objects before they are expired."""
+        if self._values is not None:
+            return
+        gone = filter(None, (reference() for reference in self._deleted))
         self._values = [
             (instance, dict(inspect(instance, raiseerr=True).dict))
-            for instance in (*session.identity_map.values(), *gone)
+            for instance in (*self._session.identity_map.values(), *gone)
         ]
-        session.expunge_all()
+        self._session.expunge_all()
 
     def restore(self) -> None:
         """Detach what the rollback has taken back: deleted objects, and those with another key."""
-        session = self._session
-        returned = [pair for pair in self._values if pair[0] in session]
-        for instance, values in returned:
+        if self._values is None:
+            return
+        values, self._values = self._values, None
+        returned = [pair for pair in values if pair[0] in self._session]
+        for instance, kept in returned:
             for attribute in inspect(instance, raiseerr=True).mapper.attrs:
-                if attribute.key in values:
-                    set_committed_value(instance, attribute.key, values[attribute.key])
+                if attribute.key in kept:
+                    set_committed_value(instance, attribute.key, kept[attribute.key])
         if returned:
-            session.expunge_all()
+            self._session.expunge_all()

@@ -1,32 +1,27 @@
-"""What runs after a transaction: ``on_commit`` and ``on_rollback``. Ends no transaction itself."""
+"""Functions that run after a transaction: ``on_commit`` and ``on_rollback``."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
-from fastapi_asyncdb.finishing import finish
-from fastapi_asyncdb.tracebacks import causes
+from fastapi_asyncdb import finishing
+from fastapi_asyncdb.errors import SessionError
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
-ENDINGS = ("close", "commit", "invalidate", "reset", "rollback", "run_sync")
-"""The coroutines of ``AsyncSession`` that may end the outermost transaction."""
+# The hooks that run; tasks that a hook starts inherit it.
+_running: ContextVar[Hooks | None] = ContextVar("fastapi_asyncdb.hooks", default=None)
 
 
 def on_commit(
@@ -125,7 +120,7 @@ class Hook:
             logger.exception("The %s failed; the transaction had ended before it ran.", self)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Hooks:
     """The hooks of one session: those that wait for a transaction to end, and those due now."""
 
@@ -134,6 +129,11 @@ class Hooks:
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.due)
+
+    def register(self, hook: Hook, session: Session) -> None:
+        """Add a hook; the innermost savepoint decides about it."""
+        hook.savepoint = session.get_nested_transaction()
+        self.waiting.append(hook)
 
     def end(self, *, committed: bool) -> None:
         """Make due what waits for this end of the outermost transaction, and drop the rest."""
@@ -167,154 +167,42 @@ class Hooks:
         self.waiting.clear()
         self.due.clear()
 
+    async def run_due(self) -> None:
+        """Run what is due, although the caller is cancelled: a client that leaves undoes no commit.
 
-# Tasks that a hook starts inherit it.
-_hooks_of: ContextVar[Session | None] = ContextVar("fastapi_asyncdb.hooks_of", default=None)
+        Hooks may take as long as their caller waits for them, and a grace period longer.
+        """
+        due = self.take()
+        if due:
+            await finishing.finish(self._run(due), grace=lambda: finishing.GRACE.ending)
 
+    async def _run(self, due: list[Hook]) -> None:
+        _running.set(self)
+        for position, hook in enumerate(due):
+            try:
+                await hook.call()
+            except asyncio.CancelledError:
+                logger.error(  # noqa: TRY400 - where it was waiting is no news
+                    "The %s was cut off: its caller was cancelled, and it did not end within %g s. "
+                    "These were not run: %s",
+                    hook,
+                    finishing.GRACE.ending,
+                    ", ".join(map(str, due[position + 1 :])) or "none",
+                )
+                raise
 
-class HookedSession(Session):
-    """A ``Session`` that remembers hooks. Who ends its transaction runs those that are due."""
+    def refuse_use(self) -> None:
+        """Refuse a hook that uses its own session, which is between two transactions.
 
-    patience = 10.0
-    """Seconds left for a commit or hooks whose caller is cancelled, and for a rollback in any case."""
-
-    hooks = Hooks()
-    """Shared by all sessions that have none: whoever registers the first makes its own."""
-
-    def check_usable(self) -> None:
-        """Refuse a session that has ended; for subclasses."""
-
-    def refuse_hooks(self) -> None:
-        """Refuse a hook that uses the session, which is between two transactions."""
-        if _hooks_of.get() is self:
+        Raises:
+            SessionError: the running task is a hook of this session, or was started by one.
+        """
+        if _running.get() is self:
             raise SessionError(
                 "A hook used the session that it was registered on, whose transaction is over: what "
                 "it writes now would be acknowledged before it is committed. Open a session in the "
                 "hook: 'async with database.session() as session:'."
             )
-
-    def may_run_hooks(self) -> bool:
-        """Tell whether hooks may run now, or whoever ends the transaction will do it."""
-        return True
-
-    def rollback(self) -> None:
-        """Roll back; hooks that were registered without a transaction go with it."""
-        super().rollback()
-        self.hooks.end(committed=False)
-
-
-@event.listens_for(HookedSession, "after_commit", propagate=True)
-def _after_commit(session: HookedSession) -> None:
-    # Fires for savepoints too, and for a commit of the whole with savepoints open once for each.
-    savepoint = session.get_nested_transaction()
-    if savepoint is None:
-        session.hooks.end(committed=True)
-    else:
-        session.hooks.release(savepoint)
-
-
-@event.listens_for(HookedSession, "after_transaction_end", propagate=True)
-def _after_transaction_end(session: HookedSession, transaction: SessionTransaction) -> None:
-    # After a commit there is nothing left to do: it has taken or handed on its hooks.
-    if transaction.nested:
-        session.hooks.undo(transaction)
-    elif transaction.parent is None:
-        session.hooks.end(committed=False)
-
-
-@event.listens_for(HookedSession, "before_attach", propagate=True)
-def _before_attach(session: HookedSession, instance: object) -> None:
-    session.refuse_hooks()
-
-
-class HookedTransaction(AsyncSessionTransaction):
-    """What ``session.begin()`` returns; its end runs the hooks."""
-
-    __slots__ = ()
-
-    async def commit(self) -> None:
-        """Commit."""
-        await _run_after(self.session, super().commit(), may_commit=True)
-
-    async def rollback(self) -> None:
-        """Roll back."""
-        await _run_after(self.session, super().rollback(), may_commit=False)
-
-    async def __aexit__(self, type_: Any, value: Any, traceback: Any) -> None:
-        work = super().__aexit__(type_, value, traceback)
-        await _run_after(self.session, work, may_commit=type_ is None)
-
-
-def hooked(method: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
-    """Let a coroutine of ``AsyncSession`` that may end the transaction run the hooks afterwards."""
-    may_commit = method.__name__ in ("commit", "run_sync")
-
-    @wraps(method)
-    async def with_hooks(self: AsyncSession, *args: Any, **kwargs: Any) -> T:
-        return await _run_after(self, method(self, *args, **kwargs), may_commit=may_commit)
-
-    return with_hooks
-
-
-async def _run_after(session: AsyncSession, work: Awaitable[T], *, may_commit: bool) -> T:
-    hooked_session = _hooked(session)
-    try:
-        return await work
-    except Exception as error:
-        if may_commit and any(_lost_at_commit(cause) for cause in causes(error)):
-            hooked_session.hooks.forget()
-        raise
-    finally:
-        if hooked_session.hooks and hooked_session.may_run_hooks():
-            await _run_due(hooked_session)
-
-
-def _lost_at_commit(error: BaseException) -> bool:
-    if isinstance(error, CommitOutcomeUnknown):
-        return True
-    # COMMIT is what SQLAlchemy runs without a statement.
-    return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
-
-
-async def run_hooks(session: AsyncSession, *, committed: bool) -> None:
-    """Run the hooks of a block that has committed or rolled back.
-
-    Without a transaction there was nothing to commit, and a block that ends well counts as
-    committed: a request that did no more than register a hook is a success.
-    """
-    hooked_session = _hooked(session)
-    hooks = hooked_session.hooks
-    while hooks:
-        if not session.in_transaction():
-            hooks.end(committed=committed)
-        if not hooks.due:
-            return
-        await _run_due(hooked_session)
-
-
-async def _run_due(session: HookedSession) -> None:
-    """Run what is due: a client that leaves does not undo the commit either.
-
-    Hooks may take as long as somebody waits for them, and a little longer.
-    """
-    if session.hooks.due:
-        await finish(_run(session, session.hooks.take()), patience=lambda: session.patience)
-
-
-async def _run(session: HookedSession, due: list[Hook]) -> None:
-    _hooks_of.set(session)
-    for position, hook in enumerate(due):
-        try:
-            await hook.call()
-        except asyncio.CancelledError:
-            logger.error(  # noqa: TRY400 - where it was waiting is no news
-                "The %s was cut off: its caller was cancelled, and it did not end within %g s. These "
-                "were not run: %s",
-                hook,
-                session.patience,
-                ", ".join(map(str, due[position + 1 :])) or "none",
-            )
-            raise
 
 
 def _register(session: AsyncSession | Session, hook: Hook) -> None:
@@ -323,22 +211,17 @@ def _register(session: AsyncSession | Session, hook: Hook) -> None:
             f"A hook is a function and its arguments, not {hook.fn!r}: write on_commit(session, "
             "send, mail), not on_commit(session, send(mail))."
         )
-    hooked_session = _hooked(session)
-    hooked_session.check_usable()
-    hook.savepoint = hooked_session.get_nested_transaction()
-    if hooked_session.hooks is HookedSession.hooks:
-        hooked_session.hooks = Hooks()
-    hooked_session.hooks.waiting.append(hook)
-
-
-def _hooked(session: AsyncSession | Session) -> HookedSession:
     sync_session = session.sync_session if isinstance(session, AsyncSession) else session
-    if not isinstance(sync_session, HookedSession):
+    state: Any = getattr(sync_session, "_asyncdb", None)
+    if state is None:
         raise TypeError(
             f"{session!r} runs no hooks. Use a session that this library opened: DB in a request, "
             "'async with database.session() as session:' elsewhere."
         )
-    return sync_session
+    state.check_open()
+    if state.hooks is None:
+        state.hooks = Hooks()
+    state.hooks.register(hook, sync_session)
 
 
 def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:

@@ -1,337 +1,229 @@
-"""The end of a session: the one commit-or-rollback, and what makes sure that it is finished.
-
-Knows nothing of requests and opens no engine.
-"""
+"""The session that users get: their class, used by one task at a time, and ended in one place."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
-from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import IllegalStateChangeError
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
+from sqlalchemy.orm import Session
 
-from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
-from fastapi_asyncdb.errors import RollbackTimeout
-from fastapi_asyncdb.finishing import Shielded, finish
-from fastapi_asyncdb.pool.checkout_warnings import Hold
-from fastapi_asyncdb.session.hooks import ENDINGS, HookedTransaction, hooked, run_hooks
-from fastapi_asyncdb.session.misuse import Misused
-from fastapi_asyncdb.session.retry import is_retryable
-from fastapi_asyncdb.session.state import SessionGuard, guard_of
-
-logger = logging.getLogger(__name__)
-
-# They only call others of the session.
-_DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
-# Every other coroutine of the installed SQLAlchemy: 2.1 has more of them than 2.0.
-_ENTRY_POINTS = tuple(
-    name
-    for name, member in vars(AsyncSession).items()
-    if iscoroutinefunction(member)
-    and not name.startswith("_")
-    and name not in {*_DELEGATING, *ENDINGS} - {"run_sync"}
-)
-# How a rollback's time is divided: for itself, for the closing of its connection when it is cancelled,
-# and for what that leaves when it is cancelled once more.
-_ROLLBACK = (0.6, 0.25, 0.15)
-# Those that end a transaction, and so are not left halfway.
-_FINISHED = ("commit", "rollback", "close")
+from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
+from fastapi_asyncdb.session.ending import end, run_hooks
+from fastapi_asyncdb.session.events import listen
+from fastapi_asyncdb.session.state import SessionState
 
 
-def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
-    """Return the session class with the guard built in."""
-    sync_class = session_class.sync_session_class
-    members: dict[str, Any] = {
-        name: _in_turn(getattr(session_class, name)) for name in _ENTRY_POINTS
-    }
-    members["stream"] = _in_turn(_noting_streams(session_class.stream))
-    members |= {name: _to_the_end(getattr(session_class, name)) for name in _FINISHED}
-    members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
-    members["begin"] = lambda self: _Block(self)
-    members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
-    return type(session_class.__name__, (session_class,), members)
+class ManagedSyncSession(Session):
+    """The ``Session`` inside of a managed session, below the user's own class."""
+
+    _asyncdb: SessionState
+
+    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
+        """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
+        state = self._asyncdb
+        if state.watched or (state.user or state.ending) is not asyncio.current_task():
+            state.check_usable()
+        return super().get_bind(*args, **kwargs)
+
+    def rollback(self) -> None:
+        """Roll back, and forget what is undone by it."""
+        state = self._asyncdb
+        state.keep_values()
+        try:
+            if state.failed_begin is not None and not state.failed_begin.in_transaction():
+                self.close()  # the first step has rolled back; SQLAlchemy would warn of a second time
+            else:
+                super().rollback()
+        finally:
+            state.let_go()
+        state.rolled_back()
+
+
+listen(ManagedSyncSession)
 
 
 def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let one task in at a time.
+    """Let one task at a time make a call that uses the session.
 
-    A commit or rollback of the library's own is waited for: FastAPI starts a stream of server-sent
-    events before the handler's commit. Another task's call is a mistake, which asyncpg would hide by
-    running one after the other, in an order that nobody chose.
+    A commit or rollback that is under way is waited for: FastAPI starts a stream of server-sent events
+    before the handler's commit. Another task's call is a mistake, which asyncpg would hide by running
+    one after the other, in an order that depends on chance.
     """
 
     @wraps(method)
-    async def in_turn(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        guard = guard_of(self)
-        if guard.settling is not None:
-            await guard.until_settled()
+    async def in_turn(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
+        state = self._asyncdb
+        if state.ending is not None:
+            await state.until_ended()
         task = asyncio.current_task()
-        if guard.user is not None:
-            guard.refuse_concurrent_use()
+        if state.user is not None:
+            state.refuse_other(task)
             return await method(self, *args, **kwargs)  # one of its methods calls another
-        guard.user = task
-        if guard.hold is not None:
-            guard.hold.approach()
+        state.user = task
         try:
-            if guard.streams is not None:
-                await guard.end_left_streams()
+            if state.streams is not None:
+                await state.end_left_streams()
             return await method(self, *args, **kwargs)
         finally:
-            guard.user = None
-            if guard.free is not None:
-                guard.free.set()
+            state.user = None
+            if state.free is not None:
+                state.wake()
+            if state.hooks is not None and state.ending is None:
+                await run_hooks(state)  # of a transaction that run_sync has ended
 
     return in_turn
 
 
-def _noting_streams(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let the fetches of a stream be calls of its session, too."""
+class ManagedSession(AsyncSession):
+    """An ``AsyncSession`` for one task at a time, whose transactions are ended to the end.
 
-    @wraps(method)
-    async def stream(self: AsyncSession, *args: Any, **kwargs: Any) -> Any:
-        result = await method(self, *args, **kwargs)
-        guard_of(self).note_streams()
-        return result
+    It stands below the user's own class, so that what that overrides is called, and calls this.
+    """
 
-    return stream
+    sync_session_class = ManagedSyncSession
+    _asyncdb: SessionState
 
+    # In this class, since SQLAlchemy names the first caller that is not its own in warnings of the
+    # other: in a listener that is the user's.
+    def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
+        """Add an object; one that comes while a commit is under way belongs to the next."""
+        if self._asyncdb.ending is None or not self._asyncdb.postpones(instance):
+            self.sync_session.add(instance, *args, **kwargs)
 
-def _to_the_end(
-    method: Callable[[AsyncSession], Coroutine[Any, Any, None]],
-) -> Callable[[AsyncSession], Coroutine[Any, Any, None]]:
-    """Let a commit, rollback or close finish, although its caller is cancelled."""
-    commits = method.__name__ == "commit"
-
-    @wraps(method)
-    async def to_the_end(self: AsyncSession) -> None:
-        settling = guard_of(self).settling
-        within = settling is not None and settling is asyncio.current_task()
-        if within or not self.in_transaction():
-            await method(self)
+    def add_all(self, instances: Iterable[object]) -> None:
+        """Add objects; those that come while a commit is under way belong to the next."""
+        if self._asyncdb.ending is None:
+            self.sync_session.add_all(instances)
         else:
-            await _settle(self, partial(method, self), commits=commits)
-
-    return to_the_end
-
-
-class _FinishedTransaction(AsyncSessionTransaction):
-    """A block whose end is a commit or rollback like any other."""
-
-    __slots__ = ()
+            for instance in instances:
+                self.add(instance)
 
     async def commit(self) -> None:
-        await _settle(self.session, super().commit, commits=True)
+        """Commit."""
+        await end(self._asyncdb, super().commit, commits=True)
 
     async def rollback(self) -> None:
-        await _settle(self.session, super().rollback, commits=False)
+        """Roll back."""
+        await end(self._asyncdb, super().rollback, commits=False)
 
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        leave = partial(super().__aexit__, kind, error, traceback)
-        await _settle(self.session, leave, commits=kind is None)
+    async def close(self) -> None:
+        """Roll back, and forget all objects."""
+        await end(self._asyncdb, super().close, commits=False)
+
+    async def reset(self) -> None:
+        """Roll back, and forget all objects."""
+        await end(self._asyncdb, super().reset, commits=False)
+
+    async def invalidate(self) -> None:
+        """Close, and give up the connections."""
+        await end(self._asyncdb, super().invalidate, commits=False)
+
+    def begin(self) -> AsyncSessionTransaction:
+        """Return a block that begins a transaction and ends it."""
+        return ManagedBlock(self)
+
+    def begin_nested(self) -> AsyncSessionTransaction:
+        """Return a block that sets a savepoint, and releases it or rolls back to it."""
+        return ManagedBlock(self, nested=True)
+
+    @_in_turn
+    async def stream(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """Execute a statement and stream its rows, which are fetched in turn as well."""
+        result = await super().stream(*args, **kwargs)
+        self._asyncdb.note_streams()
+        return result
 
 
-class _Block(HookedTransaction, _FinishedTransaction):
-    """What ``session.begin()`` returns."""
+DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
+"""The coroutines of ``AsyncSession`` that do no more than to call another one."""
+
+
+def _take_turns(session_class: type[AsyncSession]) -> None:
+    for name, method in vars(AsyncSession).items():
+        own = name.startswith("_") or name in DELEGATING or name in vars(session_class)
+        if inspect.iscoroutinefunction(method) and not own:
+            setattr(session_class, name, _in_turn(method))
+
+
+_take_turns(ManagedSession)
+
+
+@_in_turn
+async def _begin(session: ManagedSession, start: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    await start(*args)
+
+
+class ManagedBlock(AsyncSessionTransaction):
+    """What ``begin()`` and ``begin_nested()`` return: its end is a commit or rollback like any other."""
 
     __slots__ = ()
 
+    async def start(self, is_ctxmanager: bool = False) -> AsyncSessionTransaction:  # noqa: FBT001, FBT002
+        """Begin."""
+        await _begin(cast(ManagedSession, self.session), super().start, is_ctxmanager)
+        if self.nested:
+            state_of(self.session).add_savepoint(self.sync_transaction)
+        return self
 
-class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
-    """Open a session; commit when the block ends, roll back when it raises, and end the session.
+    async def commit(self) -> None:
+        """Commit, or release the savepoint."""
+        state_of(self.session).refuse_overlap(self.sync_transaction)
+        await end(state_of(self.session), super().commit, commits=True)
 
-    Args:
-        open_session: Called when the block is entered.
-        repeated: After a conflict the block is run again, and must not start from what it has done in
-            vain: objects that it was given are expired then. In any other case they keep their values.
-    """
+    async def rollback(self) -> None:
+        """Roll back, to the savepoint if it is one."""
+        await end(state_of(self.session), super().rollback, commits=False)
 
-    _fact = "The result of database.session()"
-    _advice = (
-        "It is a session only inside of its block, which commits or rolls back: 'async with "
-        "database.session() as session:', and use 'session' there."
-    )
-
-    def __init__(self, open_session: Callable[[], AsyncSession], *, repeated: bool = False) -> None:
-        self._open = open_session
-        self._repeated = repeated
-
-    async def __aenter__(self) -> AsyncSession:
-        self._session = self._open()
-        return self._session
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        session = self._session
-        expires = self._repeated and (error is None or is_retryable(error))
-        try:
-            await _end(session, error, expires=expires)
-        except RollbackTimeout as given_up:
-            error = given_up
-            raise
-        finally:
-            if session.in_transaction():
-                await _close(session, error, expires=expires)
-            guard_of(session).ended = True
+    async def __aexit__(self, type_: Any, value: Any, traceback: Any) -> None:
+        if type_ is None:
+            state_of(self.session).refuse_overlap(self.sync_transaction)
+        leave = partial(super().__aexit__, type_, value, traceback)
+        await end(state_of(self.session), leave, commits=type_ is None)
 
 
-class TransactionScope(AbstractAsyncContextManager[AsyncSession]):
-    """Commit when the block ends, roll back when it raises; the session may be used further.
-
-    Args:
-        session: The session, which ran nothing yet.
-    """
-
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
-
-    async def __aenter__(self) -> AsyncSession:
-        return self._session
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        await _end(self._session, error, streams_on=True)
+def managed(session_class: type[AsyncSession]) -> type[ManagedSession]:
+    """Return the session class with the managed one below it."""
+    sync_class = session_class.sync_session_class
+    if session_class is AsyncSession and sync_class is Session:
+        return ManagedSession
+    bases = (ManagedSyncSession,) if sync_class is Session else (sync_class, ManagedSyncSession)
+    members = {"sync_session_class": type(sync_class.__name__, bases, {})}
+    return type(session_class.__name__, (session_class, ManagedSession), members)
 
 
-async def _end(
-    session: AsyncSession,
-    error: BaseException | None,
+def open_managed(
+    session_class: type[ManagedSession],
+    engine: AsyncEngine | None,
     *,
-    expires: bool = False,
-    streams_on: bool = False,
-) -> None:
-    """Commit, or roll back after any exception, cancellation included; then run the hooks.
-
-    This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and touches no connection. Nor has a reading session in the middle of
-    a stream, which may be read on: it commits nothing. After a rollback its objects are detached.
-
-    Args:
-        session: The session.
-        error: What the block has raised.
-        expires: Whether a rollback expires the objects; otherwise they keep their values.
-        streams_on: Whether an open stream may be read on.
-    """
-    guard = guard_of(session)
-    committed = False
-    try:
-        if isinstance(error, RollbackTimeout):
-            guard.hooks.end(committed=False)  # tried already, and given up
-        elif error is not None:
-            await _rollback(session, expires=expires)
-        elif guard.cut_off():
-            logger.info("A response was cut off before it ended; what it wrote is rolled back.")
-            await _rollback(session, expires=expires)
-        else:
-            if streams_on and guard.streams:
-                await session.flush()  # refused, if there is anything to write
-            elif session.in_transaction():
-                await _commit(session, expires=expires)
-            committed = True
-    finally:
-        if guard.hooks:
-            await run_hooks(session, committed=committed)
+    in_place: bool = False,
+    request: object = None,
+    watch: CheckoutWatch | None = None,
+    first_step: Callable[[Connection], None] | None = None,
+    late_bind: Callable[[], Engine] | None = None,
+) -> ManagedSession:
+    """Open a session and give it its state; the arguments are those of ``SessionState``."""
+    # Objects stay readable after the commit: responses and streams still want them, and a refresh
+    # would be I/O in the middle of an attribute access.
+    session = session_class(engine, expire_on_commit=False)
+    sync_session = cast(ManagedSyncSession, session.sync_session)
+    if in_place and type(sync_session).get_bind is not ManagedSyncSession.get_bind:
+        in_place = False  # a user's own get_bind may choose another engine, and a commit connect
+    session._asyncdb = sync_session._asyncdb = SessionState(
+        sync_session,
+        in_place=in_place,
+        request=request,
+        watch=watch,
+        first_step=first_step,
+        late_bind=late_bind,
+    )
+    return session
 
 
-async def _close(session: AsyncSession, error: BaseException | None, *, expires: bool) -> None:
-    try:
-        # Without an error it is the commit that has failed.
-        await (_rollback(session, expires=True) if expires else session.close())
-    except IllegalStateChangeError:
-        # A driver that ignores its cancellation may still be in the rollback that was given up.
-        if not isinstance(error, RollbackTimeout):
-            raise
-
-
-async def _commit(session: AsyncSession, *, expires: bool) -> None:
-    guard = guard_of(session)
-    guard.lets_go = None if expires else "kept"
-    try:
-        await session.commit()
-    finally:
-        guard.let_go()
-        guard.lets_go = None
-
-
-async def _rollback(session: AsyncSession, *, expires: bool) -> None:
-    guard = guard_of(session)
-    if session.in_transaction():
-        guard.lets_go = "expired" if expires else "kept"
-        try:
-            await session.rollback()
-        finally:
-            guard.lets_go = None
-    guard.hooks.end(committed=False)
-
-
-async def _settle(
-    session: AsyncSession, work: Callable[[], Coroutine[Any, Any, None]], *, commits: bool
-) -> None:
-    """Commit, roll back or close to the end, while others wait.
-
-    A commit may take as long as the database lets it: its flush, or a deferred constraint, may be
-    much work. What throws work away may not.
-    """
-    guard = guard_of(session)
-    if guard.settling is not None:
-        await guard.until_settled()
-    if commits:
-        guard.refuse_concurrent_use()
-    shielded = Shielded(_work(guard, work))
-    guard.settling = shielded.task
-    try:
-        if commits:
-            await finish(shielded, patience=guard.time_to_commit)
-        else:
-            await _roll_back_in_time(shielded, guard.patience)
-    finally:
-        guard.settling = None
-        if guard.postponed:
-            session.add_all(guard.postponed)
-            guard.postponed = ()
-
-
-async def _roll_back_in_time(shielded: Shielded[None], seconds: float) -> None:
-    own, first, second = (seconds * share for share in _ROLLBACK)
-    try:
-        await finish(shielded, patience=lambda: own, limit=own, last_words=(first, second))
-    except TimeoutError as error:
-        raise RollbackTimeout(
-            f"A transaction could not be rolled back within {seconds:g} s, most likely because the "
-            "network is cut. Its connection was discarded, and the server rolls back by itself when it "
-            "notices: nothing was stored, and the work may be repeated.",
-            error,
-        ) from error
-
-
-async def _work(guard: SessionGuard, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    if guard.user is not None:
-        await guard.until_free()
-    try:
-        await work()
-    except CommitInterrupted as interrupted:
-        raise interrupted.outcome from interrupted
-
-
-def watch_hold(session: AsyncSession, hold: Hold) -> None:
-    """Tell who holds the session's connection for too long."""
-    guard_of(session).hold = hold
-
-
-def bind_late(session: AsyncSession, engine: Callable[[], Engine]) -> None:
-    """Ask for the session's engine at its first use, which fails if there is none yet."""
-    guard_of(session).late_bind = engine
-
-
-def begin_each_with(session: AsyncSession, step: Callable[[Connection], None]) -> None:
-    """Run the step first in each of the session's transactions; if it raises, nothing else runs."""
-    guard_of(session).first_step = step
-
-
-def expect_streamers(session: AsyncSession) -> None:
-    """Say that the handler's transaction is over and a stream or background tasks may follow."""
-    guard_of(session).expect_streamers()
+def state_of(session: AsyncSession) -> SessionState:
+    """Return what the library knows of a session that it opened."""
+    return cast(ManagedSession, session)._asyncdb

@@ -1,141 +1,267 @@
-"""What the library adds to a ``Session``: who may use it, when, and what it refuses.
-
-Ends no transaction itself.
-"""
+"""What the library knows of one session, and which task may use it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 from weakref import ref
 
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import SessionTransaction
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
 from fastapi_asyncdb.dialects.reading_streams import Streams, open_streams
-from fastapi_asyncdb.engine.failed_transactions import refuse_aborted
 from fastapi_asyncdb.errors import ConcurrentSessionUse, SessionClosed, TransactionAborted
-from fastapi_asyncdb.pool.checkout_warnings import Hold
-from fastapi_asyncdb.session.detached import KeptValues
-from fastapi_asyncdb.session.hooks import HookedSession
+from fastapi_asyncdb.finishing import caller_of
+from fastapi_asyncdb.pool.checkout_warnings import Checkout, CheckoutWatch
+from fastapi_asyncdb.session.detached import Detached
+from fastapi_asyncdb.session.hooks import Hooks
+
+LetsGo = Literal["kept", "expired"] | None
+"""Which values objects have that a rollback detaches; ``None`` leaves them in the session."""
 
 
-class SessionGuard(HookedSession):
-    """What the library adds to a ``Session``: an end, and an eye on streamed work that is cut off.
+class SessionState:
+    """What the library knows of one session.
 
-    A response may be streamed by a task of its own. When the client leaves, Starlette cancels that
-    task and goes on as if the stream had ended; only the task itself knows better.
+    Args:
+        session: The session.
+        in_place: Whether the driver ends a transaction without a timeout of its own, so that the
+            caller's task can do it.
+        request: The request's ``HTTPConnection``, or ``None`` outside of requests.
+        watch: Warns of a connection that is checked out for too long.
+        first_step: Comes first in each transaction, on its connection.
+        late_bind: Returns the engine, for a session that was opened before there was one.
     """
 
-    ended = False
-    settling: asyncio.Task[None] | None = None
-    """The commit or rollback that is under way."""
-    streamers: set[asyncio.Task[Any]] | None = None
-    """The tasks that used the session since the handler was done; ``None`` until then."""
-    user: asyncio.Task[Any] | None = None
-    """The task that is in the middle of a call."""
-    free: asyncio.Event | None = None
-    """Set when that call is over; made by whoever waits for it."""
-    first_step: Callable[[Connection], None] | None = None
-    """What comes first in each transaction, on its connection."""
-    failed_begin: Connection | None = None
-    """Where the first step raised; nothing may run in such a transaction."""
-    late_bind: Callable[[], Engine] | None = None
-    """Returns the engine, for a session that was opened before there was one."""
-    hold: Hold | None = None
-    """Who watches how long a connection is held, if anybody does."""
-    lets_go: Literal["kept", "expired"] | None = None
-    """Whether a rollback detaches the objects, and with which values. SQLAlchemy's own does not."""
-    removed: list[ref[object]] | None = None
-    """What the transaction has deleted and flushed."""
-    kept: KeptValues | None = None
-    """What was detached, while it is rolled back."""
+    __slots__ = (
+        "__weakref__",
+        "_after_response",
+        "_checkout",
+        "_detached",
+        "_request",
+        "_watch",
+        "closed",
+        "connections",
+        "ending",
+        "failed_begin",
+        "first_step",
+        "free",
+        "hooks",
+        "in_place",
+        "late_bind",
+        "lets_go",
+        "postponed",
+        "savepoints",
+        "session",
+        "streams",
+        "user",
+        "watched",
+    )
 
-    postponed: tuple[object, ...] = ()
-    """What was added while a commit was under way."""
-    connections: tuple[Connection, ...] = ()
-    """Those that take part in the transaction."""
-    streams: Streams | None = None
-    """The streams of a reading session, if it has opened any."""
+    def __init__(
+        self,
+        session: Session,
+        *,
+        in_place: bool,
+        request: object,
+        watch: CheckoutWatch | None,
+        first_step: Callable[[Connection], None] | None,
+        late_bind: Callable[[], Engine] | None,
+    ) -> None:
+        self.session = session
+        self.in_place = in_place
+        self._request = request
+        self._watch = watch
+        self.first_step = first_step
+        self.late_bind = late_bind
+        self.watched = late_bind is not None
+        """Whether more has to be checked before a statement than which task sends it."""
+        self.closed = False
+        self.user: asyncio.Task[Any] | None = None
+        """The task that is in the middle of a call."""
+        self.ending: asyncio.Task[Any] | None = None
+        """The task that ends the transaction."""
+        self.free: asyncio.Future[None] | None = None
+        """Done when the call or the end that is under way is over; made by the task that waits."""
+        self.connections: tuple[Connection, ...] = ()
+        """Those that take part in the transaction."""
+        self._checkout: Checkout | None = None
+        self.failed_begin: Connection | None = None
+        """Where the first step raised; nothing may run in such a transaction."""
+        self.savepoints: dict[SessionTransaction, asyncio.Task[Any] | None] | None = None
+        """Those that are open, and the tasks that opened them; made with the first one."""
+        self.streams: Streams | None = None
+        """The streams of a reading session, once it has opened any."""
+        self.hooks: Hooks | None = None
+        """Made with the first one."""
+        self.lets_go: LetsGo = None
+        """Whether a rollback now is the library's own, and detaches the objects."""
+        self._detached: Detached | None = None
+        self.postponed: tuple[object, ...] = ()
+        """What was added while a commit was under way."""
+        self._after_response: set[asyncio.Task[Any]] | None = None
+        """The tasks that used the session since the handler was done; ``None`` until then."""
 
-    def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
-        """Add an object; one that comes while a commit is under way belongs to the next."""
-        if self.settling in (None, current_task()):
-            super().add(instance, *args, **kwargs)
-        else:
-            self.postponed += (instance,)
-            self.expect_streamers()
-            self._remember_user()
-
-    def expect_streamers(self) -> None:
-        """Note from now on who uses the session: the handler is done, a stream may follow."""
-        if self.streamers is None:
-            self.streamers = set()
-
-    def may_run_hooks(self) -> bool:
-        """Tell whether hooks may run now: not in the task that others wait for."""
-        return self.settling is None
-
-    def _remember_user(self) -> None:
-        task = current_task()
-        if self.streamers is not None and task is not None:
-            self.streamers.add(task)
-
-    def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-        """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
-        # Attributes first: most sessions are in a handler, and are asked several times there.
-        if self.ended or self.streamers is not None or self.failed_begin is not None:
-            self.check_usable()
-        if self.user is not None:
-            self.refuse_concurrent_use()
-        self.refuse_hooks()
-        if self.late_bind is not None:
-            self.bind, self.late_bind = self.late_bind(), None
-        return super().get_bind(*args, **kwargs)
+    # --- Which task uses it -----------------------------------------------------------------------
 
     def check_usable(self) -> None:
-        """Refuse a session that has ended, or whose stream was cut off; note who uses it."""
-        if self.ended:
+        """Refuse a session that may not go on, another task's call, and its own hooks.
+
+        Raises:
+            SessionClosed: it has ended.
+            TransactionAborted: its stream was cut off, or ``on_begin`` failed.
+            ConcurrentSessionUse: another task is in the middle of a call.
+            SessionError: a hook uses its own session.
+            DatabaseNotStarted: it was opened before its ``Database`` started, and that has not.
+        """
+        self.check_open()
+        if self.user is not None:
+            self.refuse_other(current_task())
+        if self.hooks is not None:
+            self.hooks.refuse_use()
+        if self.late_bind is not None:
+            self.session.bind, self.late_bind = self.late_bind(), None
+
+    def check_open(self) -> None:
+        """Refuse a session that may not go on; note which task uses it.
+
+        Raises:
+            SessionClosed: it has ended.
+            TransactionAborted: its stream was cut off, or ``on_begin`` failed.
+        """
+        if self.closed:
             raise SessionClosed(
                 "This session has ended: its request, or its 'async with' block, is over. Open a "
                 "new one with 'async with database.session() as session:' (default_database is the "
-                "handle behind DB)."
+                "Database behind DB)."
             )
-        if self.cut_off():
+        if self.cut_off:
             raise TransactionAborted(
                 "The response that used this session was cut off, most likely because the client "
                 "left, and what it did is to be rolled back. Call 'await db.rollback()' first, or "
                 "use a session of your own: 'async with database.session()'."
             )
         if self.failed_begin is not None:
-            raise TransactionAborted(_BEGIN_FAILED)
-        self._remember_user()
+            raise TransactionAborted(BEGIN_FAILED)
+        self._remember(current_task())
 
-    def cut_off(self) -> bool:
-        """Tell whether a task that used the session after the handler was cancelled."""
-        if not self.streamers:
-            return False
-        return any(task.done() and task.cancelled() for task in self.streamers)
+    def refuse_other(self, task: asyncio.Task[Any] | None) -> None:
+        """Refuse a task that comes while another one is in the middle of a call.
 
-    def refuse_concurrent_use(self) -> None:
-        """Refuse a task that comes while another one is in the middle of a call."""
-        if self.user is None:
-            return
-        task = current_task()
-        if self.user is not task:
+        Raises:
+            ConcurrentSessionUse: it does.
+        """
+        if self.user not in (None, task):
             raise ConcurrentSessionUse(
                 f"{task_name(task)} uses this session while {task_name(self.user)} is using it, "
                 "and a session does one thing at a time. Await one after the other, or give each task a "
                 "session of its own: 'async with database.session()'."
             )
 
-    def time_to_commit(self) -> float:
-        """Return the seconds for a commit whose caller is cancelled: none before its connection."""
-        return self.patience if self.connections else 0
+    def add_savepoint(self, savepoint: SessionTransaction | None) -> None:
+        """Note which task has opened a savepoint."""
+        if savepoint is not None:
+            self.savepoints = self.savepoints or {}
+            self.savepoints[savepoint] = current_task()
+
+    def refuse_overlap(self, block: SessionTransaction | None) -> None:
+        """Refuse to commit a block in which another task has a savepoint open.
+
+        Raises:
+            ConcurrentSessionUse: it has, and is still running.
+        """
+        innermost = self.session.get_nested_transaction()
+        if innermost is None or innermost is block or self.savepoints is None:
+            return
+        task = self.savepoints.get(innermost)
+        if task is not None and task is not current_task() and not task.done():
+            raise ConcurrentSessionUse(
+                f"{task_name(current_task())} ends a block of this session while {task_name(task)} has "
+                "a savepoint open inside of it. Await the task before the block ends, or give it a "
+                "session of its own: 'async with database.session()'."
+            )
+
+    def postpones(self, instance: object) -> bool:
+        """Keep an object for the next transaction if another task is ending this one."""
+        task = current_task()
+        if self.ending in (None, task) or (task and caller_of(task) is self.ending):
+            return False
+        self.postponed += (instance,)
+        self.expect_tasks_after_response()
+        self._remember(task)
+        return True
+
+    async def after_call(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await the work once another task's call is over."""
+        while self.user not in (None, self.ending):
+            await self._until_free()
+        await work()
+
+    async def until_ended(self) -> None:
+        """Wait for the commit or rollback that another task has under way."""
+        while self.ending not in (None, asyncio.current_task()):
+            await self._until_free()
+
+    async def _until_free(self) -> None:
+        if self.free is None:
+            self.free = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self.free])
+
+    def end_is_over(self) -> None:
+        """Let other tasks use the session again, and add what they have added meanwhile."""
+        self.ending = None
+        if self.free is not None:
+            self.wake()
+        if self.postponed:
+            postponed, self.postponed = self.postponed, ()
+            self.session.add_all(postponed)
+
+    def wake(self) -> None:
+        """Let the tasks go on that wait for a call or an end."""
+        if self.free is not None:
+            self.free.set_result(None)
+            self.free = None
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Use the session in a block, from a greenlet: for the rows of a stream."""
+        if self.ending is not None:
+            await_only(self.until_ended())
+        task = current_task()
+        self.refuse_other(task)
+        before, self.user = self.user, task
+        try:
+            yield
+        finally:
+            self.user = before
+            if before is None:
+                self.wake()
+
+    # --- Connections and streams ------------------------------------------------------------------
+
+    def add_connection(self, connection: Connection) -> None:
+        """Note a connection that takes part in the transaction, and watch its checkout."""
+        if connection in self.connections:
+            return
+        self.connections += (connection,)
+        if self._watch is not None:
+            if self._checkout is not None:
+                self._watch.end(self._checkout)
+            at_end = self.ending is not None
+            self._checkout = self._watch.begin(self._request, connection, at_end=at_end)
+
+    def forget_connections(self) -> None:
+        """Note that the transaction is over, and its connections are returned."""
+        self.failed_begin = None
+        self.connections = ()
+        if self._detached is not None:
+            self._detached.forget_deleted()
+        if self._watch is not None and self._checkout is not None:
+            self._watch.end(self._checkout)
+            self._checkout = None
 
     def note_streams(self) -> None:
         """Note the streams that were opened, whose rows are fetched in turn as well."""
@@ -151,125 +277,67 @@ class SessionGuard(HookedSession):
             streams, self.streams = self.streams, None
             await greenlet_spawn(streams.end_if_left)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Let nobody else use the session in a block; a commit or rollback is waited for."""
-        if self.settling is not None:
-            await_only(self.until_settled())
-        self.refuse_concurrent_use()
-        before, self.user = self.user, current_task()
-        try:
-            yield
-        finally:
-            self.user = before
-            if before is None and self.free is not None:
-                self.free.set()
+    # --- Objects ----------------------------------------------------------------------------------
 
-    async def until_settled(self) -> None:
-        """Wait for the end of a commit or rollback that another task has begun."""
-        while self.settling is not None and self.settling is not current_task():
-            await asyncio.wait([self.settling])
-
-    async def until_free(self) -> None:
-        """Wait for the end of a call that another task is in the middle of."""
-        while self.user not in (None, current_task()):
-            self.free = asyncio.Event()
-            await self.free.wait()
-
-    def rollback(self) -> None:
-        """Roll back, and forget the tasks whose work is undone by it."""
-        self.keep_values()
-        try:
-            if self.failed_begin is not None and not self.failed_begin.in_transaction():
-                # The first step has rolled back already; SQLAlchemy would warn of the second time.
-                self.close()
-            else:
-                super().rollback()
-        finally:
-            self.let_go()
-        if self.streamers:
-            self.streamers.clear()
+    def add_deleted(self, instance: object) -> None:
+        """Note an object that a flush has deleted."""
+        self._objects().add_deleted(instance)
 
     def keep_values(self) -> None:
-        """Detach the objects before they are expired, if their values are to be kept."""
-        if self.lets_go == "kept" and self.kept is None:
-            self.kept = KeptValues(self, self.removed or ())
+        """Detach the objects before a rollback expires them, if their values are to be kept."""
+        if self.lets_go == "kept":
+            self._objects().keep_values()
 
     def let_go(self) -> None:
-        """Detach the objects that a rollback has left, if it was for good."""
-        if self.kept is not None:
-            self.kept.restore()
-            self.kept = None
-        elif self.lets_go == "expired":
-            self.expunge_all()
+        """Detach the objects that the library's own rollback has left."""
+        if self.lets_go == "expired":
+            self.session.expunge_all()
+        elif self._detached is not None:
+            self._detached.restore()
+
+    def _objects(self) -> Detached:
+        if self._detached is None:
+            self._detached = Detached(self.session)
+        return self._detached
+
+    # --- After the response -----------------------------------------------------------------------
+
+    def expect_tasks_after_response(self) -> None:
+        """Note from now on which tasks use the session: the handler is done, a stream may follow.
+
+        A response may be streamed by a task of its own. When the client leaves, Starlette cancels
+        that task and goes on as if the stream had ended; only the task itself knows better.
+        """
+        if self._after_response is None:
+            self._after_response = set()
+            self.watched = True
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether a task that used the session after the response was cancelled."""
+        return any(task.done() and task.cancelled() for task in self._after_response or ())
+
+    def _remember(self, task: asyncio.Task[Any] | None) -> None:
+        if self._after_response is not None and task is not None:
+            self._after_response.add(task)
+
+    def rolled_back(self) -> None:
+        """Forget what a rollback undoes: tasks that were cut off, hooks without a transaction."""
+        if self._after_response:
+            self._after_response.clear()
+        if self.hooks is not None:
+            self.hooks.end(committed=False)
+
+    def close(self) -> None:
+        """Refuse all further use."""
+        self.closed = self.watched = True
+
+    def watch_hooks(self, *, running: bool) -> None:
+        """Look at each use of the session while its hooks run."""
+        self.watched = running or self.closed or self._after_response is not None
 
 
-_BEGIN_FAILED = (
+BEGIN_FAILED = (
     "on_begin raised when this transaction began, and its statements must not run without it. Let the "
     "error pass, or call 'await db.rollback()' before the session is used again."
 )
-
-
-@event.listens_for(SessionGuard, "after_begin", propagate=True)
-def _after_begin(
-    session: SessionGuard, transaction: SessionTransaction, connection: Connection
-) -> None:
-    if session.first_step is not None and not transaction.nested:
-        _take_first_step(session, session.first_step, connection)
-    if connection not in session.connections:
-        session.connections += (connection,)
-    if session.hold is not None:
-        session.hold.take(connection)
-
-
-def _take_first_step(
-    session: SessionGuard, step: Callable[[Connection], None], connection: Connection
-) -> None:
-    if session.bind is None or connection.engine is not session.bind.engine:
-        return  # another database
-    try:
-        step(connection)
-    except BaseException:
-        session.failed_begin = connection
-        raise
-
-
-@event.listens_for(SessionGuard, "before_commit", propagate=True)
-def _before_commit(session: SessionGuard) -> None:
-    if session.failed_begin is not None:
-        raise TransactionAborted(_BEGIN_FAILED)
-    for connection in session.connections:
-        refuse_aborted(connection)
-
-
-@event.listens_for(SessionGuard, "after_rollback", propagate=True)
-def _after_rollback(session: SessionGuard) -> None:
-    # Before the objects are expired. A flush that fails rolls back like this, by itself.
-    if session.get_nested_transaction() is None:
-        session.keep_values()
-
-
-@event.listens_for(SessionGuard, "persistent_to_deleted", propagate=True)
-def _remember_removed(session: SessionGuard, instance: object) -> None:
-    session.removed = session.removed or []
-    session.removed.append(ref(instance))
-
-
-@event.listens_for(SessionGuard, "after_transaction_end", propagate=True)
-def _after_transaction_end(session: SessionGuard, transaction: SessionTransaction) -> None:
-    if transaction.parent is None:
-        session.failed_begin = None
-        session.connections = ()
-        session.removed = None
-        if session.hold is not None:
-            session.hold.give_back()
-
-
-@event.listens_for(SessionGuard, "before_attach", propagate=True)
-def _refuse_objects(session: SessionGuard, instance: object) -> None:
-    session.check_usable()
-
-
-def guard_of(session: AsyncSession) -> SessionGuard:
-    """Return the guard of a session of this library."""
-    return session.sync_session  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.pool.checkout_warnings import Hold, HoldWatch
+from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from tests.support.application import Base, Note, checked_out, client, eventually
 from tests.support.cancelling import pause
 from tests.support.databases import ONE_DRIVER
@@ -186,7 +186,7 @@ async def test_socket_and_prefixed_route_have_names(
 async def test_request_without_a_route_is_told_as_such(caplog: pytest.LogCaptureFixture):
     """Task queues resolve dependencies with a request of their own making."""
     request = HTTPConnection({"type": "http", "method": "POST", "path": "/s3cret"})
-    Hold(HoldWatch(0.01), request).take()
+    CheckoutWatch(0.01).begin(request)
     await asyncio.sleep(0.05)
     (message,) = warnings(caplog)
     assert message.startswith("POST an unknown route has held")

@@ -174,11 +174,6 @@ async def savepoint(session: AsyncSession, number: int) -> None:
         await session.flush()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="A savepoint's begin and end do not take the session's turn: begin_nested() is to return "
-    "the same managed block as begin(), with the session in one class.",
-)
 async def test_two_tasks_open_a_savepoint_at_once(database: Database):
     """The second to come is refused, the first stores its work: no internals of SQLAlchemy."""
     async with database.session() as session:
@@ -190,11 +185,6 @@ async def test_two_tasks_open_a_savepoint_at_once(database: Database):
     assert await stored(database) == ["in a savepoint"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="A savepoint does not know which task opened it: begin_nested() is to return the same "
-    "managed block as begin(), with the session in one class.",
-)
 async def test_savepoint_ends_while_another_tasks_is_open_in_it(database: Database):
     """Savepoints of two tasks that overlap are named as such, when the outer one ends."""
     inside, done = asyncio.Event(), asyncio.Event()

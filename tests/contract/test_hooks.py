@@ -21,6 +21,7 @@ from fastapi_asyncdb import Database, DatabaseSettings, on_commit, on_rollback
 from fastapi_asyncdb.errors import SessionClosed
 from tests.support.application import Base, Note, Reply, Request, checked_out, client, stored
 from tests.support.cancelling import Cancellable
+from tests.support.grace import shorten
 
 pytestmark = pytest.mark.promise("T14")
 
@@ -582,7 +583,7 @@ async def test_hook_that_never_ends_is_cut_off_once_its_caller_is_cancelled(
     caplog: pytest.LogCaptureFixture,
 ):
     """A client that is gone, or a shutdown, waits no longer than for a commit; the log has names."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.2)
+    shorten(monkeypatch, ending=0.2)
     running = asyncio.Event()
 
     async def hang() -> None:
@@ -616,7 +617,7 @@ async def test_hook_may_take_its_time_while_somebody_waits(
     database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ):
     """The bound is for those that nobody waits for."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.05)
+    shorten(monkeypatch, ending=0.05)
 
     async def slow() -> None:
         await asyncio.sleep(0.3)

@@ -15,26 +15,22 @@ from tests.support.databases import ONE_DRIVER
 
 pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
-_ONE_OBJECT = "What the library knows of a session is to live in one object, in one private slot."
-_FRAMES = "Methods of the library stand between the caller and SQLAlchemy's or the user's own."
-# Attributes that an application may well have, and the library's own of today.
+# Attributes that an application may well have, and names of the library's own.
 NAMES = [
+    "closed",
     "connections",
-    "ended",
+    "ending",
     "first_step",
     "free",
-    "hold",
     "hooks",
-    "patience",
     "postponed",
-    "settling",
-    "streamers",
+    "savepoints",
+    "state",
+    "streams",
     "tenant",
-    "time_to_commit",
     "user",
+    "watched",
 ]
-# Those of them that break nothing in a read.
-FREE = {"patience", "tenant", "time_to_commit"}
 
 
 async def use(database: Database) -> None:
@@ -49,12 +45,6 @@ async def use(database: Database) -> None:
                 session.add(Note(text="second"))
         assert await stored(database) == ["first", "second"]
         await database.stop()
-
-
-def named(name: str) -> Any:
-    """Return the name as a parameter: an expected failure, if it is one of the library's own."""
-    marks = [] if name in FREE else [pytest.mark.xfail(strict=True, reason=_ONE_OBJECT)]
-    return pytest.param(name, marks=marks)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,7 +65,7 @@ async def test_attribute_of_an_async_session(database_url: str, name: str):
     assert set(seen) == {"mine"}
 
 
-@pytest.mark.parametrize("name", [named(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 async def test_attribute_of_a_sync_session_class(database_url: str, name: str):
     """So is one that the ``Session`` below it sets: SQLAlchemy's listeners are given that one."""
 
@@ -93,7 +83,6 @@ async def test_attribute_of_a_sync_session_class(database_url: str, name: str):
         assert getattr(session.sync_session, name) == "mine"
 
 
-@pytest.mark.xfail(strict=True, reason=_ONE_OBJECT)
 async def test_session_has_no_names_that_sqlalchemys_has_not(database: Database):
     """The library's own state takes no public name of a session away from its user."""
     async with database.session() as session:
@@ -104,10 +93,6 @@ async def test_session_has_no_names_that_sqlalchemys_has_not(database: Database)
         assert below == {name for name in dir(plain.sync_session) if not name.startswith("_")}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="begin() is replaced, not extended: the managed block is to call the user's.",
-)
 async def test_begin_of_the_users_own_is_called(database_url: str):
     """What a subclass does when a transaction begins is done."""
     begun: list[str] = []
@@ -141,7 +126,6 @@ async def test_begin_nested_of_the_users_own_is_called(database_url: str):
 # --- Warnings -------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason=_FRAMES)
 async def test_warning_of_a_deprecated_method_points_to_its_caller(database_url: str):
     """SQLModel's session deprecates ``execute`` like this; its user must find the line."""
 
@@ -157,7 +141,6 @@ async def test_warning_of_a_deprecated_method_points_to_its_caller(database_url:
     assert [warning.filename for warning in caught] == [__file__]
 
 
-@pytest.mark.xfail(strict=True, reason=_FRAMES)
 async def test_warning_of_sqlalchemy_points_to_its_caller(database: Database):
     """SQLAlchemy looks for the first line that is not its own: the user's, in a listener."""
 

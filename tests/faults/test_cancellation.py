@@ -21,6 +21,7 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
 from tests.support.application import Base, Note, Request, checked_out, eventually, stored
 from tests.support.cancelling import Cancellable, Witness, closed_connections, pause, slow_query
+from tests.support.grace import shorten
 from tests.support.http_server import http_server
 
 pytestmark = [pytest.mark.promise("T10"), pytest.mark.usefixtures("witness")]
@@ -194,7 +195,7 @@ async def test_commit_that_gets_no_end(
     database: Database, how: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A commit that hangs does not hang a shutdown."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
+    shorten(monkeypatch, ending=0.1)
     started = time.monotonic()
     await cancelled(database, "/write", how, pause(database, "commit", 60))
     assert time.monotonic() - started < 2
@@ -202,7 +203,7 @@ async def test_commit_that_gets_no_end(
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
     """A rollback has to be over soon even when nobody is cancelled."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 0.1)
+    shorten(monkeypatch, ending=0.1)
     pause(database, "rollback", 60)
     async with asyncio.timeout(2):
         with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
@@ -224,7 +225,7 @@ async def test_rollback_that_ignores_its_cancellation(
     database: Database, where: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The ten seconds of the documentation, here one, are for all of it, a stubborn driver's end too."""
-    monkeypatch.setattr("fastapi_asyncdb.session.managed.SessionGuard.patience", 1.0)
+    shorten(monkeypatch, ending=1.0)
     over = asyncio.Event()
 
     def hang(*_: object) -> None:

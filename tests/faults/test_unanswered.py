@@ -19,6 +19,7 @@ from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import checked_out, eventually
 from tests.support.black_hole import BlackHole, black_hole
+from tests.support.grace import shorten_answers
 from tests.support.tcp_proxy import Proxy
 
 
@@ -121,6 +122,16 @@ async def test_each_of_several_hosts_has_them(driver: str, postgres_url: str, un
 # --- A statement's own bound ----------------------------------------------------------------------
 
 
+OVERDUE = 2.0
+"""Seconds, more than a statement and its grace period of these tests have together."""
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_soon_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grace period of an answer is half a second."""
+    shorten_answers(monkeypatch, 0.5)
+
+
 @pytest.fixture
 async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterator[Database]:
     """A started handle with one connection, over a network of which TCP never hears that it is cut."""
@@ -129,7 +140,7 @@ async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterato
         pool_size=1,
         max_overflow=0,
         statement_timeout=0.5,
-        hold_warning=2,
+        hold_warning=0.3,
     )
     async with Database(settings) as database:
         yield database
@@ -202,13 +213,13 @@ async def test_timeout_set_by_sql_is_left_to_the_server(database: Database, sett
     """Only the server knows it then, so a long statement is waited for."""
     async with database.session() as session:
         await session.execute(text(setting))
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 async def test_longer_timeout_of_a_session_is_respected(database: Database):
     """No limit for this transaction is no limit at the client either."""
     async with database.session(statement_timeout=0) as session:
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 @pytest.mark.parametrize("value", ["9s", "9000", "0"])
@@ -218,7 +229,7 @@ async def test_longer_timeout_of_the_url_wins(value: str, postgres_url: str):
     url = f"{postgres_url}{separator}options=-c%20statement_timeout%3D{value}"
     settings = DatabaseSettings(url=url, statement_timeout=0.5)
     async with Database(settings) as database, database.session() as session:
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 async def test_slow_statement_is_cancelled_by_the_server(database: Database):
@@ -236,7 +247,7 @@ async def test_slow_commit_is_not_cut_short(database: Database):
         await session.execute(
             text(
                 "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(6); RETURN NULL; END $$"
+                "$$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$"
             )
         )
         await session.execute(
@@ -257,7 +268,7 @@ async def test_blocked_event_loop_costs_no_connection(database: Database):
     async with database.session() as session:
         waiting = asyncio.create_task(session.scalar(text("SELECT 1 FROM pg_sleep(0.2)")))
         await asyncio.sleep(0.1)
-        time.sleep(6.5)  # noqa: ASYNC251 - to block is the point
+        time.sleep(OVERDUE)  # noqa: ASYNC251 - to block is the point
         assert await waiting == 1
 
 

@@ -397,9 +397,9 @@ async def test_everything_but_the_url_is_the_handles_own(database_url: str):
     other = DatabaseSettings(url="sqlite:///never.db", hold_warning=7)
     async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         async with isolated_database(database, template):
-            assert database._engines().holds is None
+            assert database._engines().checkouts is None
         async with isolated_database(database, template, settings=other):
-            assert database._engines().holds is not None
+            assert database._engines().checkouts is not None
     assert database.settings is not None
     assert database.settings.url.get_secret_value() == "sqlite:///never.db"
 

@@ -135,6 +135,10 @@ class PostgreSQL:
             # Not closed, since the event loop would not hear of it.
             shut_down(driver.pgconn.socket)
 
+    def ends_in_place(self, target: Target) -> bool:
+        """Tell asyncpg, whose timeouts are timers, from psycopg, which waits for sockets in tasks."""
+        return target.url.get_driver_name() == "asyncpg"
+
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
         """Ask the adapter for asyncpg, and libpq."""
         driver: Any = connection.driver_connection

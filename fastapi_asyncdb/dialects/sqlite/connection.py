@@ -30,7 +30,7 @@ async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
     thread = cast(Thread, getattr(connection, "_thread", connection))
     thread.daemon = True
     try:
-        return await finish(_open(connection), patience=lambda: _PATIENCE)
+        return await finish(_open(connection), grace=lambda: _PATIENCE)
     except BaseException:
         await finish(_close(connection, thread))
         raise

@@ -158,6 +158,10 @@ class SQLite:
     def cut(self, connection: DBAPIConnection) -> None:
         """Do nothing: nobody is waited for but this process."""
 
+    def ends_in_place(self, target: Target) -> bool:
+        """Return true: a thread does the work, and has its own timeout."""
+        return True
+
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
         """Ask SQLAlchemy's adapter, which has a lock for it since 2.1."""
         mutex = getattr(connection, "_execute_mutex", None)

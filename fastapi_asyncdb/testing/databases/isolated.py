@@ -180,7 +180,7 @@ async def isolated_database(
 async def _running(database: AnyDatabase) -> AsyncIterator[AnyDatabase]:
     """Start and stop. A start that is cancelled halfway ends first, or the drop would cut it off."""
     try:
-        await finish(database.start(), patience=lambda: _PATIENCE)
+        await finish(database.start(), grace=lambda: _PATIENCE)
         yield database
     finally:
         await database.stop()

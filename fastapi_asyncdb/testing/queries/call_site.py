@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
-from fastapi_asyncdb.finishing import finish
+from fastapi_asyncdb.finishing import caller_of
 
 # What is installed here is not the user's: libraries, the interpreter's own, commands like pytest.
 _INSTALLED = tuple(
@@ -47,6 +47,8 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
         A path below the working directory is shown from there. ``None`` if there is none.
     """
     for frame in chain(frames, _awaiting(current_task())):
+        if _module(frame) == "fastapi_asyncdb.dependencies":
+            return None  # behind it is what serves the application
         filename = frame.f_code.co_filename
         if not (_module(frame).startswith("fastapi_asyncdb.") or _is_installed(filename)):
             path, here = Path(filename), Path.cwd()
@@ -72,26 +74,24 @@ def _is_installed(filename: str) -> bool:
 
 
 def _awaiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
-    """Walk whoever waits for the task: a commit, and the flush in it, has one of its own."""
-    for other in asyncio.all_tasks() if task is not None else ():
-        frames = list(_suspended(other.get_coro()))
-        if any(_waits_for(task, frame) for frame in frames):
-            yield from reversed(frames)
-            yield from _awaiting(other)
-
-
-def _waits_for(task: asyncio.Task[Any] | None, frame: FrameType) -> bool:
-    if frame.f_code is not finish.__code__:
-        return False
-    shielded = frame.f_locals.get("shielded")
-    return shielded is not None and shielded.task is task
+    """Walk the task that waits for this one: a commit that connects, for example, has one of its own."""
+    caller = None if task is None else caller_of(task)
+    if caller is not None:
+        yield from reversed(list(_suspended(caller.get_coro())))
+        yield from _awaiting(caller)
 
 
 def _suspended(coroutine: Any) -> Iterator[FrameType]:
-    """Walk from a suspended coroutine inwards, as far as coroutines await each other."""
+    """Walk from a suspended coroutine inwards, as far as coroutines await each other.
+
+    Python does not tell what an asynchronous generator awaits. Behind one there is no way to the
+    innermost line, and the outer ones would be the wrong place: then it is empty.
+    """
+    frames: list[FrameType] = []
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        yield frame
+        frames.append(frame)
         coroutine = coroutine.cr_await
+    return iter(()) if type(coroutine).__name__.startswith("async_generator") else iter(frames)
 
 
 def _module(frame: FrameType) -> str:

@@ -160,7 +160,8 @@ def _engines(
         engines.preset,
         make(pool, plain),
         read,
-        engines.holds,
+        engines.checkouts,
+        engines.ends_in_place,
         limited=lambda local: make(pool, writing(one, check, drops, local)),
         one=one,
     )

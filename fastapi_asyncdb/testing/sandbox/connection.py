@@ -14,7 +14,7 @@ from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn
 from fastapi_asyncdb.dialects.sqlite.preset import interrupt
 from fastapi_asyncdb.engine.read_only import only_reads, statements_in
 from fastapi_asyncdb.errors import SandboxError
-from fastapi_asyncdb.finishing import Shielded, finish
+from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.pool.waiters import Gate
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
 from fastapi_asyncdb.testing.sandbox.turns import Turn
@@ -86,13 +86,13 @@ class OneConnection:
         AnyIO's scopes do.
         """
         self.refuse_lost()
-        self._in_task(statement, execute, cursor, statement, *rest, patience=lambda: 0.0)
+        self._in_task(statement, execute, cursor, statement, *rest, grace=lambda: 0.0)
 
     def _in_task(
         self, statement: str, run: Callable[..., Any], *arguments: Any, **bounds: Any
     ) -> Any:
-        work = Shielded(greenlet_spawn(run, *arguments))
-        self._running, self._whose = work.task, _whose(statement)
+        work = asyncio.create_task(greenlet_spawn(run, *arguments))
+        self._running, self._whose = work, _whose(statement)
         try:
             return await_only(finish(work, **bounds))
         except asyncio.CancelledError:

@@ -1,0 +1,125 @@
+"""The one end of a session's transactions: finished although the caller is cancelled, then the hooks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from fastapi_asyncdb import finishing
+from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout
+from fastapi_asyncdb.session.state import SessionState
+from fastapi_asyncdb.tracebacks import causes
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+# How the time of a rollback is divided: for itself, for closing its connection once it is cancelled,
+# and for what that leaves once it is cancelled again.
+_ROLLBACK = (0.6, 0.25, 0.15)
+
+
+async def end(state: SessionState, work: Work, *, commits: bool) -> None:
+    """Run what ends a transaction or savepoint, to its end; then the hooks that are due.
+
+    Args:
+        state: Of the session.
+        work: Commits, rolls back or closes.
+        commits: Whether it commits. A commit may take as long as the database lets it: its flush, or
+            a deferred constraint, may be much work. A rollback may not.
+
+    Raises:
+        ConcurrentSessionUse: a commit while another task is in the middle of a call.
+        TransactionAborted: a commit of what the database has ended already.
+        CommitOutcomeUnknown: the connection was lost during COMMIT.
+        RollbackTimeout: a rollback was given up.
+    """
+    task = asyncio.current_task()
+    if state.ending is not None:
+        if state.ending is task:
+            return await work()  # within another end
+        await state.until_ended()
+    if state.user is not None:
+        if commits:
+            state.refuse_other(task)
+        work = partial(state.after_call, work)
+    state.ending = task
+    try:
+        if not state.session.in_transaction():
+            await work()
+        else:
+            await (_commit if commits else _roll_back)(state, work)
+    finally:
+        state.end_is_over()
+        if state.hooks is not None:
+            await run_hooks(state)
+
+
+async def _commit(state: SessionState, work: Work) -> None:
+    # Without a connection it may connect, which has a timeout of its own, and may be given up.
+    here = state.in_place and state.connections and not state.streams
+    finish = finishing.finish_here if here else finishing.finish
+    grace = finishing.GRACE.ending
+    try:
+        await finish(work(), grace=lambda: grace if state.connections else 0.0)
+    except CommitInterrupted as interrupted:
+        _forget_hooks(state)
+        raise interrupted.outcome from interrupted
+    except Exception as error:
+        if any(map(_is_lost_commit, causes(error))):
+            _forget_hooks(state)
+        raise
+
+
+async def _roll_back(state: SessionState, work: Work) -> None:
+    seconds = finishing.GRACE.ending
+    own, first, second = (seconds * share for share in _ROLLBACK)
+    finish = finishing.finish_here if state.in_place and not state.streams else finishing.finish
+    try:
+        await finish(work(), grace=lambda: own, limit=own, after_cancellation=(first, second))
+    except TimeoutError as error:
+        raise RollbackTimeout(
+            f"A transaction could not be rolled back within {seconds:g} s, most likely because the "
+            "network is cut. Its connection was discarded, and the server rolls back by itself when it "
+            "notices: nothing was stored, and the work may be repeated.",
+            error,
+        ) from error
+
+
+def _is_lost_commit(error: BaseException) -> bool:
+    if isinstance(error, CommitOutcomeUnknown):
+        return True
+    # COMMIT is what SQLAlchemy runs without a statement.
+    return isinstance(error, DBAPIError) and error.connection_invalidated and not error.statement
+
+
+def _forget_hooks(state: SessionState) -> None:
+    if state.hooks is not None:
+        state.hooks.forget()
+
+
+async def run_hooks(state: SessionState) -> None:
+    """Run the hooks that are due; meanwhile each use of the session is looked at."""
+    if state.hooks is not None and state.hooks.due:
+        state.watch_hooks(running=True)
+        try:
+            await state.hooks.run_due()
+        finally:
+            state.watch_hooks(running=False)
+
+
+async def run_remaining_hooks(state: SessionState, *, committed: bool) -> None:
+    """Run the hooks of a block that has committed or rolled back.
+
+    Without a transaction there was nothing to commit, and a block that ends well counts as committed:
+    a request that did no more than register a hook is a success.
+    """
+    while state.hooks is not None and state.hooks:
+        if not state.session.in_transaction():
+            state.hooks.end(committed=committed)
+        if not state.hooks.due:
+            return
+        await run_hooks(state)
