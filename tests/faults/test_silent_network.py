@@ -12,21 +12,14 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import RollbackTimeout
 from tests.support.application import checked_out, eventually
 from tests.support.cancelling import Cancellable
-from tests.support.grace import shorten, shorten_closing
+from tests.support.grace import shorten_all
 from tests.support.tcp_proxy import Proxy
 
 
 @pytest.fixture(autouse=True)
 def _short_grace_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the library's is short, so that a bound that is missing is a hang: pytest-timeout's."""
-    shorten(
-        monkeypatch,
-        ending=1.0,
-        closing=0.5,
-        handshake=0.3,
-        after_cancellation=(0.5, 0.3),
-    )
-    shorten_closing(monkeypatch, 0.5)
+    shorten_all(monkeypatch, 5)
 
 
 @pytest.fixture

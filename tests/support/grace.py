@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from fastapi_asyncdb import finishing
+from fastapi_asyncdb.dialects import deadlines
+from fastapi_asyncdb.dialects.postgresql import preset, psycopg
+from fastapi_asyncdb.pool import closing
 
-_ANSWER = "fastapi_asyncdb.dialects.deadlines._GRACE"
-_CLOSING = "fastapi_asyncdb.pool.closing._LIMIT"
-_TICK = "fastapi_asyncdb.dialects.deadlines._TICK"
+# Those that are no field of GracePeriods: where each is, and its name there.
+_OTHERS = ((closing, "_LIMIT"), (preset, "_GOODBYE"), (psycopg, "_LIMIT"))
 
 
 def shorten(monkeypatch: pytest.MonkeyPatch, **periods: Any) -> None:
@@ -19,12 +21,19 @@ def shorten(monkeypatch: pytest.MonkeyPatch, **periods: Any) -> None:
     monkeypatch.setattr(finishing, "GRACE", replace(finishing.GRACE, **periods))
 
 
+def shorten_all(monkeypatch: pytest.MonkeyPatch, divisor: float) -> None:
+    """Divide each period of an end by the same number, since some have to fit into others."""
+    periods = asdict(finishing.GRACE)
+    shorten(monkeypatch, **{name: _divided(value, divisor) for name, value in periods.items()})
+    for module, name in _OTHERS:
+        monkeypatch.setattr(module, name, getattr(module, name) / divisor)
+
+
 def shorten_answers(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let an answer be overdue so long after the statement's own timeout; look more often."""
-    monkeypatch.setattr(_ANSWER, seconds)
-    monkeypatch.setattr(_TICK, seconds / 10)
+    monkeypatch.setattr(deadlines, "_GRACE", seconds)
+    monkeypatch.setattr(deadlines, "_TICK", seconds / 10)
 
 
-def shorten_closing(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let the closing of a connection take no longer."""
-    monkeypatch.setattr(_CLOSING, seconds)
+def _divided(value: Any, divisor: float) -> Any:
+    return tuple(each / divisor for each in value) if isinstance(value, tuple) else value / divisor
