@@ -147,7 +147,7 @@ async def test_pool_has_its_size_its_overflow_and_its_timeout(database_url: str)
         started = time.monotonic()
         with pytest.raises(PoolTimeoutError, match="all 2 are in use"):
             await stack.enter_async_context(database.read_engine.connect())
-        assert 0.2 <= time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.2
 
 
 @pytest.mark.parametrize(("pool_recycle", "replaced"), [(0.1, True), (3600, False)])

@@ -20,7 +20,14 @@ from sqlalchemy.util import await_only
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
 from tests.support.application import Base, Note, Request, checked_out, eventually, stored
-from tests.support.cancelling import Cancellable, Witness, closed_connections, pause, slow_query
+from tests.support.cancelling import (
+    FOREVER,
+    Cancellable,
+    Witness,
+    closed_connections,
+    pause,
+    slow_query,
+)
 from tests.support.grace import shorten
 from tests.support.http_server import http_server
 
@@ -127,9 +134,8 @@ async def test_waiting_for_a_connection(database: Database, how: str):
     async with pool_in_use(database):
         run.start()
         await asyncio.sleep(0.05)
-        started = time.monotonic()
+        # pool_in_use ends after it: a task that went on waiting would raise PoolTimeout.
         await run.cancel()
-        assert time.monotonic() - started < 1
     assert await stored(database) == []
 
 
@@ -196,21 +202,18 @@ async def test_commit_that_gets_no_end(
 ):
     """A commit that hangs does not hang a shutdown."""
     shorten(monkeypatch, ending=0.1)
-    started = time.monotonic()
-    await cancelled(database, "/write", how, pause(database, "commit", 60))
-    assert time.monotonic() - started < 2
+    await cancelled(database, "/write", how, pause(database, "commit", FOREVER))
 
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
     """A rollback has to be over soon even when nobody is cancelled."""
     shorten(monkeypatch, ending=0.1)
-    pause(database, "rollback", 60)
-    async with asyncio.timeout(2):
-        with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
-            async with database.session() as session:
-                session.add(Note(text="lost"))
-                await session.flush()
-                raise RuntimeError
+    pause(database, "rollback", FOREVER)
+    with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
+        async with database.session() as session:
+            session.add(Note(text="lost"))
+            await session.flush()
+            raise RuntimeError
     assert isinstance(caught.value.__context__, TimeoutError)
     error = caught.value
     assert all(isinstance(error, kind) for kind in (TimeoutError, AsyncDBError, DBAPIError))
@@ -244,14 +247,12 @@ async def test_rollback_that_ignores_its_cancellation(
         await work(db)
 
     event.listen(database.engine.sync_engine, "rollback", hang)
-    started = time.monotonic()
     try:
         with pytest.raises(RollbackTimeout):
             if where == "request":
                 await Request(app, "/").run()
             async with database.session() as session:
                 await work(session)
-        assert time.monotonic() - started < 2
     finally:
         over.set()
     await eventually(lambda: checked_out(database) == 0)
@@ -316,7 +317,7 @@ def cancelled_with_its_client(app: FastAPI) -> Any:
 
 
 async def test_sweep(database: Database, witness: Witness, how: str):
-    """Cancelled at 200 random moments: what began to commit is stored, the rest is not."""
+    """Cancelled at 120 random moments: what began to commit is stored, the rest is not."""
     dice = random.Random(f"sweep {how}")
     began: set[str] = set()
     acknowledged: set[str] = set()
@@ -333,7 +334,7 @@ async def test_sweep(database: Database, witness: Witness, how: str):
     started = time.perf_counter()
     await work("first")
     longest = 2 * (time.perf_counter() - started)
-    for number in range(200):
+    for number in range(120):
         name = str(number)
         run = Cancellable(lambda name=name: work(name), how)  # type: ignore[misc]
         run.start()
@@ -349,4 +350,4 @@ async def test_sweep(database: Database, witness: Witness, how: str):
     assert acknowledged <= began
     assert set(await stored(database)) == began
     # Otherwise the moments were badly chosen.
-    assert 30 < len(began) < 190
+    assert 18 < len(began) < 114

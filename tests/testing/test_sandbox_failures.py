@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -50,7 +49,6 @@ async def test_query_that_still_runs_at_the_end(
             await opened.execute(text("SELECT 1"))
             await opened.execute(text(slow_query(database)))
 
-    started = time.monotonic()
     tasks: list[asyncio.Task[None]] = []
     error = SandboxError if block == "succeeds" else ZeroDivisionError
     with pytest.raises(error) as raised:
@@ -67,7 +65,6 @@ async def test_query_that_still_runs_at_the_end(
         await tasks[0]
     if database_url != "sqlite://":
         await Witness(database, database_url).nobody_else_holds_a_lock()
-    assert time.monotonic() - started < 3
 
 
 async def test_commit_that_still_runs_at_the_end(postgres_url: str):
