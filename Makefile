@@ -9,6 +9,8 @@ GROUP := dev
 CONSTRAINTS := pinned-versions.txt
 # What `make test` runs; all of it by default.
 TESTS :=
+# Of pytest: most of what the tests of faults do is to wait, so there are more workers than cores.
+PYTEST := -n 4 --dist worksteal
 # What has to work with the newest of everything, and with each Python: what users see.
 CONTRACT := tests/contract
 PUBLIC := $(CONTRACT) tests/testing tests/example_app tests/test_docs.py tests/test_public_api.py
@@ -32,9 +34,9 @@ migrate: .venv-run/.ready ## Bring the example application's database up to date
 	.venv-run/bin/alembic -c example_app/alembic.ini upgrade head
 
 test: $(READY) ## Run the tests, on SQLite and PostgreSQL; TESTS=tests/contract runs some of them
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest $(PYTEST) $(TESTS)
 
-check: lint types layers test ## Run everything: lint, types, layers, tests
+check: lint layers types test ## Run everything: lint, types, layers, tests
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -1,51 +1,41 @@
-"""Fixtures of the whole suite: one PostgreSQL per run, one database per worker, both backends."""
+"""Fixtures of the whole suite: a database of this worker's own, on each kind of database.
+
+The server comes from the plugin of the testing kit, which starts one for all workers when the first test
+needs it, or uses the one that TEST_DATABASE_URL names.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
+from fastapi_asyncdb.testing.databases.worker import empty_database
+from fastapi_asyncdb.testing.servers.address import ServerAddress
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.tcp_proxy import Proxy, tcp_proxy
-
-_cleanup = pytest.StashKey[ExitStack]()
-_server_url = pytest.StashKey[str]()
-
-# Whoever is called "locked" needs a password over TCP.
-_HBA = "host all locked 127.0.0.1/32 scram-sha-256"
+from tests.support.databases import DATABASES, DRIVERS, execute, with_driver
+from tests.support.promises import check_markers
+from tests.support.tcp_proxy import Proxy, tcp_proxy
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Start one PostgreSQL for the run, in the process that all workers come from."""
-    worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
-    if worker_input is not None:
-        config.stash[_server_url] = worker_input["postgres_url"]
-        return
-    stack = config.stash[_cleanup] = ExitStack()
-    given = os.environ.get("TEST_POSTGRES_URL")
-    config.stash[_server_url] = given or stack.enter_context(PostgresServer(hba=_HBA)).url()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a marker whose promise docs/promises.md does not have."""
+    check_markers(items)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tell each xdist worker where the server is."""
-    node.workerinput["postgres_url"] = node.config.stash[_server_url]
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server."""
-    if _cleanup in config.stash:
-        config.stash[_cleanup].close()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses ``database_url`` on each database that its marker ``databases`` names."""
+    if "database_url" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("databases")
+        names = marker.args if marker is not None else DATABASES
+        metafunc.parametrize("database_url", names, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -63,27 +53,37 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url(pytestconfig: pytest.Config) -> str:
+def server_url(asyncdb_server: ServerAddress) -> str:
     """The server's own database, as superuser."""
-    return pytestconfig.stash[_server_url]
+    return asyncdb_server.url()
 
 
 @pytest.fixture(scope="session")
-def worker_database(server_url: str) -> Iterator[str]:
+def worker_database(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database of this worker's own; the URL to it."""
-    name = f"asyncdb_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
-    asyncio.run(_administer(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-    asyncio.run(_administer(server_url, f"CREATE DATABASE {name}"))
-    head, _, query = server_url.partition("?")
-    yield f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
-    asyncio.run(_administer(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+    folder = tmp_path_factory.mktemp("worker")
+    with empty_database(SecretStr(server_url), folder) as url:
+        yield url.get_secret_value()
 
 
 @pytest.fixture
 def postgres_url(worker_database: str) -> str:
     """An empty PostgreSQL database."""
-    asyncio.run(_administer(worker_database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    asyncio.run(execute(worker_database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
     return worker_database
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each driver for PostgreSQL."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def driver_url(postgres_url: str, driver: str) -> str:
+    """An empty PostgreSQL database, with each driver."""
+    return with_driver(postgres_url, driver)
 
 
 @pytest.fixture
@@ -93,24 +93,12 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    return free_port()
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """A network in front of PostgreSQL that can be cut, or fall silent."""
-    async with tcp_proxy(urlsplit(postgres_url).port or 5432) as proxy:
-        yield proxy
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, once on SQLite and once on PostgreSQL."""
-    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
-    url: str = request.getfixturevalue(name)
-    return url
+    """An empty database: SQLite, PostgreSQL with each driver, or what the marker ``databases`` names."""
+    kind, _, detail = request.param.partition("-")
+    if kind == "postgresql":
+        return with_driver(request.getfixturevalue("postgres_url"), detail)
+    return "sqlite://" if detail == "memory" else str(request.getfixturevalue("sqlite_url"))
 
 
 @pytest.fixture
@@ -120,9 +108,23 @@ async def database(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-async def _administer(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
+@pytest.fixture
+def unused_port() -> int:
+    """A port of 127.0.0.1 on which no server listens."""
+    return free_port()
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port of 127.0.0.1 that accepts connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """A network in front of PostgreSQL that can be cut, or fall silent."""
+    async with tcp_proxy(urlsplit(postgres_url).port or 5432) as proxy:
+        yield proxy

@@ -18,7 +18,10 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     DatabaseUnavailable,
 )
-from tests.contract.support import checked_out
+from tests.support.application import checked_out
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 async def ping(database: Database) -> int:

@@ -3,12 +3,16 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
+import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import DB, Database, DatabaseSettings, ReadDB, get_db, get_read_db
-from tests.contract.support import Base, Note, client
+from tests.support.application import Base, Note, client
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 async def test_override_replaces_the_session_everywhere(database_url: str):

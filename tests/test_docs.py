@@ -13,7 +13,10 @@ from fastapi import FastAPI
 
 import fastapi_asyncdb
 from fastapi_asyncdb import Base, DatabaseSettings
-from tests.contract.support import running
+from tests.support.application import running
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from fastapi_asyncdb.overload import answered
+from fastapi_asyncdb.unavailable import answered
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket

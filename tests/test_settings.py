@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import socket
 import time
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -30,9 +28,12 @@ from fastapi_asyncdb.errors import (
     InsecureConnectionError,
 )
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.leaks import PASSWORD, leaks
-from tests.tcp_proxy import tcp_proxy
-from tests.tls_proxy import tls_proxy
+from tests.support.databases import ONE_DRIVER
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tcp_proxy import tcp_proxy
+from tests.support.tls_proxy import tls_proxy
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 # Field: default, text in a variable, value.
 FIELDS: dict[str, tuple[Any, str, Any]] = {
@@ -64,21 +65,6 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work where no .env lies about."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def driver_url(request: pytest.FixtureRequest, postgres_url: str) -> str:
-    """An empty PostgreSQL database, once with each driver."""
-    return postgres_url.replace("postgresql", f"postgresql+{request.param}", 1)
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 # --- Where values come from -----------------------------------------------------------------------
@@ -161,7 +147,7 @@ async def test_pool_has_its_size_its_overflow_and_its_timeout(database_url: str)
         started = time.monotonic()
         with pytest.raises(PoolTimeoutError, match="all 2 are in use"):
             await stack.enter_async_context(database.read_engine.connect())
-        assert 0.2 <= time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.2
 
 
 @pytest.mark.parametrize(("pool_recycle", "replaced"), [(0.1, True), (3600, False)])
@@ -230,7 +216,6 @@ async def _backend(database: Database) -> int:
 # --- Timeouts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_connect_timeout_ends_an_attempt(driver: str, silent_port: int) -> None:
     """A server that accepts and says nothing costs one connect_timeout."""
     settings = DatabaseSettings(
@@ -377,7 +362,6 @@ async def test_echo_logs_statements(
 
 
 @pytest.mark.parametrize("query", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require"])
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_production_refuses_a_stranger(driver: str, query: str) -> None:
     """In production nobody sends a password to a host that has not proved who it is."""
     settings = DatabaseSettings(

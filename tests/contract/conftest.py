@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, checked_out
+from tests.support.application import Base, checked_out
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""T10: a request cancelled while it commits or rolls back. Other moments are in tests/faults/."""
+"""A request cancelled while it commits or rolls back. Other moments are in tests/faults/."""
 
 import asyncio
 from typing import Annotated
@@ -9,8 +9,10 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Request, checked_out, stored
-from tests.faults.support import Cancellable, pause
+from tests.support.application import Note, Request, checked_out, stored
+from tests.support.cancelling import Cancellable, pause
+
+pytestmark = pytest.mark.promise("T10")
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])
@@ -18,7 +20,7 @@ from tests.faults.support import Cancellable, pause
 async def test_end_that_is_under_way_is_finished(
     database: Database, how: str, ending: str, rows: list[str]
 ):
-    """The commit or rollback comes to its end, and the connection goes back alive (T10)."""
+    """The commit or rollback comes to its end, and the connection goes back alive."""
     app = FastAPI()
 
     @app.post("/")

@@ -1,4 +1,4 @@
-"""T1 to T3: the commit comes before the response, and what fails is rolled back."""
+"""The commit comes before the response, and what fails is rolled back."""
 
 from typing import Annotated, Any
 
@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Reply, client, stored
-from tests.contract.support import Request as RawRequest
-from tests.faults.support import Witness
+from tests.support.application import Note, Reply, client, stored
+from tests.support.application import Request as RawRequest
+from tests.support.cancelling import Witness
 
 
 class NoteIn(BaseModel):
@@ -107,6 +107,7 @@ def writing_app(database: Database) -> FastAPI:
     return app
 
 
+@pytest.mark.promise("T1")
 @pytest.mark.parametrize(
     "path",
     [
@@ -126,7 +127,7 @@ def writing_app(database: Database) -> FastAPI:
     ],
 )
 async def test_row_is_committed_when_the_response_starts(database: Database, path: str):
-    """At the moment the first byte leaves, another connection sees the row (T1)."""
+    """At the moment the first byte leaves, another connection sees the row."""
     seen: list[list[str]] = []
 
     async def look(message: dict[str, Any]) -> None:
@@ -140,8 +141,9 @@ async def test_row_is_committed_when_the_response_starts(database: Database, pat
     assert seen == [["written"]]
 
 
+@pytest.mark.promise("T2")
 async def test_failed_commit_is_the_only_response(database: Database):
-    """A constraint that fails at COMMIT turns the 201 into an error, and no byte of it leaves (T2)."""
+    """A constraint that fails at COMMIT turns the 201 into an error, and no byte of it leaves."""
     app = FastAPI()
 
     @app.post("/replies", status_code=201)
@@ -162,8 +164,9 @@ async def test_failed_commit_is_the_only_response(database: Database):
     assert b"created" not in request.body
 
 
+@pytest.mark.promise("T2")
 async def test_failed_commit_goes_through_the_exception_handlers(database: Database):
-    """The application may answer a failed commit with a status of its own (T2)."""
+    """The application may answer a failed commit with a status of its own."""
     app = FastAPI()
 
     @app.exception_handler(IntegrityError)
@@ -181,8 +184,9 @@ async def test_failed_commit_goes_through_the_exception_handlers(database: Datab
     assert response.json() == {"detail": "conflict"}
 
 
+@pytest.mark.promise("T2")
 async def test_flush_that_fails_in_the_commit_leaves_nothing(database: Database):
-    """Objects that are only added fail in the commit's own flush, before the response (T2)."""
+    """Objects that are only added fail in the commit's own flush, before the response."""
     app = FastAPI()
 
     @app.post("/notes", status_code=201)
@@ -252,6 +256,7 @@ def failing_app(database: Database) -> FastAPI:
     return app
 
 
+@pytest.mark.promise("T3")
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -266,7 +271,7 @@ def failing_app(database: Database) -> FastAPI:
     ],
 )
 async def test_what_fails_is_rolled_back(database: Database, path: str, status: int):
-    """Whatever raises after the write, in handler, dependency or validation, undoes it (T3)."""
+    """Whatever raises after the write, in handler, dependency or validation, undoes it."""
     async with client(failing_app(database)) as http:
         response = await http.post(path)
 
@@ -274,8 +279,9 @@ async def test_what_fails_is_rolled_back(database: Database, path: str, status: 
     assert await stored(database) == []
 
 
+@pytest.mark.promise("T3")
 async def test_dependency_that_catches_the_error_and_reads_goes_on(database: Database):
-    """A dependency may clean up after the handler's error; the handler's work stays undone (T3)."""
+    """A dependency may clean up after the handler's error; the handler's work stays undone."""
     DB = Annotated[AsyncSession, Depends(database.get_db)]
     app = FastAPI()
     found: list[str] = []
@@ -299,9 +305,10 @@ async def test_dependency_that_catches_the_error_and_reads_goes_on(database: Dat
     assert await stored(database) == []
 
 
+@pytest.mark.promise("T3")
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
 async def test_returned_response_commits_whatever_its_status(database: Database, status: int):
-    """A handler that returns has decided: only raising rolls back (T3)."""
+    """A handler that returns has decided: only raising rolls back."""
     app = FastAPI()
 
     @app.post("/notes")
@@ -314,8 +321,9 @@ async def test_returned_response_commits_whatever_its_status(database: Database,
     assert await stored(database) == ["kept"]
 
 
+@pytest.mark.promise("T3")
 async def test_connection_is_usable_after_a_failed_statement(database: Database):
-    """The next request gets a clean connection, not one in an aborted transaction (T3)."""
+    """The next request gets a clean connection, not one in an aborted transaction."""
     app = failing_app(database)
     async with client(app) as http:
         for _ in range(20):
@@ -340,8 +348,9 @@ async def test_session_outside_a_request_commits_or_rolls_back(database: Databas
     assert await stored(database) == ["kept"]
 
 
+@pytest.mark.promise("T2")
 async def test_connection_of_a_failed_commit_is_clean(database: Database, database_url: str):
-    """Whoever gets the connection next begins anew, and nobody waits for a lock (T2)."""
+    """Whoever gets the connection next begins anew, and nobody waits for a lock."""
     for _ in range(2):
         with pytest.raises(IntegrityError):
             async with database.session() as session:

@@ -1,4 +1,4 @@
-"""T15: one session does one thing at a time, and says who came in between."""
+"""One session does one thing at a time, and says who came in between."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ConcurrentSessionUse
-from tests.contract.support import Note, Request, checked_out, stored
+from tests.support.application import Note, Request, checked_out, stored
+
+pytestmark = pytest.mark.promise("T15")
 
 
 async def read(session: AsyncSession) -> int:
@@ -22,7 +24,7 @@ async def read(session: AsyncSession) -> int:
 
 
 async def test_gather_on_one_session_names_both_tasks(database: Database):
-    """The classical mistake is an error, on every driver, and tells the two tasks apart (T15)."""
+    """The classical mistake is an error, on every driver, and tells the two tasks apart."""
     results: list[asyncio.Task[int]] = []
     with pytest.raises(ConcurrentSessionUse, match=r"second \(read\).*first \(read\)"):
         async with database.session() as session:
@@ -35,14 +37,14 @@ async def test_gather_on_one_session_names_both_tasks(database: Database):
 
 
 async def test_gather_before_the_first_statement(database: Database):
-    """The mistake is seen even before the session has a connection (T15)."""
+    """The mistake is seen even before the session has a connection."""
     async with database.session() as session:
         results = await asyncio.gather(read(session), read(session), return_exceptions=True)
     assert [type(result) for result in results] == [int, ConcurrentSessionUse]
 
 
 async def test_gather_in_a_request_is_one_error_response(database: Database):
-    """The task that was first ends its statement, then all is rolled back; nothing leaks (T15)."""
+    """The task that was first ends its statement, then all is rolled back; nothing leaks."""
     app = FastAPI()
 
     @app.post("/")
@@ -59,7 +61,7 @@ async def test_gather_in_a_request_is_one_error_response(database: Database):
 
 
 async def test_task_left_behind_by_the_handler_is_noticed(database: Database):
-    """A handler that returns while its own task is still using the session gets an error (T15)."""
+    """A handler that returns while its own task is still using the session gets an error."""
     app = FastAPI()
     tasks: list[asyncio.Task[int]] = []
 
@@ -78,7 +80,7 @@ async def test_task_left_behind_by_the_handler_is_noticed(database: Database):
 
 
 async def test_one_task_after_another_is_legal(database: Database):
-    """Streams and timeouts run in tasks of their own: one after the other is fine (T15)."""
+    """Streams and timeouts run in tasks of their own: one after the other is fine."""
     async with database.session() as session:
         session.add(Note(text="kept"))
         assert await asyncio.create_task(read(session)) == 1
@@ -88,7 +90,7 @@ async def test_one_task_after_another_is_legal(database: Database):
 
 
 async def test_session_is_free_again_after_an_error(database: Database):
-    """A call that fails or is cancelled leaves the session to the next task (T15)."""
+    """A call that fails or is cancelled leaves the session to the next task."""
     async with database.session() as session:
         with pytest.raises(Exception, match="nowhere"):
             await session.execute(text("SELECT * FROM nowhere"))
@@ -147,7 +149,7 @@ def test_every_coroutine_of_asyncsession_is_known_here():
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [name for name in CALLS if hasattr(AsyncSession, name)])
 async def test_no_coroutine_runs_beside_another(database: Database, name: str, order: str):
-    """Whatever a session does, a second task that comes in the middle of it is refused (T15)."""
+    """Whatever a session does, a second task that comes in the middle of it is refused."""
     async with database.session() as session:
         await session.run_sync(lambda sync: Furniture.metadata.create_all(sync.connection()))
         session.add_all([Shelf(id=1), Shelf(id=2)])
@@ -173,7 +175,7 @@ async def savepoint(session: AsyncSession, number: int) -> None:
 
 
 async def test_two_tasks_open_a_savepoint_at_once(database: Database):
-    """The second to come is refused, the first stores its work: no internals of SQLAlchemy (T15)."""
+    """The second to come is refused, the first stores its work: no internals of SQLAlchemy."""
     async with database.session() as session:
         await read(session)
         results = await asyncio.gather(
@@ -184,7 +186,7 @@ async def test_two_tasks_open_a_savepoint_at_once(database: Database):
 
 
 async def test_savepoint_ends_while_another_tasks_is_open_in_it(database: Database):
-    """Savepoints of two tasks that overlap are named as such, when the outer one ends (T15)."""
+    """Savepoints of two tasks that overlap are named as such, when the outer one ends."""
     inside, done = asyncio.Event(), asyncio.Event()
     tasks: list[asyncio.Task[None]] = []
 
@@ -207,7 +209,7 @@ async def test_savepoint_ends_while_another_tasks_is_open_in_it(database: Databa
 
 
 async def test_task_opens_a_savepoint_inside_of_its_parents(database: Database):
-    """One after the other is legal for savepoints too: the parent waits for the task (T15)."""
+    """One after the other is legal for savepoints too: the parent waits for the task."""
     async with database.session() as session, session.begin_nested():
         await asyncio.create_task(savepoint(session, 1))
         await savepoint(session, 2)

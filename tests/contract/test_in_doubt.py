@@ -1,4 +1,4 @@
-"""T11: a commit whose answer never came. tests/faults/ cuts the network at more moments."""
+"""A commit whose answer never came. tests/faults/ cuts the network at more moments."""
 
 from typing import Annotated
 
@@ -12,8 +12,10 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
-from tests.contract.support import Base, Note, client, stored
-from tests.tcp_proxy import Proxy
+from tests.support.application import Base, Note, client, stored
+from tests.support.tcp_proxy import Proxy
+
+pytestmark = pytest.mark.promise("T11")
 
 
 def application(database: Database) -> FastAPI:
@@ -35,7 +37,7 @@ def application(database: Database) -> FastAPI:
 
 @pytest.mark.parametrize(("at_commit", "rows"), [("cut before", []), ("cut after", ["written"])])
 async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
-    """The client is never told of a success or failure that nobody knows; nothing is repeated (T11)."""
+    """The client is never told of a success or failure that nobody knows; nothing is repeated."""
     database = Database(DatabaseSettings(url=proxy.through(postgres_url)))
     await database.start(create_tables=Base.metadata)
     app = application(database)
@@ -50,7 +52,7 @@ async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows:
 
 
 async def test_sqlite(sqlite_url: str, monkeypatch: pytest.MonkeyPatch):
-    """A file system that fails in COMMIT leaves the same doubt (T11)."""
+    """A file system that fails in COMMIT leaves the same doubt."""
     commit = SQLiteDialect.do_commit
     failing = False
 

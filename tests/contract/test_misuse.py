@@ -14,8 +14,11 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import DB, Database, default_database, get_db, get_read_db, get_snapshot_db
 from fastapi_asyncdb.errors import AsyncDBError, NotASession
-from tests.contract.support import client
-from tests.http_server import http_server
+from tests.support.application import client
+from tests.support.databases import ONE_DRIVER
+from tests.support.http_server import http_server
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 Get = Callable[..., Any]
 

@@ -16,9 +16,9 @@ from sqlalchemy.orm.exc import DetachedInstanceError
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, on_rollback
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Request as RawRequest
-from tests.contract.support import checked_out, client, eventually
 from tests.contract.test_run_in_transaction import conflict
+from tests.support.application import Request as RawRequest
+from tests.support.application import checked_out, client, eventually
 
 
 class Base(DeclarativeBase):
@@ -41,16 +41,6 @@ class Letter(Base):
     user_id: Mapped[int] = mapped_column(
         ForeignKey("user_account.id", deferrable=True, initially="DEFERRED")
     )
-
-
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, on SQLite and with each driver for PostgreSQL."""
-    if request.param == "sqlite":
-        url: str = request.getfixturevalue("sqlite_url")
-        return url
-    url = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql:", f"postgresql+{request.param}:", 1)
 
 
 @pytest.fixture

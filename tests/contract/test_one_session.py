@@ -1,4 +1,4 @@
-"""T4, T5 and T8: one session per request, lazy while nobody uses it, and closed at the end."""
+"""One session per request, lazy while nobody uses it, and closed at the end."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SessionClosed
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from tests.contract.support import Base, Note, client, stored
+from tests.support.application import Base, Note, client, stored
 
 
 def count_checkouts(database: Database) -> list[object]:
@@ -21,8 +21,9 @@ def count_checkouts(database: Database) -> list[object]:
     return taken
 
 
+@pytest.mark.promise("T4")
 async def test_every_declaration_gives_the_same_session_and_transaction(database: Database):
-    """Plain, scoped, through dependencies, in the decorator: one session, one connection (T4)."""
+    """Plain, scoped, through dependencies, in the decorator: one session, one connection."""
     get_db = database.get_db
     DB = Annotated[AsyncSession, Depends(get_db)]
     sessions: list[AsyncSession] = []
@@ -69,8 +70,9 @@ async def test_every_declaration_gives_the_same_session_and_transaction(database
     assert len(checkouts) == 1
 
 
+@pytest.mark.promise("T4")
 async def test_two_handles_give_two_sessions(database: Database, tmp_path):
-    """Each handle has a session of its own in the same request (T4)."""
+    """Each handle has a session of its own in the same request."""
     other = Database(DatabaseSettings(url=f"sqlite:///{tmp_path / 'other.db'}"))
     await other.start(create_tables=Base.metadata)
     app = FastAPI()
@@ -89,8 +91,9 @@ async def test_two_handles_give_two_sessions(database: Database, tmp_path):
     await other.stop()
 
 
+@pytest.mark.promise("T4")
 async def test_writing_and_reading_session_live_side_by_side(database: Database):
-    """A reader in the same request sees what is committed, without waiting for the writer (T4)."""
+    """A reader in the same request sees what is committed, without waiting for the writer."""
     app = FastAPI()
 
     @app.post("/")
@@ -107,8 +110,9 @@ async def test_writing_and_reading_session_live_side_by_side(database: Database)
     assert await stored(database) == ["not yet"]
 
 
+@pytest.mark.promise("T4")
 async def test_further_dependency_has_a_transaction_of_its_own(database: Database):
-    """database.dependency() gives a second session in the same request (T4)."""
+    """database.dependency() gives a second session in the same request."""
     audit = database.dependency()
     app = FastAPI()
 
@@ -123,8 +127,9 @@ async def test_further_dependency_has_a_transaction_of_its_own(database: Databas
         assert (await http.post("/")).json() is False
 
 
+@pytest.mark.promise("T5")
 async def test_unused_session_touches_no_connection(database: Database):
-    """A request that runs no SQL takes nothing from the pool (T5)."""
+    """A request that runs no SQL takes nothing from the pool."""
     app = FastAPI()
 
     @app.get("/")
@@ -140,8 +145,9 @@ async def test_unused_session_touches_no_connection(database: Database):
     assert checkouts == []
 
 
+@pytest.mark.promise("T5")
 async def test_request_without_sql_works_while_the_database_is_down():
-    """Only requests that need the database fail with it, and they recover with it (T5)."""
+    """Only requests that need the database fail with it, and they recover with it."""
     app = FastAPI()
     with PostgresServer() as server:
         async with Database(DatabaseSettings(url=server.url())) as database:
@@ -164,8 +170,9 @@ async def test_request_without_sql_works_while_the_database_is_down():
                 assert (await http.get("/query")).json() == 1
 
 
+@pytest.mark.promise("T8")
 async def test_session_refuses_use_after_the_request(database: Database):
-    """What kept the session is told how to get another one (T8)."""
+    """What kept the session is told how to get another one."""
     app = FastAPI()
     kept: list[AsyncSession] = []
 
@@ -185,8 +192,9 @@ async def test_session_refuses_use_after_the_request(database: Database):
     assert await stored(database) == ["in time"]
 
 
+@pytest.mark.promise("T8")
 async def test_objects_stay_readable_after_the_request(database: Database):
-    """A committed object keeps its values; what was never loaded says that the session ended (T8)."""
+    """A committed object keeps its values; what was never loaded says that the session ended."""
     async with database.session() as session:
         note = Note(text="kept")
         session.add(note)
@@ -195,8 +203,9 @@ async def test_objects_stay_readable_after_the_request(database: Database):
         await session.refresh(note)
 
 
+@pytest.mark.promise("T8")
 async def test_session_lives_until_background_tasks_are_done(database: Database):
-    """The request ends after its background tasks, not with its response (T8)."""
+    """The request ends after its background tasks, not with its response."""
     app = FastAPI()
     kept: list[AsyncSession] = []
     counts: list[int] = []

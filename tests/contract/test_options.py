@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
-from tests.contract.support import Base, Note, Request, client, stored
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Base, Note, Request, client, stored
+from tests.support.tcp_proxy import tcp_proxy
 
 SETTINGS = (
     "transaction_isolation",
@@ -51,11 +51,10 @@ async def in_force(session: AsyncSession) -> list[str]:
     return list((await session.execute(select(*map(func.current_setting, SETTINGS)))).one())
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def one_connection(request: pytest.FixtureRequest, postgres_url: str):
+@pytest.fixture
+async def one_connection(driver_url: str):
     """A handle with a single connection, on each driver: what leaks into it is seen by the next."""
-    url = make_url(postgres_url).set(drivername=f"postgresql+{request.param}")
-    settings = DatabaseSettings(url=url, pool_size=1, max_overflow=0, pool_timeout=5)
+    settings = DatabaseSettings(url=driver_url, pool_size=1, max_overflow=0, pool_timeout=5)
     database = Database(settings)
     await database.start(create_tables=Base.metadata)
     yield database
@@ -222,7 +221,6 @@ async def test_serializable_refuses_what_no_order_explains(one_connection: Datab
     assert await stored(one_connection) in ([], ["after 0"])
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_only_timeouts_cost_a_round_trip(postgres_url: str, driver: str):
     """Counted on the wire: what BEGIN can say costs nothing, both timeouts together cost one."""
     url = make_url(postgres_url)

@@ -10,7 +10,10 @@ from sqlalchemy.orm import Session
 from typing_extensions import deprecated
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Note, stored
+from tests.support.application import Base, Note, stored
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 # Attributes that an application may well have, and names of the library's own.
 NAMES = [

@@ -1,4 +1,4 @@
-"""T17: reading sessions refuse writes, run in autocommit, and block nobody."""
+"""Reading sessions refuse writes, run in autocommit, and block nobody."""
 
 from typing import Annotated
 
@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ReadOnlySession
-from tests.contract.support import Note, client, stored
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Note, client, stored
+from tests.support.tcp_proxy import tcp_proxy
+
+pytestmark = pytest.mark.promise("T17")
 
 WRITES = {
     "core insert": insert(Note).values(text="no"),
@@ -29,7 +31,7 @@ WRITES = {
 
 @pytest.mark.parametrize("statement", WRITES.values(), ids=WRITES.keys())
 async def test_reading_session_refuses_to_write(database: Database, statement):
-    """Whatever would change or lock a row is refused before it is sent (T17)."""
+    """Whatever would change or lock a row is refused before it is sent."""
     async with database.session() as session:
         session.add(Note(text="kept"))
     with pytest.raises(ReadOnlySession, match=r"Use DB instead of ReadDB"):
@@ -43,7 +45,7 @@ async def test_reading_session_refuses_to_write(database: Database, statement):
 
 
 async def test_objects_added_to_a_reading_session_are_an_error(database: Database):
-    """What is added or changed is refused before the response, never dropped in silence (T17)."""
+    """What is added or changed is refused before the response, never dropped in silence."""
     ReadDB = Annotated[AsyncSession, Depends(database.get_read_db)]
     app = FastAPI()
     async with database.session() as session:
@@ -65,7 +67,7 @@ async def test_objects_added_to_a_reading_session_are_an_error(database: Databas
 
 
 async def test_refusal_is_an_error_that_sqlalchemy_users_catch(database: Database):
-    """ReadOnlySession is an InvalidRequestError, and the session is usable afterwards (T17)."""
+    """ReadOnlySession is an InvalidRequestError, and the session is usable afterwards."""
     async with database.read_session() as session:
         with pytest.raises(InvalidRequestError):
             await session.execute(delete(Note))
@@ -73,7 +75,7 @@ async def test_refusal_is_an_error_that_sqlalchemy_users_catch(database: Databas
 
 
 async def test_the_database_itself_refuses_on_sqlite(sqlite_url: str):
-    """Even what the text does not show is refused: the connection is query-only (T17)."""
+    """Even what the text does not show is refused: the connection is query-only."""
     async with (
         Database(DatabaseSettings(url=sqlite_url)) as database,
         database.read_session() as session,
@@ -82,7 +84,7 @@ async def test_the_database_itself_refuses_on_sqlite(sqlite_url: str):
 
 
 async def test_reading_engine_leaves_the_writing_engine_alone(database: Database):
-    """The guard sits on the reading engine only, although both may share a pool (T17)."""
+    """The guard sits on the reading engine only, although both may share a pool."""
     async with database.read_session() as session:
         await session.scalars(select(Note))
     async with database.session() as session:
@@ -91,7 +93,7 @@ async def test_reading_engine_leaves_the_writing_engine_alone(database: Database
 
 
 async def test_read_sees_each_commit_at_once(database: Database):
-    """Autocommit: no snapshot is held between two statements (T17)."""
+    """Autocommit: no snapshot is held between two statements."""
     async with database.read_session() as reader:
         assert list(await reader.scalars(select(Note.text))) == []
         async with database.session() as writer:
@@ -100,16 +102,15 @@ async def test_read_sees_each_commit_at_once(database: Database):
 
 
 async def test_open_read_never_blocks_a_writer(database: Database):
-    """A table can be locked, changed and dropped beside a reader that is not finished (T17)."""
+    """A table can be locked, changed and dropped beside a reader that is not finished."""
     async with database.read_session() as reader:
         await reader.scalars(select(Note))
         async with database.session() as writer:
             await writer.execute(text("ALTER TABLE note ADD COLUMN extra INTEGER"))
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_read_costs_one_round_trip_and_a_write_two_more(postgres_url: str, driver: str):
-    """Counted on the wire: SELECT alone, and BEGIN, SELECT, COMMIT (T17)."""
+    """Counted on the wire: SELECT alone, and BEGIN, SELECT, COMMIT."""
     url = make_url(postgres_url)
     async with tcp_proxy(url.port or 5432) as proxy:
         through = url.set(drivername=f"postgresql+{driver}", port=proxy.port)

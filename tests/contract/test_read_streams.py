@@ -1,4 +1,4 @@
-"""T17: a reading session streams, in a snapshot that lives as long as its streams."""
+"""A reading session streams, in a snapshot that lives as long as its streams."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,11 @@ from starlette.requests import ClientDisconnect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConcurrentSessionUse, ReadOnlySession
-from tests.contract.support import Base, Note, Request, checked_out, client
-from tests.faults.support import Cancellable, Witness, slow_query
-from tests.tcp_proxy import Proxy
+from tests.support.application import Base, Note, Request, checked_out, client
+from tests.support.cancelling import Cancellable, Witness, slow_query
+from tests.support.tcp_proxy import Proxy
+
+pytestmark = pytest.mark.promise("T17")
 
 ROWS = 500
 # Without yield_per the first fetch of an ORM stream is the last.
@@ -27,35 +29,26 @@ TEXTS = select(Note.text).order_by(Note.id).execution_options(yield_per=50)
 COUNT = select(func.count()).select_from(Note)
 
 
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty database, on SQLite and with each driver for PostgreSQL."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql:", f"postgresql+{request.param}:", 1)
-
-
 @pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """A started handle with one connection, a second that writes, and rows to stream.
 
     After the test, no connection is in use and no transaction is open on the server.
     """
-    reader = DatabaseSettings(url=url, pool_size=1, max_overflow=0, pool_timeout=2)
+    reader = DatabaseSettings(url=database_url, pool_size=1, max_overflow=0, pool_timeout=2)
     database = Database(reader)
     await database.start(create_tables=Base.metadata)
     async with database.session() as session:
         await session.execute(insert(Note), [{"text": str(n)} for n in range(ROWS)])
     yield database
-    await Witness(database, url).nothing_is_left_behind()
+    await Witness(database, database_url).nothing_is_left_behind()
     await database.stop()
 
 
 @pytest.fixture
-async def writer(database: Database, url: str) -> AsyncIterator[Database]:
+async def writer(database: Database, database_url: str) -> AsyncIterator[Database]:
     """Another process, so to speak, which adds a row."""
-    async with Database(DatabaseSettings(url=url)) as writer:
+    async with Database(DatabaseSettings(url=database_url)) as writer:
         yield writer
 
 
@@ -159,7 +152,6 @@ async def test_read_after_a_break_sees_new_commits(database: Database, writer: D
         assert await drain(await session.stream(TEXTS)) == ROWS + 2
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_reads_after_a_stream_cost_one_round_trip(
     postgres_url: str, proxy: Proxy, driver: str
 ):
@@ -260,11 +252,13 @@ async def test_two_tasks_are_told(database: Database):
         await result.close()
 
 
-async def test_connection_that_is_lost_in_the_middle_is_replaced(database: Database, url: str):
+async def test_connection_that_is_lost_in_the_middle_is_replaced(
+    database: Database, database_url: str
+):
     """The stream fails; the pool does not keep its connection."""
-    if url.startswith("sqlite"):
+    if database_url.startswith("sqlite"):
         return  # has no connection to lose
-    witness = Witness(database, url)
+    witness = Witness(database, database_url)
     async with database.read_session() as session:
         pid = await session.scalar(text("SELECT pg_backend_pid()"))
         result = await session.stream(TEXTS)
@@ -412,7 +406,6 @@ async def test_stream_that_is_cancelled_anywhere(database: Database, how: str):
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_end_that_is_cancelled_is_finished(
     postgres_url: str, proxy: Proxy, driver: str, how: str
 ):

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, on_commit
 from fastapi_asyncdb.dependencies import CONFLICT as SCOPE_KEY
 from fastapi_asyncdb.errors import ConfigurationError
-from tests.contract.support import Base, Counter, Note, client, stored
-from tests.contract.support import Request as SpokenRequest
+from tests.support.application import Base, Counter, Note, client, stored
+from tests.support.application import Request as SpokenRequest
 
 # What PostgreSQL says when it cannot serialize; SQLite never has to.
 CONFLICT = text("DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$")

@@ -21,7 +21,16 @@ from fastapi_asyncdb.errors import (
     SessionClosed,
     TransactionInProgress,
 )
-from tests.contract.support import Base, Counter, Note, Reply, Request, checked_out, client, stored
+from tests.support.application import (
+    Base,
+    Counter,
+    Note,
+    Reply,
+    Request,
+    checked_out,
+    client,
+    stored,
+)
 
 
 async def serializable(session: AsyncSession) -> None:

@@ -1,4 +1,4 @@
-"""T13: savepoints work on every database."""
+"""Savepoints work on every database."""
 
 from typing import Annotated
 
@@ -8,11 +8,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, client, stored
+from tests.support.application import Note, client, stored
+
+pytestmark = pytest.mark.promise("T13")
 
 
 async def test_savepoint_undoes_its_own_work_only(database: Database):
-    """What fails inside begin_nested() is undone, what came before and after stays (T13)."""
+    """What fails inside begin_nested() is undone, what came before and after stays."""
     app = FastAPI()
 
     @app.post("/")
@@ -33,7 +35,7 @@ async def test_savepoint_undoes_its_own_work_only(database: Database):
 
 
 async def test_released_savepoint_goes_with_the_outer_rollback(database: Database):
-    """A savepoint that succeeded is still part of its transaction (T13)."""
+    """A savepoint that succeeded is still part of its transaction."""
     with pytest.raises(RuntimeError):
         async with database.session() as session:
             async with session.begin_nested():

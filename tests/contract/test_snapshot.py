@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, SnapshotDB, create_lifespan
 from fastapi_asyncdb.errors import ReadOnlySession
-from tests.contract.support import Base, Note, Request, checked_out, client, running, stored
 from tests.contract.test_read_only import WRITES
+from tests.support.application import Base, Note, Request, checked_out, client, running, stored
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "read_only": True}
 COUNT = select(func.count()).select_from(Note)

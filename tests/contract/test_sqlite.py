@@ -1,4 +1,4 @@
-"""T16: SQLite as a server would have it. Its memory database as well."""
+"""SQLite as a server would have it. Its memory database as well."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,8 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Counter, Note, Reply, checked_out, client, stored
-from tests.faults.support import Cancellable, slow_query
+from tests.support.application import Base, Counter, Note, Reply, checked_out, client, stored
+from tests.support.cancelling import Cancellable, slow_query
+
+pytestmark = pytest.mark.promise("T16")
 
 
 @pytest.fixture(params=["file", "memory", "named memory"])
@@ -31,7 +33,7 @@ async def database(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIter
 
 
 async def test_fifty_concurrent_read_modify_writes_give_fifty(database: Database):
-    """Writers begin with the lock, so nobody writes on top of a stale read (T16)."""
+    """Writers begin with the lock, so nobody writes on top of a stale read."""
     app = FastAPI()
     async with database.session() as session:
         session.add(Counter(id=1, value=0))
@@ -50,14 +52,14 @@ async def test_fifty_concurrent_read_modify_writes_give_fifty(database: Database
 
 
 async def test_foreign_keys_are_enforced(database: Database):
-    """SQLite has them off unless every connection turns them on (T16)."""
+    """SQLite has them off unless every connection turns them on."""
     with pytest.raises(IntegrityError):
         async with database.session() as session:
             session.add(Reply(note_id=404))
 
 
 async def test_ddl_is_part_of_the_transaction(database: Database):
-    """The driver's own BEGIN would commit before a CREATE TABLE; ours does not (T16)."""
+    """The driver's own BEGIN would commit before a CREATE TABLE; ours does not."""
     with pytest.raises(RuntimeError):
         async with database.session() as session:
             await session.execute(text("CREATE TABLE scratch (id INTEGER)"))
@@ -67,8 +69,9 @@ async def test_ddl_is_part_of_the_transaction(database: Database):
         assert "scratch" not in set(names)
 
 
+@pytest.mark.promise("T17")
 async def test_reader_goes_on_beside_an_open_write(database: Database):
-    """A reader neither waits for a writer nor makes one wait (T16, T17)."""
+    """A reader neither waits for a writer nor makes one wait."""
     async with database.session() as writer, database.read_session() as reader:
         writer.add(Note(text="open"))
         await writer.flush()
@@ -79,7 +82,7 @@ async def test_reader_goes_on_beside_an_open_write(database: Database):
 
 
 async def test_fifty_readers_and_writers_at_once(database: Database):
-    """Reads and writes in a crowd all succeed, in memory as well (T16)."""
+    """Reads and writes in a crowd all succeed, in memory as well."""
 
     async def write(number: int) -> None:
         async with database.session() as session:
@@ -122,7 +125,7 @@ async def test_memory_databases_of_two_handles_are_separate():
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 1), ("foreign_keys", 1)]
 )
 async def test_file_connections_have_the_pragmas(sqlite_url: str, pragma: str, value: object):
-    """WAL, synchronous=NORMAL and foreign keys, on writers and readers (T16)."""
+    """WAL, synchronous=NORMAL and foreign keys, on writers and readers."""
     async with Database(DatabaseSettings(url=sqlite_url)) as database:
         async with database.session() as session:
             assert await session.scalar(text(f"PRAGMA {pragma}")) == value
@@ -134,15 +137,16 @@ async def test_file_connections_have_the_pragmas(sqlite_url: str, pragma: str, v
 async def test_busy_timeout_is_the_lock_timeout(
     sqlite_url: str, lock_timeout: float | None, milliseconds: int
 ):
-    """Waiting for the write lock is SQLite's business, five seconds by default (T16)."""
+    """Waiting for the write lock is SQLite's business, five seconds by default."""
     settings = DatabaseSettings(url=sqlite_url, lock_timeout=lock_timeout)
     async with Database(settings) as database, database.session() as session:
         assert await session.scalar(text("PRAGMA busy_timeout")) == milliseconds
 
 
+@pytest.mark.promise("T10")
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_query_beside_rows_that_nobody_fetched(sqlite_url: str, how: str):
-    """A cursor that is still open keeps no lock, although SQLite's interrupts last as long (T10)."""
+    """A cursor that is still open keeps no lock, although SQLite's interrupts last as long."""
     database = Database(DatabaseSettings(url=sqlite_url))
     await database.start(create_tables=Base.metadata)
     reached = asyncio.Event()

@@ -1,4 +1,4 @@
-"""T6: a stream may use the session; it commits if it ends cleanly, and only then."""
+"""A stream may use the session; it commits if it ends cleanly, and only then."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,10 @@ from starlette.requests import ClientDisconnect
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Note, Request, checked_out, client, eventually, stored
-from tests.http_server import http_server
+from tests.support.application import Note, Request, checked_out, client, eventually, stored
+from tests.support.http_server import http_server
+
+pytestmark = pytest.mark.promise("T6")
 
 
 def streaming_app(database: Database, *, pause: float = 0.0) -> FastAPI:
@@ -55,7 +57,7 @@ def streaming_app(database: Database, *, pause: float = 0.0) -> FastAPI:
 
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_clean_stream_commits_after_the_handler(database: Database, spec_version: str):
-    """The handler's work is committed before, the stream's after, in a new transaction (T6)."""
+    """The handler's work is committed before, the stream's after, in a new transaction."""
     request = Request(streaming_app(database), "/stream", "POST", spec_version)
     await request.run()
     assert request.body == b"handler\nstreamed\nend\n"
@@ -64,7 +66,7 @@ async def test_clean_stream_commits_after_the_handler(database: Database, spec_v
 
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 async def test_failing_stream_keeps_the_handlers_work_only(database: Database, spec_version: str):
-    """An exception in the stream undoes what the stream wrote, not what was acknowledged (T6)."""
+    """An exception in the stream undoes what the stream wrote, not what was acknowledged."""
     request = Request(streaming_app(database), "/failing", "POST", spec_version)
     with pytest.raises(RuntimeError, match="bug in the stream"):
         await request.run()
@@ -76,7 +78,7 @@ async def test_failing_stream_keeps_the_handlers_work_only(database: Database, s
 async def test_stream_that_the_client_leaves_is_rolled_back(
     database: Database, spec_version: str, path: str
 ):
-    """A client that leaves in the middle undoes the stream's work (T6).
+    """A client that leaves in the middle undoes the stream's work.
 
     Below ASGI 2.4 Starlette cancels the stream and then returns as if it had ended.
     """
@@ -95,7 +97,7 @@ async def test_stream_that_the_client_leaves_is_rolled_back(
 
 
 async def test_stream_cut_while_it_waits_to_send_is_rolled_back(database: Database):
-    """The cancellation may hit between two chunks, where the stream itself sees nothing (T6)."""
+    """The cancellation may hit between two chunks, where the stream itself sees nothing."""
     request = Request(streaming_app(database), "/stream", "POST", "2.3")
 
     async def block(message: dict[str, Any]) -> None:
@@ -109,7 +111,7 @@ async def test_stream_cut_while_it_waits_to_send_is_rolled_back(database: Databa
 
 
 async def test_objects_only_added_by_a_cut_stream_are_dropped(database: Database):
-    """What was added and not yet flushed when the client left is not stored either (T6)."""
+    """What was added and not yet flushed when the client left is not stored either."""
     app = FastAPI()
 
     @app.post("/")
@@ -135,7 +137,7 @@ async def test_objects_only_added_by_a_cut_stream_are_dropped(database: Database
 
 
 async def test_client_that_leaves_over_http_is_rolled_back(database: Database):
-    """The same over a real socket, where the server notices that the client is gone (T6)."""
+    """The same over a real socket, where the server notices that the client is gone."""
     app = streaming_app(database, pause=60)
     async with http_server(app) as address:
         async with (
@@ -150,7 +152,7 @@ async def test_client_that_leaves_over_http_is_rolled_back(database: Database):
 
 
 async def test_background_task_after_a_cut_stream_is_told(database: Database):
-    """Nothing is written on top of half a stream in silence: the next use raises, once (T6)."""
+    """Nothing is written on top of half a stream in silence: the next use raises, once."""
     app = FastAPI()
     errors: list[Exception] = []
 
@@ -188,7 +190,7 @@ async def test_background_task_after_a_cut_stream_is_told(database: Database):
 
 
 async def test_streams_leak_no_connection(database: Database):
-    """A hundred streams, one in three left early, and every connection is back (T6)."""
+    """A hundred streams, one in three left early, and every connection is back."""
     app = streaming_app(database, pause=0.001)
 
     async def one(number: int) -> None:
@@ -209,7 +211,7 @@ async def test_streams_leak_no_connection(database: Database):
 
 
 async def test_generator_endpoint_uses_the_session(database: Database):
-    """An endpoint that yields its items may read and write while it streams (T6)."""
+    """An endpoint that yields its items may read and write while it streams."""
     pytest.importorskip("fastapi.sse", reason="generator endpoints came with FastAPI 0.135")
     app = FastAPI()
 
@@ -251,7 +253,7 @@ def sse_app(database: Database, *, pause: float) -> FastAPI:
 
 
 async def test_events_start_while_the_handlers_commit_is_under_way(database: Database):
-    """FastAPI starts the event stream before the commit: the stream waits for it (T6)."""
+    """FastAPI starts the event stream before the commit: the stream waits for it."""
     app = sse_app(database, pause=0)
     for _ in range(5):
         request = Request(app, "/", "POST")
@@ -263,7 +265,7 @@ async def test_events_start_while_the_handlers_commit_is_under_way(database: Dat
 
 
 async def test_events_that_the_client_leaves_are_rolled_back(database: Database):
-    """Events cut off by the client undo their own work, not the acknowledged one (T6)."""
+    """Events cut off by the client undo their own work, not the acknowledged one."""
     request = Request(sse_app(database, pause=60), "/", "POST")
 
     async def leave(message: dict[str, Any]) -> None:
@@ -276,7 +278,7 @@ async def test_events_that_the_client_leaves_are_rolled_back(database: Database)
 
 
 async def test_event_added_during_the_commit_and_then_cut_off_is_dropped(database: Database):
-    """What a stream adds while the handler's commit is under way is not part of that commit (T6)."""
+    """What a stream adds while the handler's commit is under way is not part of that commit."""
     sse = pytest.importorskip("fastapi.sse", reason="server-sent events came with FastAPI 0.135")
     DB = Annotated[AsyncSession, Depends(database.get_db)]
     app = FastAPI()

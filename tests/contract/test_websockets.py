@@ -1,15 +1,18 @@
-"""T12: sockets take the same dependency."""
+"""Sockets take the same dependency."""
 
 from typing import Annotated
 
+import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import SessionClosed
-from tests.contract.support import Note, checked_out, eventually, stored
-from tests.http_server import http_server
+from tests.support.application import Note, checked_out, eventually, stored
+from tests.support.http_server import http_server
+
+pytestmark = pytest.mark.promise("T12")
 
 
 def socket_app(database: Database, sessions: list[AsyncSession]) -> FastAPI:
@@ -38,7 +41,7 @@ def socket_app(database: Database, sessions: list[AsyncSession]) -> FastAPI:
 
 
 async def test_socket_commits_when_its_endpoint_returns(database: Database):
-    """Nothing is seen while the socket is open, everything once its endpoint has returned (T12)."""
+    """Nothing is seen while the socket is open, everything once its endpoint has returned."""
     sessions: list[AsyncSession] = []
     async with http_server(socket_app(database, sessions)) as address:
         async with connect(f"ws://{address}/short") as socket:
@@ -57,7 +60,7 @@ async def test_socket_commits_when_its_endpoint_returns(database: Database):
 
 
 async def test_socket_that_the_client_leaves_is_rolled_back(database: Database):
-    """A disconnect raises in the endpoint, and what raises is rolled back (T12)."""
+    """A disconnect raises in the endpoint, and what raises is rolled back."""
     async with http_server(socket_app(database, [])) as address:
         async with connect(f"ws://{address}/short") as socket:
             await socket.send("hello")
@@ -67,7 +70,7 @@ async def test_socket_that_the_client_leaves_is_rolled_back(database: Database):
 
 
 async def test_long_lived_socket_commits_message_by_message(database: Database):
-    """database.session() per message holds a connection only while it writes (T12)."""
+    """database.session() per message holds a connection only while it writes."""
     async with (
         http_server(socket_app(database, [])) as address,
         connect(f"ws://{address}/long") as socket,

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from example_app.main import app
 from example_app.models import Account
 from fastapi_asyncdb import default_database
-from tests.http_server import http_server
+from tests.support.http_server import http_server
 
 
 async def _open(client: AsyncClient, owner: int, balance: int) -> int:

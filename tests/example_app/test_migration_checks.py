@@ -7,6 +7,9 @@ from fastapi_asyncdb.testing.migrations import *  # noqa: F403 - that is how a p
 from fastapi_asyncdb.testing.migrations import Migrations
 from tests.example_app.conftest import ROOT
 from tests.example_app.test_migrations import _tables
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture

@@ -20,6 +20,9 @@ from sqlalchemy import Connection, MetaData, insert, inspect, make_url, select
 from example_app.models import Account, Post, User
 from fastapi_asyncdb import Base, Database
 from tests.example_app.conftest import ROOT
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 def _with_connection(work: Callable[[Connection], Any]) -> Any:

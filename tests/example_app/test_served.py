@@ -13,6 +13,9 @@ import pytest
 
 from fastapi_asyncdb.testing.servers.process import free_port
 from tests.example_app.conftest import ROOT
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 Serve = Callable[[], AbstractContextManager[httpx.Client]]
 

@@ -1,22 +1,12 @@
 """A database with the tables of the contract, and somebody who watches it from outside."""
 
 from collections.abc import AsyncIterator
-from typing import cast
 
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base
-from tests.faults.support import Witness, ignore_abandoned_connects
-
-
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, on SQLite and with each driver for PostgreSQL."""
-    if request.param == "sqlite":
-        return cast(str, request.getfixturevalue("sqlite_url"))
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql:", f"postgresql+{request.param}:", 1)
+from tests.support.application import Base
+from tests.support.cancelling import Witness, ignore_abandoned_connects
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""T10: whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
+"""Whatever is cancelled, and whenever, commits and rollbacks finish and nothing leaks."""
 
 import asyncio
 import pickle
@@ -19,12 +19,19 @@ from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import AsyncDBError, RollbackTimeout
-from fastapi_asyncdb.finishing import GracePeriods
-from tests.contract.support import Base, Note, Request, checked_out, eventually, stored
-from tests.faults.support import Cancellable, Witness, closed_connections, pause, slow_query
-from tests.http_server import http_server
+from tests.support.application import Base, Note, Request, checked_out, eventually, stored
+from tests.support.cancelling import (
+    FOREVER,
+    Cancellable,
+    Witness,
+    closed_connections,
+    pause,
+    slow_query,
+)
+from tests.support.grace import shorten
+from tests.support.http_server import http_server
 
-pytestmark = pytest.mark.usefixtures("witness")
+pytestmark = [pytest.mark.promise("T10"), pytest.mark.usefixtures("witness")]
 
 
 @pytest.fixture(params=["task", "scope"])
@@ -122,19 +129,18 @@ async def write_a_note(database: Database) -> None:
 
 
 async def test_waiting_for_a_connection(database: Database, how: str):
-    """Whoever waits for the pool and is cancelled leaves at once, and takes nothing with him (T10)."""
+    """Whoever waits for the pool and is cancelled leaves at once, and takes nothing with him."""
     run = Cancellable(lambda: write_a_note(database), how)
     async with pool_in_use(database):
         run.start()
         await asyncio.sleep(0.05)
-        started = time.monotonic()
+        # pool_in_use ends after it: a task that went on waiting would raise PoolTimeout.
         await run.cancel()
-        assert time.monotonic() - started < 1
     assert await stored(database) == []
 
 
 async def test_request_waiting_for_a_connection(database: Database, how: str):
-    """The same in a request, unless FastAPI itself holds off the scope until its exit is over (T10)."""
+    """The same in a request, unless FastAPI itself holds off the scope until its exit is over."""
     shielded = how == "scope" and hasattr(concurrency, "_asynccontextmanager_with_shielded_exit")
     reached = asyncio.Event()
     run = Cancellable(Request(app_for(database, reached), "/write", "POST").run, how)
@@ -151,7 +157,7 @@ async def test_request_waiting_for_a_connection(database: Database, how: str):
 
 
 async def test_query(database: Database, how: str):
-    """A query that is cut off is ended on the server, and its connection is discarded (T10)."""
+    """A query that is cut off is ended on the server, and its connection is discarded."""
     closed = closed_connections(database)
     await cancelled(database, "/query", how, asyncio.Event())
     assert len(closed) == 1
@@ -159,7 +165,7 @@ async def test_query(database: Database, how: str):
 
 
 async def test_idle_handler(database: Database, how: str):
-    """A connection that had nothing to do at that moment goes back to the pool alive (T10)."""
+    """A connection that had nothing to do at that moment goes back to the pool alive."""
     closed = closed_connections(database)
     await cancelled(database, "/idle", how, asyncio.Event())
     assert closed == []
@@ -168,7 +174,7 @@ async def test_idle_handler(database: Database, how: str):
 
 @pytest.mark.parametrize("path", ["/write", "/explicit", "/block"])
 async def test_commit(database: Database, how: str, path: str):
-    """A commit that has begun is finished: the outcome is known (T10)."""
+    """A commit that has begun is finished: the outcome is known."""
     closed = closed_connections(database)
     await cancelled(database, path, how, pause(database, "commit"))
     assert closed == []
@@ -176,7 +182,7 @@ async def test_commit(database: Database, how: str, path: str):
 
 
 async def test_rollback(database: Database, how: str):
-    """So is a rollback, and the connection is as good as new (T10)."""
+    """So is a rollback, and the connection is as good as new."""
     closed = closed_connections(database)
     with suppress(RuntimeError):
         await cancelled(database, "/fail", how, pause(database, "rollback"))
@@ -186,7 +192,7 @@ async def test_rollback(database: Database, how: str):
 
 @pytest.mark.parametrize("path", ["/stream", "/background"])
 async def test_after_the_handler(database: Database, how: str, path: str):
-    """A stream and a background task lose their own work, and nothing of the handler's (T10)."""
+    """A stream and a background task lose their own work, and nothing of the handler's."""
     await cancelled(database, path, how, asyncio.Event())
     assert await stored(database) == ["written"]
 
@@ -194,23 +200,20 @@ async def test_after_the_handler(database: Database, how: str, path: str):
 async def test_commit_that_gets_no_end(
     database: Database, how: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A commit that hangs does not hang a shutdown (T10)."""
-    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=0.1))
-    started = time.monotonic()
-    await cancelled(database, "/write", how, pause(database, "commit", 60))
-    assert time.monotonic() - started < 2
+    """A commit that hangs does not hang a shutdown."""
+    shorten(monkeypatch, ending=0.1)
+    await cancelled(database, "/write", how, pause(database, "commit", FOREVER))
 
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
-    """A rollback has to be over soon even when nobody is cancelled (T10)."""
-    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=0.1))
-    pause(database, "rollback", 60)
-    async with asyncio.timeout(2):
-        with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
-            async with database.session() as session:
-                session.add(Note(text="lost"))
-                await session.flush()
-                raise RuntimeError
+    """A rollback has to be over soon even when nobody is cancelled."""
+    shorten(monkeypatch, ending=0.1)
+    pause(database, "rollback", FOREVER)
+    with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:
+        async with database.session() as session:
+            session.add(Note(text="lost"))
+            await session.flush()
+            raise RuntimeError
     assert isinstance(caught.value.__context__, TimeoutError)
     error = caught.value
     assert all(isinstance(error, kind) for kind in (TimeoutError, AsyncDBError, DBAPIError))
@@ -225,7 +228,7 @@ async def test_rollback_that_ignores_its_cancellation(
     database: Database, where: str, monkeypatch: pytest.MonkeyPatch
 ):
     """The ten seconds of the documentation, here one, are for all of it, a stubborn driver's end too."""
-    monkeypatch.setattr("fastapi_asyncdb.finishing.GRACE", GracePeriods(ending=1.0))
+    shorten(monkeypatch, ending=1.0)
     over = asyncio.Event()
 
     def hang(*_: object) -> None:
@@ -244,21 +247,19 @@ async def test_rollback_that_ignores_its_cancellation(
         await work(db)
 
     event.listen(database.engine.sync_engine, "rollback", hang)
-    started = time.monotonic()
     try:
         with pytest.raises(RollbackTimeout):
             if where == "request":
                 await Request(app, "/").run()
             async with database.session() as session:
                 await work(session)
-        assert time.monotonic() - started < 2
     finally:
         over.set()
     await eventually(lambda: checked_out(database) == 0)
 
 
 async def test_in_memory(how: str):
-    """A cut-off query keeps no lock in an in-memory database either (T10)."""
+    """A cut-off query keeps no lock in an in-memory database either."""
     database = Database(DatabaseSettings(url="sqlite://"))
     await database.start(create_tables=Base.metadata)
     await cancelled(database, "/query", how, asyncio.Event())
@@ -271,7 +272,7 @@ async def test_in_memory(how: str):
 
 @pytest.mark.parametrize("path", ["/query", "/stream"])
 async def test_client_that_hangs_up(database: Database, path: str):
-    """The client leaves in the middle, over a real socket (T10)."""
+    """The client leaves in the middle, over a real socket."""
     reached = asyncio.Event()
     app = app_for(database, reached)
     async with http_server(cancelled_with_its_client(app)) as address:
@@ -316,7 +317,7 @@ def cancelled_with_its_client(app: FastAPI) -> Any:
 
 
 async def test_sweep(database: Database, witness: Witness, how: str):
-    """Cancelled at 200 random moments: what began to commit is stored, the rest is not (T10)."""
+    """Cancelled at 120 random moments: what began to commit is stored, the rest is not."""
     dice = random.Random(f"sweep {how}")
     began: set[str] = set()
     acknowledged: set[str] = set()
@@ -333,7 +334,7 @@ async def test_sweep(database: Database, witness: Witness, how: str):
     started = time.perf_counter()
     await work("first")
     longest = 2 * (time.perf_counter() - started)
-    for number in range(200):
+    for number in range(120):
         name = str(number)
         run = Cancellable(lambda name=name: work(name), how)  # type: ignore[misc]
         run.start()
@@ -349,4 +350,4 @@ async def test_sweep(database: Database, witness: Witness, how: str):
     assert acknowledged <= began
     assert set(await stored(database)) == began
     # Otherwise the moments were badly chosen.
-    assert 30 < len(began) < 190
+    assert 18 < len(began) < 114

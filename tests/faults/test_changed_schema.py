@@ -10,19 +10,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
-from tests.contract.support import client
-from tests.faults.support import Witness
+from tests.support.application import client
+from tests.support.cancelling import Witness
+
+pytestmark = pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
 
 # psycopg keeps the plan of a statement that it has sent more often than this.
 OFTEN = 7
 EVERYTHING = "SELECT * FROM thing"
 RETURNING = "INSERT INTO thing (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET n = 2 RETURNING *"
-
-
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest, postgres_url: str) -> str:
-    """An empty database, with each driver that keeps plans."""
-    return postgres_url.replace("postgresql:", f"postgresql+{request.param}:", 1)
 
 
 @pytest.fixture

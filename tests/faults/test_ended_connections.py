@@ -1,8 +1,7 @@
 """Connections that the server ends, or never answers: the error says why, and names the setting."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -11,17 +10,14 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseUnavailable
-from tests.contract.support import checked_out
-from tests.tcp_proxy import Proxy
-
-both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+from tests.support.application import checked_out
+from tests.support.tcp_proxy import Proxy
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def database(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(driver_url: str) -> AsyncIterator[Database]:
     """A started handle whose transactions may not idle."""
-    url = postgres_url.replace("postgresql:", f"postgresql+{request.param}:")
-    settings = DatabaseSettings(url=url, idle_in_transaction_timeout=0.1, connect_timeout=2)
+    settings = DatabaseSettings(url=driver_url, idle_in_transaction_timeout=0.1, connect_timeout=2)
     async with Database(settings) as database:
         yield database
 
@@ -65,16 +61,6 @@ async def test_reason_of_the_server_is_not_lost(database: Database, postgres_url
             await session.execute(text("SELECT 2"))
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
-
-
-@both_drivers
 @pytest.mark.parametrize("hosts", ["127.0.0.1:PORT", "127.0.0.1:PORT,localhost:PORT"])
 async def test_silent_server_is_named_at_start(driver: str, hosts: str, silent_port: int):
     """No word of cancellations, which are how drivers keep the time."""
@@ -87,7 +73,6 @@ async def test_silent_server_is_named_at_start(driver: str, hosts: str, silent_p
     assert "Cancelled" not in message
 
 
-@both_drivers
 async def test_server_that_falls_silent_is_named(driver: str, postgres_url: str, proxy: Proxy):
     """A new connection that a request needs, and that nobody answers."""
     settings = DatabaseSettings(url=proxy.through(postgres_url, driver), connect_timeout=0.5)

@@ -28,14 +28,13 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
 )
 from fastapi_asyncdb.testing import PostgresServer
-from tests.contract.support import Base, Note, checked_out, client, eventually
-from tests.contract.support import Request as RawRequest
-from tests.http_server import http_server
-from tests.leaks import PASSWORD, leaks
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import Base, Note, checked_out, client, eventually
+from tests.support.application import Request as RawRequest
+from tests.support.http_server import http_server
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tcp_proxy import tcp_proxy
 
 UNAVAILABLE = {"detail": "The database is not available. Please try again later."}
-both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 
 
 def settings_at(port: int, driver: str = "asyncpg", **options: Any) -> DatabaseSettings:
@@ -83,7 +82,6 @@ async def down(unused_port: int) -> AsyncIterator[Database]:
     await database.stop()
 
 
-@both_drivers
 async def test_application_starts_without_its_database_and_recovers_by_itself(
     driver: str, unused_port: int, server_url: str, caplog: pytest.LogCaptureFixture
 ):
@@ -108,7 +106,6 @@ async def test_application_starts_without_its_database_and_recovers_by_itself(
     assert "efused" in requests.getMessage()
 
 
-@both_drivers
 async def test_outage_of_a_running_application_is_answered_503(
     driver: str, caplog: pytest.LogCaptureFixture
 ):
@@ -163,7 +160,6 @@ async def test_own_exception_handler_wins(down: Database, key: Any):
     assert not leaks(error)
 
 
-@both_drivers
 async def test_jobs_get_an_error_that_is_sqlalchemys_and_holds_no_password(
     driver: str, unused_port: int
 ):
@@ -193,7 +189,6 @@ async def database_at(port: int, driver: str) -> AsyncIterator[Database]:
         yield database
 
 
-@both_drivers
 async def test_cause_that_waiting_does_not_cure_is_logged_as_an_error(
     driver: str, server_url: str, caplog: pytest.LogCaptureFixture
 ):
@@ -318,7 +313,6 @@ async def test_sockets_are_told_to_try_again_later(down: Database):
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1013, UNAVAILABLE["detail"])
 
 
-@both_drivers
 async def test_database_that_never_answers_is_answered_503(
     driver: str, server_url: str, caplog: pytest.LogCaptureFixture
 ):

@@ -8,10 +8,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing import PostgresServer
-from tests.contract.support import checked_out
+from tests.support.application import checked_out
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_outage_is_a_database_error(driver: str):
     """Whatever the driver makes of it: who catches SQLAlchemy's error catches the outage."""
     with PostgresServer() as server:

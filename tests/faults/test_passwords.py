@@ -24,9 +24,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing import PostgresServer
-from tests.contract.support import client, eventually
-from tests.leaks import PASSWORD, leaks
-from tests.tls_proxy import TLSProxy, tls_proxy
+from tests.support.application import client, eventually
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tls_proxy import TLSProxy, tls_proxy
 
 DRIVERS = ["asyncpg", "psycopg"]
 # As text in a URL, and as a parameter of it.

@@ -19,19 +19,12 @@ from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
 from fastapi_asyncdb.testing import postgres_server
 from fastapi_asyncdb.testing.servers.postgresql import PostgresReplica, PostgresServer
-from tests.contract.support import client
-from tests.tcp_proxy import tcp_proxy
+from tests.support.application import client
+from tests.support.tcp_proxy import tcp_proxy
 
 SOON = 20.0
 WRITE = "INSERT INTO thing DEFAULT VALUES"
 WHERE = "SELECT inet_server_port()"
-
-
-@pytest.fixture(params=["asyncpg", "psycopg"])
-def driver(request: pytest.FixtureRequest) -> str:
-    """Each driver."""
-    name: str = request.param
-    return name
 
 
 @dataclass

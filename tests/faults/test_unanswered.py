@@ -17,11 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, remember_transaction_id
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from fastapi_asyncdb.testing import PostgresServer
-from tests.black_hole import BlackHole, black_hole
-from tests.contract.support import checked_out, eventually
-from tests.tcp_proxy import Proxy
-
-both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+from tests.support.application import checked_out, eventually
+from tests.support.black_hole import BlackHole, black_hole
+from tests.support.grace import shorten_answers
+from tests.support.tcp_proxy import Proxy
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -62,7 +61,6 @@ def over_tcp(url: str, driver: str, query: str = "") -> str:
     return f"postgresql+{driver}://{parts.username}@127.0.0.1:{parts.port}{parts.path}?{query}"
 
 
-@both_drivers
 @pytest.mark.parametrize(
     ("query", "options", "expected"),
     [
@@ -88,7 +86,6 @@ async def test_socket_has_the_options_of_settings_and_url(
         assert value == wanted or wanted is None
 
 
-@both_drivers
 async def test_keepalives_of_the_url_can_be_off(driver: str, postgres_url: str):
     """keepalives=0 turns all of it off, as in libpq."""
     settings = DatabaseSettings(url=over_tcp(postgres_url, driver, "keepalives=0"))
@@ -105,7 +102,6 @@ async def test_zero_leaves_it_to_the_system(postgres_url: str):
     assert (found["alive"], found["TCP_USER_TIMEOUT"]) == (0, 0)
 
 
-@both_drivers
 async def test_unix_socket_has_no_options(driver: str):
     """There is no network in between."""
     with PostgresServer() as server:
@@ -114,7 +110,6 @@ async def test_unix_socket_has_no_options(driver: str):
             assert await socket_options(database) == {"alive": 0}
 
 
-@both_drivers
 async def test_each_of_several_hosts_has_them(driver: str, postgres_url: str, unused_port: int):
     """With asyncpg the library tries several hosts itself."""
     parts = urlsplit(postgres_url)
@@ -127,17 +122,25 @@ async def test_each_of_several_hosts_has_them(driver: str, postgres_url: str, un
 # --- A statement's own bound ----------------------------------------------------------------------
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def database(
-    request: pytest.FixtureRequest, postgres_url: str, proxy: Proxy
-) -> AsyncIterator[Database]:
+OVERDUE = 2.0
+"""Seconds, more than a statement and its grace period of these tests have together."""
+
+
+@pytest.fixture(autouse=True)
+def _answers_are_soon_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grace period of an answer is half a second."""
+    shorten_answers(monkeypatch, 0.5)
+
+
+@pytest.fixture
+async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterator[Database]:
     """A started handle with one connection, over a network of which TCP never hears that it is cut."""
     settings = DatabaseSettings(
-        url=proxy.through(postgres_url, request.param),
+        url=proxy.through(postgres_url, driver),
         pool_size=1,
         max_overflow=0,
         statement_timeout=0.5,
-        hold_warning=2,
+        hold_warning=0.3,
     )
     async with Database(settings) as database:
         yield database
@@ -150,10 +153,11 @@ async def forgotten(session: AsyncSession, proxy: Proxy) -> None:
     await session.execute(text("SELECT 2"))
 
 
+@pytest.mark.promise("T18")
 async def test_forgotten_statement_gives_its_place_up(
     database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ):
-    """The error says what happened, the log too, and the next in line is served (T18)."""
+    """The error says what happened, the log too, and the next in line is served."""
 
     async def victim() -> None:
         async with database.session() as session:
@@ -209,13 +213,13 @@ async def test_timeout_set_by_sql_is_left_to_the_server(database: Database, sett
     """Only the server knows it then, so a long statement is waited for."""
     async with database.session() as session:
         await session.execute(text(setting))
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 async def test_longer_timeout_of_a_session_is_respected(database: Database):
     """No limit for this transaction is no limit at the client either."""
     async with database.session(statement_timeout=0) as session:
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 @pytest.mark.parametrize("value", ["9s", "9000", "0"])
@@ -225,7 +229,7 @@ async def test_longer_timeout_of_the_url_wins(value: str, postgres_url: str):
     url = f"{postgres_url}{separator}options=-c%20statement_timeout%3D{value}"
     settings = DatabaseSettings(url=url, statement_timeout=0.5)
     async with Database(settings) as database, database.session() as session:
-        assert await session.scalar(text("SELECT 1 FROM pg_sleep(7)")) == 1
+        assert await session.scalar(text(f"SELECT 1 FROM pg_sleep({OVERDUE})")) == 1
 
 
 async def test_slow_statement_is_cancelled_by_the_server(database: Database):
@@ -243,7 +247,7 @@ async def test_slow_commit_is_not_cut_short(database: Database):
         await session.execute(
             text(
                 "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(6); RETURN NULL; END $$"
+                "$$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$"
             )
         )
         await session.execute(
@@ -264,7 +268,7 @@ async def test_blocked_event_loop_costs_no_connection(database: Database):
     async with database.session() as session:
         waiting = asyncio.create_task(session.scalar(text("SELECT 1 FROM pg_sleep(0.2)")))
         await asyncio.sleep(0.1)
-        time.sleep(6.5)  # noqa: ASYNC251 - to block is the point
+        time.sleep(OVERDUE)  # noqa: ASYNC251 - to block is the point
         assert await waiting == 1
 
 
@@ -285,11 +289,11 @@ def hole(server: PostgresServer) -> Iterator[BlackHole]:
         yield hole
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def far_database(request: pytest.FixtureRequest, hole: BlackHole) -> AsyncIterator[Database]:
+@pytest.fixture
+async def far_database(driver: str, hole: BlackHole) -> AsyncIterator[Database]:
     """A started handle with one connection, through that network."""
     settings = DatabaseSettings(
-        url=f"postgresql+{request.param}://postgres@{hole.far}:{hole.port}/postgres",
+        url=f"postgresql+{driver}://postgres@{hole.far}:{hole.port}/postgres",
         pool_size=1,
         max_overflow=0,
         tcp_keepalive=3,
@@ -335,8 +339,9 @@ async def test_dead_network_is_noticed(
     assert lost.startswith("A connection was lost. The network, or the machine of the server")
 
 
+@pytest.mark.promise("T11")
 async def test_commit_on_a_dead_network_ends(far_database: Database, hole: BlackHole):
-    """It ends in bounded time, in doubt; here it had arrived, and only the answer did not (T11)."""
+    """It ends in bounded time, in doubt; here it had arrived, and only the answer did not."""
     async with asyncio.timeout(12):
         with pytest.raises(CommitOutcomeUnknown) as caught:
             async with far_database.session() as session:

@@ -7,24 +7,13 @@ import pytest
 from sqlalchemy import select
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Counter, Note, checked_out
-
-
-@pytest.fixture(params=["sqlite", "sqlite in memory", "asyncpg", "psycopg"])
-def kit_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, once for each way to reach one."""
-    if request.param == "sqlite in memory":
-        return "sqlite://"
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql://", f"postgresql+{request.param}://")
+from tests.support.application import Base, Counter, Note, checked_out
 
 
 @pytest.fixture
-async def database(kit_url: str) -> AsyncIterator[Database]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     """A started handle whose database is as before when the test is over."""
-    database = Database(DatabaseSettings(url=kit_url))
+    database = Database(DatabaseSettings(url=database_url))
     await database.start(create_tables=Base.metadata)
     async with database.session() as session:
         session.add_all([Note(text="before"), Counter(id=1, value=1)])

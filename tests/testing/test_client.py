@@ -18,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseNotStarted, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing import async_client
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 seen_by_requests: ContextVar[str] = ContextVar("seen_by_requests", default="nothing")
 

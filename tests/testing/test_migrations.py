@@ -29,6 +29,9 @@ from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.migrations import Migrations
 from fastapi_asyncdb.testing.migrations.commands import alembic_config
 from fastapi_asyncdb.testing.migrations.reflection import changes
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 _INI = """\
 [alembic]

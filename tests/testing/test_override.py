@@ -9,7 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import DB, Database, ReadDB, SnapshotDB, on_commit
 from fastapi_asyncdb.testing import async_client, override_db
-from tests.contract.support import Note, stored
+from tests.support.application import Note, stored
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 def notes_app(database: Database) -> FastAPI:

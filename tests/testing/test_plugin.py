@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.leaks import PASSWORD
-from tests.testing.plugin_runs import ROOT, counts, make_project, run_pytest
+from tests.support.leaks import PASSWORD
+from tests.support.plugin_runs import ROOT, counts, make_project, run_pytest
 from tests.testing.test_migrations import ENV, URL, write_scripts
 
 _ANYIO = "pytestmark = pytest.mark.anyio"
@@ -20,8 +20,6 @@ _SESSION = "pytestmark = pytest.mark.asyncio(loop_scope='session')"
 _NOTHING = "pytestmark = []"
 _AUTO = ("asyncio_mode = auto",)
 _MODULE = ("asyncio_mode = auto", "asyncio_default_test_loop_scope = module")
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def _tests(mark: str) -> str:
@@ -45,21 +43,19 @@ def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize(
-    ("mark", "lines", "options"),
-    [
-        pytest.param(_ANYIO, (), (), id="anyio"),
-        pytest.param(_NOTHING, ("anyio_mode = auto",), ("-n", "2"), id="anyio-auto-xdist"),
-        pytest.param(_ASYNCIO, (), (), id="asyncio-strict"),
-        pytest.param(_SESSION, (), (), id="asyncio-strict-session"),
-        pytest.param(_ANYIO, _AUTO, ("-n", "2"), id="asyncio-auto-anyio-mark-xdist"),
-    ],
-)
-def test_no_test_sees_the_rows_of_another(
-    tmp_path: Path, mark: str, lines: tuple[str, ...], options: tuple[str, ...]
-) -> None:
-    """Each test writes the same unique name, on the loop of whoever runs it. SQLite."""
-    result = run_pytest(make_project(tmp_path, _tests(mark), *lines), *options)
+def test_no_test_sees_the_rows_of_another(tmp_path: Path) -> None:
+    """Each test writes the same unique name, on the loop of the plugin that runs it. SQLite."""
+    project = make_project(tmp_path)
+    marks = {"anyio": _ANYIO, "strict": _ASYNCIO, "session": _SESSION}
+    for name, mark in marks.items():
+        (project / f"test_{name}.py").write_text(_tests(mark))
+    result = run_pytest(project)
+    assert counts(result) == {"passed": 30}, result.stdout + result.stderr
+
+
+def test_no_worker_sees_the_rows_of_another(tmp_path: Path) -> None:
+    """Under xdist too, where AnyIO's mark meets pytest-asyncio's auto mode. SQLite."""
+    result = run_pytest(make_project(tmp_path, _tests(_ANYIO), *_AUTO), "-n", "2")
     assert counts(result) == {"passed": 10}, result.stdout + result.stderr
 
 
@@ -154,7 +150,7 @@ async def test_not_loaded(request):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_BLOCKER)
-    result = run_pytest(project, "-p", "no:asyncio", "-p", "no:xdist")
+    result = run_pytest(project, "-p", "no:asyncio")
     assert counts(result) == {"passed": 5}, result.stdout + result.stderr
 
 
@@ -231,8 +227,15 @@ async def test_client(asyncdb_server, asyncdb_client):
 """
 
 
-@pytest.mark.parametrize("place", ["TEST_DATABASE_URL", "asyncdb_backend"])
-@pytest.mark.parametrize("fault", ["no server", "a revision that fails", "another database"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("TEST_DATABASE_URL", "no server"),
+        ("asyncdb_backend", "no server"),
+        ("TEST_DATABASE_URL", "another database"),
+        ("asyncdb_backend", "a revision that fails"),
+    ],
+)
 def test_reports_show_no_password(
     tmp_path: Path, worker_database: str, place: str, fault: str
 ) -> None:
@@ -248,8 +251,8 @@ def test_reports_show_no_password(
     project = make_project(tmp_path, _FAILING, *lines)
     env = ENV.replace("URL", repr(url.replace(":", "+asyncpg:", 1)) if "another" in fault else URL)
     write_scripts(project, env, {"a": "def upgrade(): op.execute('nonsense')"})
-    for options in ((), ("--tb=long", "--showlocals")):
-        result = run_pytest(project, *options, environment=environment)
-        assert not counts(result).keys() & {"warnings", "no"}
-        assert counts(result).keys() & {"errors", "error"}, result.stdout + result.stderr
-        assert PASSWORD not in result.stdout + result.stderr
+    # The longest report has all that the others have.
+    result = run_pytest(project, "--tb=long", "--showlocals", environment=environment)
+    assert not counts(result).keys() & {"warnings", "no"}
+    assert counts(result).keys() & {"errors", "error"}, result.stdout + result.stderr
+    assert PASSWORD not in result.stdout + result.stderr

@@ -21,6 +21,9 @@ from sqlalchemy.orm import (
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing import assert_queries, async_client, count_queries
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 HERE = "tests/testing/test_queries.py"
 

@@ -24,8 +24,11 @@ from fastapi_asyncdb.errors import (
     TransactionAborted,
 )
 from fastapi_asyncdb.testing import count_queries, sandbox
-from tests.contract.support import Base, Counter, Note, Reply, client, running, stored
-from tests.faults.support import Cancellable, pause, slow_query
+from tests.support.application import Base, Counter, Note, Reply, client, running, stored
+from tests.support.cancelling import Cancellable, pause, slow_query
+from tests.support.databases import EVERY_KIND
+
+pytestmark = pytest.mark.databases(*EVERY_KIND)
 
 
 async def add(database: Database, note: str) -> None:
@@ -244,7 +247,6 @@ async def test_options_end_with_their_transaction(postgres_url: str):
                     assert await session.scalar(show) == "33s"
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 @pytest.mark.parametrize(
     "change",
     ["SET LOCAL app.tenant = 'b'", "SELECT set_config('app.tenant', 'b', true)", "bound"],
@@ -285,9 +287,9 @@ async def test_savepoints_of_the_application(database: Database):
         assert await stored(database) == ["before", "kept"]
 
 
-async def test_lifespan_runs_inside(kit_url: str):
+async def test_lifespan_runs_inside(database_url: str):
     """The application may start and stop inside; tables that it creates are gone afterwards."""
-    database = Database(DatabaseSettings(url=kit_url), metadata=Base.metadata)
+    database = Database(DatabaseSettings(url=database_url), metadata=Base.metadata)
     app = FastAPI(lifespan=create_lifespan(databases=[database], auto_create_tables=True))
 
     @app.post("/")
@@ -303,9 +305,9 @@ async def test_lifespan_runs_inside(kit_url: str):
             await stored(database)
 
 
-async def test_handle_that_is_not_started_is_started(kit_url: str):
+async def test_handle_that_is_not_started_is_started(database_url: str):
     """A sandbox needs no ceremony around it, and leaves the handle as it was."""
-    database = Database(DatabaseSettings(url=kit_url))
+    database = Database(DatabaseSettings(url=database_url))
     async with sandbox(database) as session:
         assert await session.scalar(text("SELECT 1")) == 1
     with pytest.raises(DatabaseNotStarted):
@@ -597,9 +599,9 @@ async def test_engine_from_before_is_refused(database: Database):
         await before.scalars(select(Note))
 
 
-async def test_handle_that_is_stopped_too_often_inside(kit_url: str):
+async def test_handle_that_is_stopped_too_often_inside(database_url: str):
     """One stop too many, and a start, find the sandbox as it was."""
-    database = Database(DatabaseSettings(url=kit_url))
+    database = Database(DatabaseSettings(url=database_url))
     await database.start(create_tables=Base.metadata)
     try:
         async with sandbox(database):
@@ -610,7 +612,7 @@ async def test_handle_that_is_stopped_too_often_inside(kit_url: str):
             await database.stop()
     finally:
         await database.stop()
-    if kit_url != "sqlite://":
+    if database_url != "sqlite://":
         async with database:
             assert await stored(database) == []
 
@@ -689,7 +691,6 @@ async def test_deferred_by_pragma(sqlite_url: str):
                         assert deferred
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_tables_that_change_inside(postgres_url: str, driver: str):
     """The next test finds the tables, and plans that fit them."""
     url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")

@@ -13,7 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ReadOnlySession, SandboxError
 from fastapi_asyncdb.testing import sandbox
-from tests.contract.support import Note, client, stored
+from tests.support.application import Note, client, stored
+from tests.support.databases import EVERY_KIND
+
+pytestmark = pytest.mark.databases(*EVERY_KIND)
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "read_only": True}
 ADD_NOTE = """\

@@ -18,7 +18,7 @@ import pytest
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing import PostgresServer, given_server, postgres_server
 from fastapi_asyncdb.testing.servers.process import until
-from tests.leaks import PASSWORD, leaks
+from tests.support.leaks import PASSWORD, leaks
 
 # What the processes of PostgreSQL may leave in the kernel, if nobody frees it.
 SHARED_MEMORY = Path("/proc/sysvipc/shm")

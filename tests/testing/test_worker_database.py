@@ -17,8 +17,11 @@ from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.databases.worker import WorkerDatabase, empty_database
 from fastapi_asyncdb.testing.databases.worker import worker_database as made_for
 from fastapi_asyncdb.testing.servers.address import ServerAddress
-from tests.contract.support import Base, Note, stored
+from tests.support.application import Base, Note, stored
+from tests.support.databases import ONE_DRIVER
 from tests.testing.test_project import PROJECT
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 NOTES = replace(PROJECT, metadata=f"{Base.__module__}:Base.metadata", alembic="")
 

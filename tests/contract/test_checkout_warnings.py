@@ -14,9 +14,12 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
-from tests.contract.support import Base, Note, checked_out, client, eventually
-from tests.faults.support import pause
-from tests.http_server import http_server
+from tests.support.application import Base, Note, checked_out, client, eventually
+from tests.support.cancelling import pause
+from tests.support.databases import ONE_DRIVER
+from tests.support.http_server import http_server
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ async def test_held_connection_is_told_once_with_route_seconds_and_place(
         assert (await http.post("/orders/s3cret")).json() == 1
     (message,) = warnings(caplog)
     assert message.startswith("POST /orders/{secret} has held a database connection for 0.1 s")
-    assert "test_holding.py:" in message
+    assert "test_checkout_warnings.py:" in message
     assert "session.py" not in message
     assert "routing.py" not in message
     assert "slow" in message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import sqlite3
 import ssl
 import sys
@@ -29,13 +28,12 @@ from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
-from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
+from fastapi_asyncdb.testing import PostgresServer, postgres_server
 from fastapi_asyncdb.testing.servers.process import free_port
-from tests.contract.support import eventually
-from tests.leaks import PASSWORD, leaks
-from tests.tls_proxy import tls_proxy
-
-both_drivers = pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+from tests.support.application import eventually
+from tests.support.databases import execute
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.tls_proxy import tls_proxy
 
 
 @pytest.fixture
@@ -44,15 +42,6 @@ def server_port(server_url: str) -> int:
     port = urlsplit(server_url).port
     assert port is not None
     return port
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never answers."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield listener.getsockname()[1]
 
 
 def settings_for(url: str, **options: Any) -> DatabaseSettings:
@@ -125,7 +114,6 @@ BAD = {
 }
 
 
-@both_drivers
 @pytest.mark.parametrize("name", BAD)
 async def test_bad_start_is_explained(driver: str, name: str, server_port: int) -> None:
     """One error with the fact, the cause and the next step; only what may pass is tried again."""
@@ -160,29 +148,19 @@ async def test_host_that_never_answers_is_explained(
     assert "DATABASE_CONNECT_TIMEOUT" in message
 
 
-@pytest.fixture
-async def locked(server_url: str) -> AsyncIterator[str]:
-    """A role that needs a password over TCP; the URL, without the password."""
-    connection = await asyncpg.connect(server_url)
-    try:
-        # pg_hba.conf knows one name for all workers: they take turns.
-        await connection.execute("SELECT pg_advisory_lock(1869)")
-        await connection.execute("DROP ROLE IF EXISTS locked")
-        await connection.execute(f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'")
-        url = urlsplit(server_url)
-        yield f"locked:PASSWORD@127.0.0.1:{url.port}{url.path}"
-        await connection.execute("DROP ROLE locked")
-    finally:
-        await connection.close()
+@pytest.fixture(scope="module")
+def locked() -> Iterator[str]:
+    """A role that needs a password over TCP, on a server of its own; the URL, without the password."""
+    with postgres_server(hba="host all locked 127.0.0.1/32 scram-sha-256") as server:
+        asyncio.run(execute(server.url(), f"CREATE ROLE locked LOGIN PASSWORD '{PASSWORD}'"))
+        yield f"locked:PASSWORD@127.0.0.1:{server.port}/postgres"
 
 
-@both_drivers
 async def test_right_password_is_let_in(driver: str, locked: str) -> None:
     """The role of the next tests can log in."""
     assert await answer(settings_for(f"postgresql+{driver}://{locked}", connect_timeout=5)) == 1
 
 
-@both_drivers
 @pytest.mark.parametrize("given", [":PASSWORDnot", ""])
 async def test_wrong_password_fails_at_once(driver: str, locked: str, given: str) -> None:
     """A password does not get better by waiting; the message shows neither."""
@@ -215,7 +193,6 @@ async def test_full_server_is_waited_for() -> None:
             await connection.close()
 
 
-@both_drivers
 async def test_silent_host_does_not_hide_the_next(
     driver: str, server_port: int, silent_port: int
 ) -> None:
@@ -225,7 +202,6 @@ async def test_silent_host_does_not_hide_the_next(
     assert await answer(settings) == 1
 
 
-@both_drivers
 @pytest.mark.parametrize("attrs", ["any", "primary", "read-write", "prefer-standby"])
 async def test_host_is_chosen_by_what_it_is(
     driver: str, attrs: str, server_port: int, silent_port: int
@@ -263,7 +239,6 @@ async def test_attempt_that_breaks_off_leaves_no_connection(
     gc.collect()
 
 
-@both_drivers
 async def test_start_that_is_cancelled_leaves_no_connection(driver: str, server_port: int) -> None:
     """A process that is stopped while it starts, stops."""
     async with tls_proxy(server_port, limit=30) as proxy:
@@ -455,7 +430,6 @@ def tls_settings(driver: str, host: str, port: int, query: str) -> DatabaseSetti
     return settings_for(url, connect_timeout=5, startup_timeout=60)
 
 
-@both_drivers
 @pytest.mark.parametrize(
     ("host", "query"),
     [
@@ -478,7 +452,6 @@ async def test_tls_connects_where_libpq_connects(
         assert len(proxy.protocols) >= 1
 
 
-@both_drivers
 @pytest.mark.parametrize("query", ["sslmode=disable", "sslmode=allow"])
 async def test_tls_is_not_used_unasked(
     driver: str, query: str, authority: Authority, server_port: int
@@ -493,7 +466,6 @@ _NAME = ("another host name", "sslmode=verify-ca")
 _TRUST = ("not trusted", "sslrootcert=FILE")
 
 
-@both_drivers
 @pytest.mark.parametrize(
     ("host", "query", "words"),
     [
@@ -521,7 +493,6 @@ async def test_tls_refuses_whom_libpq_refuses(
         assert part in message
 
 
-@both_drivers
 @pytest.mark.parametrize("where", ["SSL_CERT_FILE", "PGSSLROOTCERT", "root.crt"])
 async def test_authority_is_found_where_libpq_and_openssl_look(
     driver: str,
@@ -542,7 +513,6 @@ async def test_authority_is_found_where_libpq_and_openssl_look(
         assert await answer(settings) == 1
 
 
-@both_drivers
 async def test_libpq_variable_counts_where_the_url_says_nothing(
     driver: str, server_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,7 +522,6 @@ async def test_libpq_variable_counts_where_the_url_says_nothing(
     assert "does not offer TLS" in message
 
 
-@both_drivers
 async def test_system_authorities_need_a_host_name(
     driver: str, authority: Authority, server_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -581,7 +550,6 @@ async def test_certificate_that_cannot_be_loaded_is_named(
     assert not leaks(caught.value)
 
 
-@both_drivers
 async def test_direct_tls_skips_the_request(
     driver: str, authority: Authority, server_port: int
 ) -> None:
@@ -618,7 +586,6 @@ def client_certificate(authority: Authority, tmp_path: Path) -> ClientCertificat
     return made
 
 
-@both_drivers
 @pytest.mark.parametrize("right", [True, False])
 async def test_client_certificate_is_shown(
     driver: str,

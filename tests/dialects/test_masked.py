@@ -5,7 +5,7 @@ import pickle
 from pydantic import SecretStr
 
 from fastapi_asyncdb.dialects import parse_url
-from tests.leaks import PASSWORD, leaks
+from tests.support.leaks import PASSWORD, leaks
 
 
 def test_password_of_a_target_is_text_for_those_who_need_it():

@@ -11,6 +11,9 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.testing import sandbox
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture

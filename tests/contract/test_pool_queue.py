@@ -1,4 +1,4 @@
-"""T18: whoever waits for a connection is served in turn, whatever becomes of the connections."""
+"""Whoever waits for a connection is served in turn, whatever becomes of the connections."""
 
 import asyncio
 import gc
@@ -20,7 +20,9 @@ from sqlalchemy.util import await_only
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import PoolTimeout
 from fastapi_asyncdb.pool.fair_pool import FairPool
-from tests.contract.support import eventually
+from tests.support.application import eventually
+
+pytestmark = pytest.mark.promise("T18")
 
 # Nobody waits so long: what should happen at once happens long before.
 FOREVER = 50.0
@@ -82,7 +84,7 @@ class Line:
 
 
 async def test_waiters_are_served_first_come_first_served(database: Database):
-    """The order of coming is the order of being served (T18)."""
+    """The order of coming is the order of being served."""
     line = Line(database)
     names = [str(number) for number in range(10)]
     async with database.read_engine.connect():
@@ -93,7 +95,7 @@ async def test_waiters_are_served_first_come_first_served(database: Database):
 
 
 async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Database):
-    """A connection that comes back belongs to the next in line, before that one could even run (T18)."""
+    """A connection that comes back belongs to the next in line, before that one could even run."""
     line = Line(database)
     holder = await database.read_engine.connect()
     await line.join("waiter")
@@ -105,7 +107,7 @@ async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Data
 
 
 async def test_free_connection_is_taken_without_a_task(database: Database):
-    """Nobody pays for the line while there is none (T18)."""
+    """Nobody pays for the line while there is none."""
     started: list[object] = []
 
     def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
@@ -124,7 +126,7 @@ async def test_free_connection_is_taken_without_a_task(database: Database):
 
 
 async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
-    """The connection goes to whoever still waits (T18)."""
+    """The connection goes to whoever still waits."""
     async with limited(database_url, pool_timeout=0.2) as database:
         line = Line(database)
         async with database.read_engine.connect():
@@ -138,7 +140,7 @@ async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
 
 
 async def test_cancelled_waiter_leaves_the_line(database: Database):
-    """Those behind it move up (T18)."""
+    """Those behind it move up."""
     line = Line(database)
     async with database.read_engine.connect():
         first = await line.join("first")
@@ -153,7 +155,7 @@ async def test_cancelled_waiter_leaves_the_line(database: Database):
 
 
 async def test_waiter_in_a_cancel_scope_leaves_the_line(database: Database):
-    """AnyIO's scopes count like task.cancel() (T18)."""
+    """AnyIO's scopes count like task.cancel()."""
     line = Line(database)
     async with database.read_engine.connect():
         with anyio.move_on_after(0.1) as scope:
@@ -165,7 +167,7 @@ async def test_waiter_in_a_cancel_scope_leaves_the_line(database: Database):
 
 
 async def test_waiter_that_is_cancelled_when_its_turn_comes_hands_it_on(database: Database):
-    """It was woken, and is cancelled before it runs: the turn is the next one's (T18)."""
+    """It was woken, and is cancelled before it runs: the turn is the next one's."""
     line = Line(database)
     holder = await database.read_engine.connect()
     first = await line.join("first")
@@ -195,7 +197,7 @@ async def _detach(connection: AsyncConnection) -> None:
 async def test_however_a_connection_is_given_up_the_next_is_served(
     database: Database, give_up: Callable[[AsyncConnection], Awaitable[None]]
 ):
-    """Closed, invalidated, taken out of the pool: there is room for another (T18)."""
+    """Closed, invalidated, taken out of the pool: there is room for another."""
     line = Line(database)
     holder = await database.read_engine.connect()
     await line.join("next")
@@ -204,7 +206,7 @@ async def test_however_a_connection_is_given_up_the_next_is_served(
 
 
 async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
-    """Whoever holds it gets the error, whoever waits gets a connection (T18)."""
+    """Whoever holds it gets the error, whoever waits gets a connection."""
     async with limited(postgres_url) as database, Database(database.settings) as other:
         line = Line(database)
         holder = await database.read_engine.connect()
@@ -221,7 +223,7 @@ async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
 
 
 async def test_connection_that_cannot_be_made_makes_room(database_url: str):
-    """Each in line tries for itself, and nobody waits for what will not come (T18)."""
+    """Each in line tries for itself, and nobody waits for what will not come."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         engine = database.read_engine.sync_engine
@@ -248,7 +250,7 @@ async def test_connection_that_cannot_be_made_makes_room(database_url: str):
 
 
 async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database_url: str):
-    """Two come back at once, and the pool keeps one; the second in line need not wait for that (T18)."""
+    """Two come back at once, and the pool keeps one; the second in line need not wait for that."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         both = asyncio.Barrier(2)
@@ -265,7 +267,7 @@ async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database
 
 
 async def test_connection_whose_closing_fails_makes_room(database_url: str):
-    """The pool has given it up, whatever the closing of it, or a listener, had to say (T18)."""
+    """The pool has given it up, whatever the closing of it, or a listener, had to say."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         first, second = [await database.read_engine.connect() for _ in range(2)]
@@ -289,7 +291,7 @@ async def test_connection_whose_closing_fails_makes_room(database_url: str):
 async def test_connection_that_the_garbage_collector_finds_makes_room(
     database: Database, in_thread: bool
 ):
-    """Somebody forgot it; the collector runs in whichever thread it likes (T18)."""
+    """Somebody forgot it; the collector runs in whichever thread it likes."""
     line = Line(database)
     forgotten = [await database.read_engine.raw_connection()]
     await line.join("next")
@@ -304,10 +306,11 @@ async def test_connection_that_the_garbage_collector_finds_makes_room(
         gc.collect()
 
 
+@pytest.mark.promise("T10")
 async def test_connection_that_the_garbage_collector_finds_is_closed_by_its_own_thread(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """An event loop and its sockets are for one thread, and asyncpg closes at once (T10)."""
+    """An event loop and its sockets are for one thread, and asyncpg closes at once."""
     threads: list[threading.Thread] = []
     async with Database(DatabaseSettings(url=postgres_url)) as database:
         forgotten = [await database.engine.raw_connection()]
@@ -328,7 +331,7 @@ async def test_connection_that_the_garbage_collector_finds_is_closed_by_its_own_
 
 
 async def test_those_who_wait_while_the_handle_stops_are_served(database_url: str):
-    """Work that had begun may end, that which waits for its connection too (T18)."""
+    """Work that had begun may end, that which waits for its connection too."""
     database = Database(
         DatabaseSettings(url=database_url, pool_size=1, max_overflow=0, pool_timeout=FOREVER)
     )
@@ -351,7 +354,7 @@ async def _use(engine: Any) -> None:
 
 
 async def test_settings_survive_the_disposal_of_the_engine(database_url: str):
-    """SQLAlchemy makes a new pool then, with the same limit and the same messages (T18)."""
+    """SQLAlchemy makes a new pool then, with the same limit and the same messages."""
     async with limited(database_url, pool_timeout=0.1, max_waiting=0) as database:
         old = pool_of(database)
         await database.read_engine.dispose()

@@ -1,4 +1,4 @@
-"""T5: a request that runs no SQL is served by an application whose ``Database`` was not started."""
+"""A request that runs no SQL is served by an application whose ``Database`` was not started."""
 
 from typing import Annotated, Any
 
@@ -11,8 +11,11 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit
 from fastapi_asyncdb.errors import DatabaseNotStarted
-from tests.contract.support import Base, Note, client, stored
-from tests.http_server import http_server
+from tests.support.application import Base, Note, client, stored
+from tests.support.databases import ONE_DRIVER
+from tests.support.http_server import http_server
+
+pytestmark = [pytest.mark.promise("T5"), pytest.mark.databases(*ONE_DRIVER)]
 
 _DEPENDENCIES = ["get_db", "get_read_db", "get_snapshot_db"]
 
@@ -52,7 +55,7 @@ def app_of(dependency: Any, seen: list[str]) -> FastAPI:
 
 @pytest.mark.parametrize("dependency", _DEPENDENCIES)
 async def test_requests_without_sql_need_no_start(dependency: str):
-    """401 and 422 stay what they are under a plain ASGITransport, which runs no lifespan (T5)."""
+    """401 and 422 stay what they are under a plain ASGITransport, which runs no lifespan."""
     seen: list[str] = []
     async with client(app_of(getattr(Database(), dependency), seen)) as http:
         assert (await http.get("/idle")).json() == "served"
@@ -62,7 +65,7 @@ async def test_requests_without_sql_need_no_start(dependency: str):
 
 
 async def test_socket_without_sql_needs_no_start():
-    """The same for the endpoint of a WebSocket (T5)."""
+    """The same for the endpoint of a WebSocket."""
     async with (
         http_server(app_of(Database().get_db, [])) as address,
         connect(f"ws://{address}/socket") as socket,
@@ -74,7 +77,7 @@ async def test_socket_without_sql_needs_no_start():
 @pytest.mark.parametrize("dependency", _DEPENDENCIES)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/notes"), ("POST", "/notes")])
 async def test_first_use_says_how_to_start(dependency: str, method: str, path: str):
-    """The error comes where a connection would be taken, with the message of before (T5)."""
+    """The error comes where a connection would be taken, with the message of before."""
     app = app_of(getattr(Database(), dependency), [])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
@@ -83,7 +86,7 @@ async def test_first_use_says_how_to_start(dependency: str, method: str, path: s
 
 
 async def test_session_from_before_the_start_may_be_used_after_it(database_url: str):
-    """A request may start what it needs: its session looks for the engine when it needs one (T5)."""
+    """A request may start what it needs: its session looks for the engine when it needs one."""
     database = Database(DatabaseSettings(url=database_url))
     app = FastAPI()
 

@@ -20,8 +20,8 @@ from fastapi_asyncdb import DatabaseSettings
 from fastapi_asyncdb.dialects import Target, parse_url, preset_for
 from fastapi_asyncdb.dialects.postgresql.keepalive import KEEPALIVES
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
-from tests.leaks import PASSWORD, leaks
-from tests.urls import ASYNCPG, PASSWORDS, PSYCOPG, REFUSED, SERVERS, SQLITE, Received
+from tests.support.leaks import PASSWORD, leaks
+from tests.support.urls import ASYNCPG, PASSWORDS, PSYCOPG, REFUSED, SERVERS, SQLITE, Received
 
 
 def received(target: Target) -> Received:

@@ -15,16 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from tests.contract.support import Base, Note
-
-
-@pytest.fixture(params=["sqlite", "asyncpg", "psycopg"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, once for each driver."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    url: str = request.getfixturevalue("postgres_url")
-    return url.replace("postgresql", f"postgresql+{request.param}", 1)
+from tests.support.application import Base, Note
 
 
 @pytest.fixture

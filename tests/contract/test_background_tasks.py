@@ -1,4 +1,4 @@
-"""T7: background tasks see the commit, have their own, and cannot undo the handler's."""
+"""Background tasks see the commit, have their own, and cannot undo the handler's."""
 
 from typing import Annotated
 
@@ -8,7 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
-from tests.contract.support import Note, Request, checked_out, stored
+from tests.support.application import Note, Request, checked_out, stored
+
+pytestmark = pytest.mark.promise("T7")
 
 
 def background_app(database: Database, seen: list[int]) -> FastAPI:
@@ -36,7 +38,7 @@ def background_app(database: Database, seen: list[int]) -> FastAPI:
 
 
 async def test_background_task_sees_the_commit_and_commits_its_own_work(database: Database):
-    """The handler's row is there when the task starts, the task's own at request end (T7)."""
+    """The handler's row is there when the task starts, the task's own at request end."""
     seen: list[int] = []
     await Request(background_app(database, seen), "/", "POST").run()
     assert seen == [1]
@@ -44,7 +46,7 @@ async def test_background_task_sees_the_commit_and_commits_its_own_work(database
 
 
 async def test_failing_background_task_never_undoes_the_handlers_work(database: Database):
-    """Its own work is rolled back, the acknowledged row stays (T7)."""
+    """Its own work is rolled back, the acknowledged row stays."""
     request = Request(background_app(database, []), "/?fail=true", "POST")
     with pytest.raises(RuntimeError, match="bug in the background"):
         await request.run()
@@ -53,7 +55,7 @@ async def test_failing_background_task_never_undoes_the_handlers_work(database: 
 
 
 async def test_work_after_yield_in_a_dependency_is_committed(database: Database):
-    """A dependency of the user's own may write after its yield, when the response is gone (T7)."""
+    """A dependency of the user's own may write after its yield, when the response is gone."""
     DB = Annotated[AsyncSession, Depends(database.get_db)]
     app = FastAPI()
 
@@ -70,7 +72,7 @@ async def test_work_after_yield_in_a_dependency_is_committed(database: Database)
 
 
 async def test_connection_is_free_between_response_and_background(database: Database):
-    """The commit gives the connection back; a slow task holds none until it uses one (T7)."""
+    """The commit gives the connection back; a slow task holds none until it uses one."""
     app = FastAPI()
     in_use: list[int] = []
 

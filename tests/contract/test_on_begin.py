@@ -19,8 +19,8 @@ from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, TransactionAborted
-from tests.contract.support import Base, Counter, Note, Reply, checked_out, client, eventually
-from tests.http_server import http_server
+from tests.support.application import Base, Counter, Note, Reply, checked_out, client, eventually
+from tests.support.http_server import http_server
 
 COUNT = select(func.count()).select_from(Note)
 
@@ -380,7 +380,6 @@ def bills_app(database: Database) -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_no_tenant_ever_sees_the_others_rows(postgres_url: str, driver: str):
     """500 interleaved requests on two connections, some of them cut off: nobody's rows mix."""
     chance = random.Random(20)
@@ -435,7 +434,6 @@ async def test_no_tenant_ever_sees_the_others_rows(postgres_url: str, driver: st
     assert cut > 20
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_no_tenant_writes_rows_of_the_other(postgres_url: str, driver: str):
     """A row that is not one's own is refused; the connection that was refused serves the next."""
     async with (

@@ -1,4 +1,4 @@
-"""T9: a swallowed failure never turns into a success that stored nothing."""
+"""A swallowed failure never turns into a success that stored nothing."""
 
 from typing import Annotated
 
@@ -10,7 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import TransactionAborted
-from tests.contract.support import Note, Request, client, stored
+from tests.support.application import Note, Request, client, stored
+
+pytestmark = pytest.mark.promise("T9")
 
 FATAL = {
     # Any error of the server's own ends the transaction.
@@ -29,7 +31,7 @@ async def fail(session: AsyncSession) -> None:
 
 
 async def test_swallowed_failure_is_an_error_before_the_response(database: Database):
-    """The handler returns 201, the database has dropped its work: the client gets an error (T9)."""
+    """The handler returns 201, the database has dropped its work: the client gets an error."""
     app = FastAPI()
 
     @app.post("/", status_code=201)
@@ -47,7 +49,7 @@ async def test_swallowed_failure_is_an_error_before_the_response(database: Datab
 
 @pytest.mark.parametrize("kind", ["commit", "begin block", "session block", "flush"])
 async def test_swallowed_failure_is_an_error_outside_of_requests(database: Database, kind: str):
-    """An explicit commit, a begin() block, the end of session(), a later flush: all refuse (T9)."""
+    """An explicit commit, a begin() block, the end of session(), a later flush: all refuse."""
 
     async def work(session: AsyncSession) -> None:
         if kind == "begin block":
@@ -68,7 +70,7 @@ async def test_swallowed_failure_is_an_error_outside_of_requests(database: Datab
 
 
 async def test_nothing_more_is_sent_after_a_swallowed_failure(database: Database):
-    """What follows is refused before it reaches the database, where it might be stored (T9)."""
+    """What follows is refused before it reaches the database, where it might be stored."""
     async with database.session() as session:
         await fail(session)
         with pytest.raises(TransactionAborted):
@@ -78,7 +80,7 @@ async def test_nothing_more_is_sent_after_a_swallowed_failure(database: Database
 
 
 async def test_rollback_clears_it(database: Database):
-    """After an explicit rollback the session starts again (T9)."""
+    """After an explicit rollback the session starts again."""
     async with database.session() as session:
         await fail(session)
         await session.rollback()
@@ -87,7 +89,7 @@ async def test_rollback_clears_it(database: Database):
 
 
 async def test_savepoint_clears_it(database: Database):
-    """A failure inside begin_nested() ends the savepoint only (T9)."""
+    """A failure inside begin_nested() ends the savepoint only."""
     async with database.session() as session:
         session.add(Note(id=1, text="kept"))
         await session.flush()
@@ -99,7 +101,7 @@ async def test_savepoint_clears_it(database: Database):
 
 
 async def test_failure_before_the_savepoint_is_not_cleared_by_it(database: Database):
-    """A savepoint opened in a dead transaction does not revive it (T9)."""
+    """A savepoint opened in a dead transaction does not revive it."""
     with pytest.raises(TransactionAborted):
         async with database.session() as session:
             await fail(session)
@@ -111,7 +113,7 @@ async def test_failure_before_the_savepoint_is_not_cleared_by_it(database: Datab
 async def test_swallowed_failure_inside_a_savepoint_is_an_error_of_the_savepoint(
     database: Database,
 ):
-    """Swallowing it inside the block fails the block; around it, all is well (T9)."""
+    """Swallowing it inside the block fails the block; around it, all is well."""
     async with database.session() as session:
         session.add(Note(id=1, text="kept"))
         await session.flush()
@@ -125,7 +127,7 @@ async def test_swallowed_failure_inside_a_savepoint_is_an_error_of_the_savepoint
 
 
 async def test_harmless_failure_may_be_swallowed(database: Database):
-    """An error that the database never saw, or that ends nothing there, costs nothing (T9)."""
+    """An error that the database never saw, or that ends nothing there, costs nothing."""
     async with database.session() as session:
         session.add(Note(id=1, text="kept"))
         await session.flush()
@@ -137,8 +139,9 @@ async def test_harmless_failure_may_be_swallowed(database: Database):
     assert await stored(database) == ["kept"]
 
 
+@pytest.mark.promise("T17")
 async def test_failed_read_in_autocommit_ends_nothing(database: Database):
-    """A reading session has no transaction to lose (T9, T17)."""
+    """A reading session has no transaction to lose."""
     async with database.session() as session:
         session.add(Note(text="kept"))
     async with database.read_session() as session:
@@ -148,7 +151,7 @@ async def test_failed_read_in_autocommit_ends_nothing(database: Database):
 
 
 async def test_connection_is_clean_for_the_next_request(database: Database):
-    """The flag goes with the transaction, not with the connection (T9)."""
+    """The flag goes with the transaction, not with the connection."""
     app = FastAPI()
 
     @app.post("/fail")

@@ -23,18 +23,10 @@ from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.databases import copies as copies_module
 from fastapi_asyncdb.testing.databases import isolated as isolated_module
 from fastapi_asyncdb.testing.databases.copies import unique_name, with_database
-from tests.contract.support import Base, Note, running, stored
+from tests.support.application import Base, Note, running, stored
+from tests.support.databases import EVERY_KIND
 
-
-@pytest.fixture(params=["sqlite", "memory", "asyncpg", "psycopg"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Where copies are made: both databases, both drivers, and SQLite without a file."""
-    if request.param == "memory":
-        return "sqlite://"
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    postgres_url = str(request.getfixturevalue("postgres_url"))
-    return postgres_url.replace("postgresql", f"postgresql+{request.param}", 1)
+pytestmark = pytest.mark.databases(*EVERY_KIND)
 
 
 @pytest.fixture(autouse=True)
@@ -78,22 +70,22 @@ async def add_note(database: Database, words: str = "seed") -> None:
 # --- Templates ------------------------------------------------------------------------------------
 
 
-async def test_each_copy_begins_as_it_was_prepared(url: str):
+async def test_each_copy_begins_as_it_was_prepared(database_url: str):
     """What one test commits, another does not see; tables first, then rows. No task is left."""
     tasks = asyncio.all_tasks()
-    async with DatabaseTemplate(url, add_note, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, add_note, metadata=Base.metadata) as template:
         for words in ("first", "second"):
             async with template.database() as database:
                 await add_note(database, words)
                 assert await stored(database) == ["seed", words]
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
     assert asyncio.all_tasks() == tasks
 
 
-async def test_copies_live_side_by_side_and_may_change_their_tables(url: str):
+async def test_copies_live_side_by_side_and_may_change_their_tables(database_url: str):
     """Real commits on several connections, and DDL, in several copies at once."""
     async with (
-        DatabaseTemplate(url, metadata=Base.metadata) as template,
+        DatabaseTemplate(database_url, metadata=Base.metadata) as template,
         template.database() as one,
         template.database() as other,
     ):
@@ -102,19 +94,19 @@ async def test_copies_live_side_by_side_and_may_change_their_tables(url: str):
             await session.execute(text("DROP TABLE reply"))
             await session.execute(text("DROP TABLE note"))
         assert len(await stored(one)) == 8
-        assert len(await left_over(url)) == (1 if url.startswith("sqlite") else 3)
+        assert len(await left_over(database_url)) == (1 if database_url.startswith("sqlite") else 3)
 
 
-async def test_nothing_is_left_after_failures(url: str):
+async def test_nothing_is_left_after_failures(database_url: str):
     """The test fails with a transaction open; then what is around it fails."""
     with pytest.raises(ZeroDivisionError):
-        async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+        async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
             with pytest.raises(KeyError):
                 async with template.database() as database, database.engine.connect() as connection:
                     await connection.execute(select(func.count()).select_from(Note))
                     raise KeyError
             raise ZeroDivisionError
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
 
 
 async def test_nobody_gets_into_a_template(postgres_url: str):
@@ -167,7 +159,7 @@ async def test_client_that_has_not_quite_gone_costs_nothing(postgres_url: str):
     assert min(times) < 0.1
 
 
-async def test_failed_preparation_leaves_nothing(url: str):
+async def test_failed_preparation_leaves_nothing(database_url: str):
     """Its own error comes out, and the template may be prepared again."""
     fails = [True, False]
 
@@ -176,16 +168,16 @@ async def test_failed_preparation_leaves_nothing(url: str):
         if fails.pop(0):
             raise ZeroDivisionError
 
-    template = DatabaseTemplate(url, prepare, metadata=Base.metadata)
+    template = DatabaseTemplate(database_url, prepare, metadata=Base.metadata)
     with pytest.raises(ZeroDivisionError):
         await template.__aenter__()
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
     assert repr(template) == "<DatabaseTemplate not prepared>"
     async with template, template.database() as database:
         assert await stored(database) == ["seed"]
 
 
-async def test_cancelled_preparation_leaves_nothing(url: str):
+async def test_cancelled_preparation_leaves_nothing(database_url: str):
     """A session that is interrupted cleans up."""
     prepares = asyncio.Event()
 
@@ -193,17 +185,17 @@ async def test_cancelled_preparation_leaves_nothing(url: str):
         prepares.set()
         await asyncio.sleep(60)
 
-    task = asyncio.create_task(DatabaseTemplate(url, prepare).__aenter__())
+    task = asyncio.create_task(DatabaseTemplate(database_url, prepare).__aenter__())
     await prepares.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
 
 
-async def test_cancelled_copy_leaves_nothing(url: str):
+async def test_cancelled_copy_leaves_nothing(database_url: str):
     """At whatever moment the test is cancelled, its database goes."""
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
 
         async def use() -> None:
             async with template.database() as database:
@@ -215,14 +207,14 @@ async def test_cancelled_copy_leaves_nothing(url: str):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        assert len(await left_over(url)) == 1
+        assert len(await left_over(database_url)) == 1
         assert len(await asyncio.to_thread(files)) <= 1
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
 
 
-async def test_drop_that_is_cancelled_goes_on(url: str, monkeypatch: pytest.MonkeyPatch):
+async def test_drop_that_is_cancelled_goes_on(database_url: str, monkeypatch: pytest.MonkeyPatch):
     """Nobody else would drop it."""
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         drop, begun = template._copies.drop, asyncio.Event()
 
         async def drop_slowly(name: str) -> None:
@@ -239,7 +231,7 @@ async def test_drop_that_is_cancelled_goes_on(url: str, monkeypatch: pytest.Monk
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert len(await left_over(url)) == 1
+        assert len(await left_over(database_url)) == 1
 
 
 async def test_copy_that_is_cancelled_is_made_before_it_is_dropped(monkeypatch: pytest.MonkeyPatch):
@@ -263,30 +255,30 @@ async def test_copy_that_is_cancelled_is_made_before_it_is_dropped(monkeypatch: 
         assert len(await asyncio.to_thread(files)) == 1
 
 
-async def test_template_serves_several_event_loops(url: str):
+async def test_template_serves_several_event_loops(database_url: str):
     """A fixture of the session may prepare on one loop, and tests run on others."""
 
     async def use() -> list[str]:
         async with template.database() as database:
             return await stored(database)
 
-    async with DatabaseTemplate(url, add_note, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, add_note, metadata=Base.metadata) as template:
         assert await asyncio.to_thread(asyncio.run, use()) == ["seed"]
 
 
 async def test_tables_are_made_whatever_the_environment_says(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ):
     """DATABASE_ENVIRONMENT is the application's."""
     monkeypatch.setenv("DATABASE_ENVIRONMENT", "production")
     async with (
-        DatabaseTemplate(url, add_note, metadata=Base.metadata) as template,
+        DatabaseTemplate(database_url, add_note, metadata=Base.metadata) as template,
         template.database() as database,
     ):
         assert await stored(database) == ["seed"]
 
 
-async def test_client_that_prepare_forgot_does_not_disturb(url: str):
+async def test_client_that_prepare_forgot_does_not_disturb(database_url: str):
     """What it has committed is in the copies, though on SQLite it is in the log so far."""
     kept = []
 
@@ -297,7 +289,7 @@ async def test_client_that_prepare_forgot_does_not_disturb(url: str):
         kept.append(forgotten)
         await add_note(forgotten, "committed")
 
-    async with DatabaseTemplate(url, prepare, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, prepare, metadata=Base.metadata) as template:
         async with asyncio.timeout(3), template.database() as database:
             assert await stored(database) == ["committed"]
         await kept[0].stop()
@@ -337,7 +329,7 @@ async def test_own_file_is_not_touched_and_its_parameters_are_kept(sqlite_url: s
 
 
 async def test_slow_preparation_is_told(
-    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """Who waits learns for what."""
     monkeypatch.setattr(isolated_module, "_TELL_AFTER", 0.1)
@@ -346,23 +338,23 @@ async def test_slow_preparation_is_told(
     async def prepare(database: Database) -> None:
         await asyncio.sleep(0.25)
 
-    async with DatabaseTemplate(url, prepare) as template:
+    async with DatabaseTemplate(database_url, prepare) as template:
         name = repr(template).split()[1].rstrip(">")
     messages = [record.getMessage() for record in caplog.records]
     assert messages[0].startswith(f"Still preparing {name}, for 0 s")
     assert messages[-1].startswith(f"The preparation of {name} took 0.")
 
 
-async def test_template_that_is_not_prepared_says_so(url: str):
+async def test_template_that_is_not_prepared_says_so(database_url: str):
     """Before and after its block; and one block at a time."""
-    template = DatabaseTemplate(url, metadata=MetaData())
+    template = DatabaseTemplate(database_url, metadata=MetaData())
     for _ in range(2):
         with pytest.raises(DatabaseNotStarted, match=r"not prepared.*'async with template:'"):
             await template.database().__aenter__()
         async with template:
             with pytest.raises(ConfigurationError, match="prepared already"):
                 await template.__aenter__()
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
 
 
 def test_template_of_nothing_is_refused():
@@ -374,7 +366,7 @@ def test_template_of_nothing_is_refused():
 # --- The application's handle ---------------------------------------------------------------------
 
 
-async def test_application_runs_on_a_copy(url: str, tmp_path: Path):
+async def test_application_runs_on_a_copy(database_url: str, tmp_path: Path):
     """Its DB alias, and a lifespan that brings settings of its own, see the copy alone."""
     own = tmp_path / "own.db"
     app = FastAPI(lifespan=create_lifespan(DatabaseSettings(url=f"sqlite:///{own}", pool_size=3)))
@@ -385,7 +377,7 @@ async def test_application_runs_on_a_copy(url: str, tmp_path: Path):
         await db.flush()
         return list(await db.scalars(select(Note.text).order_by(Note.id)))
 
-    async with DatabaseTemplate(url, add_note, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, add_note, metadata=Base.metadata) as template:
         for _ in range(2):
             async with isolated_database(default_database, template) as database:
                 assert database is default_database
@@ -396,14 +388,14 @@ async def test_application_runs_on_a_copy(url: str, tmp_path: Path):
     assert not own.exists()
     async with running(app):
         assert own.name in repr(default_database)
-    assert await left_over(url) == []
+    assert await left_over(database_url) == []
 
 
-async def test_everything_but_the_url_is_the_handles_own(url: str):
+async def test_everything_but_the_url_is_the_handles_own(database_url: str):
     """Its settings hold on the copy, or those that are given; afterwards it has its own again."""
     database = Database(DatabaseSettings(url="sqlite:///never.db", hold_warning=0))
     other = DatabaseSettings(url="sqlite:///never.db", hold_warning=7)
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         async with isolated_database(database, template):
             assert database._engines().checkouts is None
         async with isolated_database(database, template, settings=other):
@@ -412,10 +404,10 @@ async def test_everything_but_the_url_is_the_handles_own(url: str):
     assert database.settings.url.get_secret_value() == "sqlite:///never.db"
 
 
-async def test_settings_are_put_back_after_a_failure(url: str, sqlite_url: str):
+async def test_settings_are_put_back_after_a_failure(database_url: str, sqlite_url: str):
     """The next test may use the handle."""
     database = Database(DatabaseSettings(url=sqlite_url))
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         with pytest.raises(ZeroDivisionError):
             async with isolated_database(database, template):
                 raise ZeroDivisionError
@@ -423,24 +415,24 @@ async def test_settings_are_put_back_after_a_failure(url: str, sqlite_url: str):
             assert "test.db" in repr(database)
 
 
-async def test_running_handle_is_refused(url: str, sqlite_url: str):
+async def test_running_handle_is_refused(database_url: str, sqlite_url: str):
     """It would go on with the database that it has."""
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         async with Database(DatabaseSettings(url=sqlite_url)) as database:
             with pytest.raises(ConfigurationError, match=r"started.*has not ended.*stop it first"):
                 await isolated_database(database, template).__aenter__()
         async with isolated_database(database, template):
             with pytest.raises(ConfigurationError, match="stop it first"):
                 await isolated_database(database, template).__aenter__()
-        assert len(await left_over(url)) == 1
+        assert len(await left_over(database_url)) == 1
 
 
-async def test_handle_that_is_still_used_at_the_end_is_told(url: str, sqlite_url: str):
+async def test_handle_that_is_still_used_at_the_end_is_told(database_url: str, sqlite_url: str):
     """A lifespan that was entered and never left."""
     database = Database(DatabaseSettings(url=sqlite_url))
-    async with DatabaseTemplate(url, metadata=Base.metadata) as template:
+    async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         with pytest.raises(ConfigurationError, match="stop it in the same block"):
             async with isolated_database(database, template):
                 await database.start()
         await database.stop()
-        assert len(await left_over(url)) == 1
+        assert len(await left_over(database_url)) == 1

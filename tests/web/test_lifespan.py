@@ -25,7 +25,10 @@ from fastapi_asyncdb.errors import (
     DatabaseNotStarted,
     DatabaseUnavailable,
 )
-from tests.contract.support import Base, Note, client, running
+from tests.support.application import Base, Note, client, running
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 def notes_app(lifespan: Any) -> FastAPI:

@@ -11,7 +11,10 @@ from fastapi_asyncdb import Database, on_commit, on_rollback
 from fastapi_asyncdb.session import hooks
 from fastapi_asyncdb.session.hooks import Hooks
 from fastapi_asyncdb.testing import async_client, capture_commit_hooks
-from tests.contract.support import Note
+from tests.support.application import Note
+from tests.support.databases import ONE_DRIVER
+
+pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture

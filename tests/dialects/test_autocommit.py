@@ -12,11 +12,10 @@ from fastapi_asyncdb.dialects.autocommit import with_connection_options
 ISOLATION = text("SELECT current_setting('transaction_isolation')")
 
 
-@pytest.fixture(params=["asyncpg", "psycopg"])
-async def engine(request: pytest.FixtureRequest, postgres_url: str) -> AsyncIterator[AsyncEngine]:
+@pytest.fixture
+async def engine(driver_url: str) -> AsyncIterator[AsyncEngine]:
     """A plain engine with one connection."""
-    url = postgres_url.replace("postgresql:", f"postgresql+{request.param}:")
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    engine = create_async_engine(driver_url, pool_size=1, max_overflow=0, pool_timeout=0.1)
     yield engine
     await engine.dispose()
 

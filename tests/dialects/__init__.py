@@ -1,0 +1,1 @@
+"""What each database says of itself: its URL, its passwords, its connections."""

@@ -1,0 +1,1 @@
+"""Engines: how they start, what they refuse, what traces see."""

@@ -1,0 +1,1 @@
+"""The pool by itself."""

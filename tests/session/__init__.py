@@ -1,0 +1,1 @@
+"""Sessions: the decisions that need no database."""

@@ -1,0 +1,1 @@
+"""Servers, proxies, applications and witnesses that several test files use."""
