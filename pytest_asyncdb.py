@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from fastapi_asyncdb.database import BaseDatabase
+    from fastapi_asyncdb.database import Database
     from fastapi_asyncdb.testing.databases.worker import WorkerDatabase
     from fastapi_asyncdb.testing.migrations import Migrations
     from fastapi_asyncdb.testing.project import Project
-    from fastapi_asyncdb.testing.queries.count import QueryCount
+    from fastapi_asyncdb.testing.queries.statements import QueryCount
     from fastapi_asyncdb.testing.servers.address import ServerAddress
 
 _LINES = {
@@ -306,14 +306,14 @@ def _asyncdb_worker(
 
 
 @_async_fixture
-async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[BaseDatabase]:
+async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database]:
     """The application's handle, started on this worker's database. Commits stay: see asyncdb_session."""
     async with _asyncdb_worker.running() as database:
         yield database
 
 
 @_async_fixture
-async def asyncdb_session(asyncdb_database: BaseDatabase) -> AsyncIterator[AsyncSession]:
+async def asyncdb_session(asyncdb_database: Database) -> AsyncIterator[AsyncSession]:
     """A session in a sandbox: what the test and the application do is rolled back after the test."""
     from fastapi_asyncdb.testing.sandbox import sandbox
 

@@ -1,4 +1,4 @@
-"""The handle that ``DATABASE_*`` configures, and the names made from it."""
+"""``default_database``, which ``DATABASE_*`` configures, and the dependencies made from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.handle import Database
+from fastapi_asyncdb.database import Database
 
 default_database = Database()
 

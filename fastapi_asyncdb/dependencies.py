@@ -14,7 +14,7 @@ import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
@@ -29,12 +29,14 @@ from fastapi_asyncdb.session.retry import is_retryable
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""
 
-SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
+S = TypeVar("S", bound=AsyncSession)
+
+SessionDependency = Callable[[S], Awaitable[S]]
 
 
 def session_dependency(
-    open_session: Callable[[HTTPConnection], AbstractAsyncContextManager[AsyncSession]],
-) -> SessionDependency:
+    open_session: Callable[[HTTPConnection], AbstractAsyncContextManager[S]],
+) -> SessionDependency[S]:
     """Make a dependency that yields the request's session.
 
     Args:
@@ -66,7 +68,7 @@ def session_dependency(
     return _declared(Depends(handler_transaction, scope="function"))
 
 
-def _declared(transaction: Any) -> SessionDependency:
+def _declared(transaction: Any) -> SessionDependency[Any]:
     """Make the function that users declare, from the dependency that has the session.
 
     FastAPI takes it for a coroutine function. It is none, so that a call that is not FastAPI's can
@@ -82,7 +84,7 @@ def _declared(transaction: Any) -> SessionDependency:
     return _as_coroutine_function(get_session)
 
 
-def _as_coroutine_function(function: SessionDependency) -> SessionDependency:
+def _as_coroutine_function(function: SessionDependency[Any]) -> SessionDependency[Any]:
     """Mark a function that returns an awaitable, as the event loop's owners look for it.
 
     https://docs.python.org/3/library/inspect.html#inspect.markcoroutinefunction

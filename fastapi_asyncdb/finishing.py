@@ -15,6 +15,9 @@ T = TypeVar("T")
 # goodbye to a server that does not answer. Seconds.
 _LAST_WORDS = (5.0, 3.0)
 
+observers: list[Callable[[asyncio.Task[Any]], None]] = []
+"""Called with each ``Shielded.task`` when it is made, in its caller's task; see ``engine.seam``."""
+
 
 class Shielded(Generic[T]):
     """Work that was started, in a task of its own, and is to be finished.
@@ -35,6 +38,8 @@ class Shielded(Generic[T]):
         self.over = loop.create_future()
         self.task = loop.create_task(self._run())
         self.task.add_done_callback(self._end)
+        for note in observers:
+            note(self.task)
 
     async def _run(self) -> T:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IllegalStateChangeError
@@ -27,6 +27,8 @@ from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.state import SessionGuard, guard_of
 
 logger = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=AsyncSession)
 
 # They only call others of the session.
 _DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
@@ -45,7 +47,7 @@ _ROLLBACK = (0.6, 0.25, 0.15)
 _FINISHED = ("commit", "rollback", "close")
 
 
-def guarded(session_class: type[AsyncSession]) -> type[AsyncSession]:
+def guarded(session_class: type[S]) -> type[S]:
     """Return the session class with the guard built in."""
     sync_class = session_class.sync_session_class
     members: dict[str, Any] = {
@@ -143,7 +145,7 @@ class _Block(HookedTransaction, _FinishedTransaction):
     __slots__ = ()
 
 
-class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
+class SessionScope(Misused, AbstractAsyncContextManager[S]):
     """Open a session; commit when the block ends, roll back when it raises, and end the session.
 
     Args:
@@ -158,11 +160,11 @@ class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
         "database.session() as session:', and use 'session' there."
     )
 
-    def __init__(self, open_session: Callable[[], AsyncSession], *, repeated: bool = False) -> None:
+    def __init__(self, open_session: Callable[[], S], *, repeated: bool = False) -> None:
         self._open = open_session
         self._repeated = repeated
 
-    async def __aenter__(self) -> AsyncSession:
+    async def __aenter__(self) -> S:
         self._session = self._open()
         return self._session
 

@@ -4,12 +4,8 @@ from fastapi_asyncdb.testing.client import async_client
 from fastapi_asyncdb.testing.commit_hooks import CapturedHook, capture_commit_hooks
 from fastapi_asyncdb.testing.databases.isolated import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.override import override_db
-from fastapi_asyncdb.testing.queries.count import (
-    QueryCount,
-    Statement,
-    assert_queries,
-    count_queries,
-)
+from fastapi_asyncdb.testing.queries.count import assert_queries, count_queries
+from fastapi_asyncdb.testing.queries.statements import QueryCount, Statement
 from fastapi_asyncdb.testing.sandbox import sandbox
 from fastapi_asyncdb.testing.servers.postgresql import (
     PostgresReplica,

@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.handle import Database
 
 _DEPENDENCIES = ("get_db", "get_read_db", "get_snapshot_db")
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.servers.postgresql import for_tests
 
@@ -49,14 +49,14 @@ class Project:
             )
         return for_tests(SecretStr(self.backend), f"asyncdb_backend in {self.file.name}")
 
-    def load_database(self) -> BaseDatabase:
+    def load_database(self) -> Database:
         """Return the handle.
 
         Raises:
             ConfigurationError: there is none under that name.
         """
         found = self._load("asyncdb_database", self.database)
-        if isinstance(found, BaseDatabase):
+        if isinstance(found, Database):
             return found
         raise self._wrong(
             "asyncdb_database", self.database, found, "the Database of your application"

@@ -18,6 +18,7 @@ from sqlalchemy import MetaData, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from fastapi_asyncdb import DB, Database, DatabaseSettings, create_lifespan, default_database
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.databases import copies as copies_module
@@ -405,9 +406,9 @@ async def test_everything_but_the_url_is_the_handles_own(url: str):
     other = DatabaseSettings(url="sqlite:///never.db", hold_warning=7)
     async with DatabaseTemplate(url, metadata=Base.metadata) as template:
         async with isolated_database(database, template):
-            assert database._engines().holds is None
+            assert runs_of(database).required().holds is None
         async with isolated_database(database, template, settings=other):
-            assert database._engines().holds is not None
+            assert runs_of(database).required().holds is not None
     assert database.settings is not None
     assert database.settings.url.get_secret_value() == "sqlite:///never.db"
 

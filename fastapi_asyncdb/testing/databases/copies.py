@@ -17,10 +17,10 @@ from uuid import uuid4
 from pydantic import SecretStr
 from sqlalchemy import URL
 
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.dialects import Target, parse_url
 from fastapi_asyncdb.dialects.parts import Host, Parts, split
 from fastapi_asyncdb.errors import ConfigurationError, UnsupportedDriver
-from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 
 # From this version on the server can be told how to copy.

@@ -16,16 +16,15 @@ from typing import Self, TypeVar
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.finishing import finish
-from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
 
 logger = logging.getLogger(__name__)
 
-AnyDatabase = TypeVar("AnyDatabase", bound=BaseDatabase)
+AnyDatabase = TypeVar("AnyDatabase", bound=Database)
 Prepare = Callable[[Database], Awaitable[object]]
 
 # Seconds that a start has left when its test is cancelled.

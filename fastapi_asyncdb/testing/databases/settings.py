@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 
 
-def settings_for(url: SecretStr, database: BaseDatabase | None = None) -> DatabaseSettings:
+def settings_for(url: SecretStr, database: Database | None = None) -> DatabaseSettings:
     """Return the handle's own settings, if it has any, with the test database instead of its own.
 
     A handle that reads ``DATABASE_*`` reads ``TEST_DATABASE_*`` in tests: what a developer's ``.env``

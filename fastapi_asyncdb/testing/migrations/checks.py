@@ -15,7 +15,7 @@ from alembic.script import Script, ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import alembic_config, run_alembic
@@ -52,7 +52,7 @@ class Migrations:
         url: SecretStr,
         *,
         metadata: MetaData | None = None,
-        database: BaseDatabase | None = None,
+        database: Database | None = None,
     ) -> None:
         if file is None:
             raise ConfigurationError(
@@ -166,7 +166,7 @@ class Migrations:
     def _ask(self, question: Callable[[Connection], T]) -> T:
         async def run() -> T:
             settings = settings_for(self._url, self._database)
-            async with BaseDatabase(settings) as database, database.engine.connect() as connection:
+            async with Database(settings) as database, database.engine.connect() as connection:
                 return await connection.run_sync(question)
 
         return run_async(run)

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.engine.interfaces import Dialect
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.databases.settings import settings_for
@@ -28,7 +28,7 @@ def run_alembic(
     url: SecretStr,
     command: Callable[..., object],
     *arguments: Any,
-    database: BaseDatabase | None = None,
+    database: Database | None = None,
 ) -> None:
     """Run a command such as ``alembic.command.upgrade`` on the database at ``url``.
 

@@ -1,11 +1,11 @@
-"""Where in the user's code a statement comes from. Looks at frames, and knows no database."""
+"""The line of the user's code that sent a statement, found in the frames of the running tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -13,9 +13,11 @@ from types import FrameType
 from typing import Any
 
 from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
-from fastapi_asyncdb.finishing import finish
 
-# What is installed here is not the user's: libraries, the interpreter's own, commands like pytest.
+Callers = Mapping[asyncio.Task[Any], asyncio.Task[Any] | None]
+"""Of each task that finishes work for its caller: the caller's task, which waits for it."""
+
+# Code in these folders is not the user's: libraries, the standard library, commands like pytest.
 _INSTALLED = tuple(
     os.path.realpath(sysconfig.get_path(name)) + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
@@ -37,16 +39,17 @@ def stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = current.gr_frame if current is not None else None
 
 
-def call_site(frames: Iterable[FrameType]) -> str | None:
-    """Return ``file:line`` of the innermost frame of the user's, or of who waits for the running task.
+def call_site(frames: Iterable[FrameType], callers: Callers) -> str | None:
+    """Return ``file:line`` of the innermost frame of the user, or of the callers of the running task.
 
     Args:
-        frames: What ``stack()`` returns.
+        frames: The result of ``stack()``.
+        callers: A commit, and the flush in it, run in a task of their own.
 
     Returns:
         A path below the working directory is shown from there. ``None`` if there is none.
     """
-    for frame in chain(frames, _awaiting(current_task())):
+    for frame in chain(frames, _waiting(current_task(), callers)):
         filename = frame.f_code.co_filename
         if not (_module(frame).startswith("fastapi_asyncdb.") or _is_installed(filename)):
             path, here = Path(filename), Path.cwd()
@@ -56,12 +59,12 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
 
 
 def is_from_preset(frames: Iterable[FrameType]) -> bool:
-    """Tell whether the library sends it for itself, to begin a transaction."""
+    """Tell whether the library itself sends the statement, to begin a transaction."""
     return any(_module(frame).startswith("fastapi_asyncdb.dialects.") for frame in frames)
 
 
 def is_from_flush(frames: Iterable[FrameType]) -> bool:
-    """Tell whether a flush sends it, which may be one of many."""
+    """Tell whether a flush sends the statement, as one of many."""
     return any(_module(frame) == "sqlalchemy.orm.unitofwork" for frame in frames)
 
 
@@ -71,20 +74,12 @@ def _is_installed(filename: str) -> bool:
     return filename.startswith("<") or os.path.realpath(filename).startswith(_INSTALLED)
 
 
-def _awaiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
-    """Walk whoever waits for the task: a commit, and the flush in it, has one of its own."""
-    for other in asyncio.all_tasks() if task is not None else ():
-        frames = list(_suspended(other.get_coro()))
-        if any(_waits_for(task, frame) for frame in frames):
-            yield from reversed(frames)
-            yield from _awaiting(other)
-
-
-def _waits_for(task: asyncio.Task[Any] | None, frame: FrameType) -> bool:
-    if frame.f_code is not finish.__code__:
-        return False
-    shielded = frame.f_locals.get("shielded")
-    return shielded is not None and shielded.task is task
+def _waiting(task: asyncio.Task[Any] | None, callers: Callers) -> Iterator[FrameType]:
+    """Walk the frames of the task that waits for this one, and then of its caller, outwards."""
+    caller = callers.get(task) if task is not None else None
+    if caller is not None:
+        yield from reversed(list(_suspended(caller.get_coro())))
+        yield from _waiting(caller, callers)
 
 
 def _suspended(coroutine: Any) -> Iterator[FrameType]:
