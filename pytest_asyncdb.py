@@ -107,7 +107,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
     """A PostgreSQL server, one for the whole run; started when the first test needs it."""
     from fastapi_asyncdb.testing.servers.address import ServerAddress
-    from fastapi_asyncdb.testing.servers.postgresql import given_server, postgres_server
+    from fastapi_asyncdb.testing.servers.given import given_server
+    from fastapi_asyncdb.testing.servers.postgresql import postgres_server
     from fastapi_asyncdb.testing.servers.shared import ask
 
     with ExitStack() as stack:
@@ -278,7 +279,7 @@ def _asyncdb_server_url(
     """The server to make databases on; ``None`` for files. Reports show the values of fixtures."""
     from pydantic import SecretStr
 
-    from fastapi_asyncdb.testing.servers.postgresql import given_server
+    from fastapi_asyncdb.testing.servers.given import given_server
 
     with _usage_errors():
         if _asyncdb_project.wants_server or given_server():
@@ -306,14 +307,14 @@ def _asyncdb_worker(
 
 
 @_async_fixture
-async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database]:
+async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database[Any]]:
     """The application's handle, started on this worker's database. Commits stay: see asyncdb_session."""
     async with _asyncdb_worker.running() as database:
         yield database
 
 
 @_async_fixture
-async def asyncdb_session(asyncdb_database: Database) -> AsyncIterator[AsyncSession]:
+async def asyncdb_session(asyncdb_database: Database[Any]) -> AsyncIterator[AsyncSession]:
     """A session in a sandbox: what the test and the application do is rolled back after the test."""
     from fastapi_asyncdb.testing.sandbox import sandbox
 

@@ -14,8 +14,8 @@ import asyncpg
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.testing.servers.folder import free_port
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from fastapi_asyncdb.testing.servers.process import free_port
 from tests.tcp_proxy import Proxy, tcp_proxy
 
 _cleanup = pytest.StashKey[ExitStack]()

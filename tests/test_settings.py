@@ -29,7 +29,7 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
     InsecureConnectionError,
 )
-from fastapi_asyncdb.testing.servers.process import free_port
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.leaks import PASSWORD, leaks
 from tests.tcp_proxy import tcp_proxy
 from tests.tls_proxy import tls_proxy

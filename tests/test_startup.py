@@ -29,8 +29,8 @@ from sqlalchemy import text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
+from fastapi_asyncdb.testing.servers.folder import free_port
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from fastapi_asyncdb.testing.servers.process import free_port
 from tests.contract.support import eventually
 from tests.leaks import PASSWORD, leaks
 from tests.tls_proxy import tls_proxy

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.engine.seam import commit_hook_filters
+from fastapi_asyncdb.engine import seam
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, SessionError
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.tracebacks import causes
@@ -146,7 +146,7 @@ class Hooks:
     def take(self) -> list[Hook]:
         """Return the hooks that are due, once, without those that a filter of the testing kit stops."""
         due, self.due = self.due, []
-        return [hook for hook in due if _may_run(hook)] if commit_hook_filters else due
+        return [hook for hook in due if _may_run(hook)] if seam.commit_hook_filters else due
 
     def release(self, savepoint: SessionTransaction) -> None:
         """Hand the hooks of a savepoint to what encloses it."""
@@ -173,7 +173,7 @@ def _may_run(hook: Hook) -> bool:
     if not hook.after_commit:
         return True
     # All of them first: each filter sees each hook, also one that another filter stops.
-    verdicts = [wanted(hook) for wanted in commit_hook_filters]
+    verdicts = [wanted(hook) for wanted in seam.commit_hook_filters]
     return all(verdicts)
 
 

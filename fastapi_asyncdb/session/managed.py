@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial, wraps
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IllegalStateChangeError
@@ -58,7 +58,7 @@ def guarded(session_class: type[S]) -> type[S]:
     members |= {name: hooked(members.get(name, getattr(session_class, name))) for name in ENDINGS}
     members["begin"] = lambda self: _Block(self)
     members["sync_session_class"] = type(sync_class.__name__, (SessionGuard, sync_class), {})
-    return type(session_class.__name__, (session_class,), members)
+    return cast("type[S]", type(session_class.__name__, (session_class,), members))
 
 
 def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -21,9 +21,10 @@ from fastapi_asyncdb import DB, Database, DatabaseSettings, create_lifespan, def
 from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
-from fastapi_asyncdb.testing.databases import copies as copies_module
 from fastapi_asyncdb.testing.databases import isolated as isolated_module
-from fastapi_asyncdb.testing.databases.copies import unique_name, with_database
+from fastapi_asyncdb.testing.databases import postgresql as postgresql_module
+from fastapi_asyncdb.testing.databases.copies import unique_name
+from fastapi_asyncdb.testing.servers.address import with_database
 from tests.contract.support import Base, Note, running, stored
 
 
@@ -145,7 +146,7 @@ async def test_copy_is_dropped_under_its_clients(
     postgres_url: str, looks: int, monkeypatch: pytest.MonkeyPatch
 ):
     """A connection that a test forgot does not keep the database, even if it was not seen before."""
-    monkeypatch.setattr(copies_module, "_LOOKS", looks)
+    monkeypatch.setattr(postgresql_module, "_LOOKS", looks)
     async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
         async with template.copy() as copy:
             forgotten = await asyncpg.connect(copy.get_secret_value())

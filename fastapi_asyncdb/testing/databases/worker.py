@@ -17,7 +17,8 @@ from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.engine.seam import checking_starts, runs_of
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.testing.databases.copies import PostgreSQLCopies, unique_name
+from fastapi_asyncdb.testing.databases.copies import unique_name
+from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import run_alembic
 from fastapi_asyncdb.testing.project import Project

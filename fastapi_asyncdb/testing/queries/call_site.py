@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
+from fastapi_asyncdb.finishing import finish
 
 Callers = Mapping[asyncio.Task[Any], asyncio.Task[Any] | None]
 """Of each task that finishes work for its caller: the caller's task, which waits for it."""
@@ -77,8 +78,11 @@ def _is_installed(filename: str) -> bool:
 def _waiting(task: asyncio.Task[Any] | None, callers: Callers) -> Iterator[FrameType]:
     """Walk the frames of the task that waits for this one, and then of its caller, outwards."""
     caller = callers.get(task) if task is not None else None
-    if caller is not None:
-        yield from reversed(list(_suspended(caller.get_coro())))
+    frames = list(_suspended(caller.get_coro())) if caller is not None else []
+    # The walk stops early where something else than a coroutine is awaited: an asynchronous generator,
+    # for example, as in the commit after a handler. Its outer frames did not send the statement.
+    if frames and _module(frames[-1]) == finish.__module__:
+        yield from reversed(frames)
         yield from _waiting(caller, callers)
 
 
