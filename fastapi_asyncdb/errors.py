@@ -128,7 +128,7 @@ class CommitOutcomeUnknown(AsyncDBError, DBAPIError):
         self, message: str, orig: BaseException, *, transaction_id: int | None = None
     ) -> None:
         super().__init__(None, None, orig)
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
         self.transaction_id = transaction_id
 
     def __str__(self) -> str:
@@ -171,7 +171,7 @@ class RollbackTimeout(AsyncDBError, DBAPIError, TimeoutError):
 
     def __init__(self, message: str, orig: BaseException) -> None:
         super().__init__(None, None, orig, connection_invalidated=True)
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -189,7 +189,7 @@ class ServerReadOnly(AsyncDBError, DBAPIError):
 
     def __init__(self, message: str, orig: BaseException) -> None:
         super().__init__(None, None, orig)
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -139,7 +139,7 @@ class PostgresServer(ServerProcess):
             except DatabaseUnavailable:
                 if not left or "Address already in use" not in self._end_of_log():
                     raise
-                self.port = free_port()
+                self.port: int = free_port()
 
     def __enter__(self) -> Self:
         self.start()
