@@ -308,7 +308,7 @@ def _asyncdb_worker(
 
 @_async_fixture
 async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database[Any]]:
-    """The application's Database, started on this worker's database. Commits stay: see asyncdb_session."""
+    """The application's Database, started on this worker's database. Commits stay."""
     async with _asyncdb_worker.running() as database:
         yield database
 
