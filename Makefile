@@ -44,8 +44,10 @@ format: $(READY) ## Format the code
 lint: $(READY) ## Check format and style
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
-types: $(READY) ## Check types with mypy and pyright
+types: $(READY) ## Check types with mypy and pyright, and that public names have complete ones
 	$(BIN)/mypy && $(BIN)/pyright
+	PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	$(BIN)/pyright --verifytypes fastapi_asyncdb --ignoreexternal --outputjson | $(BIN)/python -m tests.typing.completeness
 
 layers: $(READY) ## Check that imports go one way
 	$(BIN)/lint-imports

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from fastapi_asyncdb.database import BaseDatabase
+    from fastapi_asyncdb.database import Database
     from fastapi_asyncdb.testing.databases.worker import WorkerDatabase
     from fastapi_asyncdb.testing.migrations import Migrations
     from fastapi_asyncdb.testing.project import Project
-    from fastapi_asyncdb.testing.queries.count import QueryCount
+    from fastapi_asyncdb.testing.queries.statements import QueryCount
     from fastapi_asyncdb.testing.servers.address import ServerAddress
 
 _LINES = {
@@ -34,14 +34,14 @@ _LINES = {
     ),
     "asyncdb_database": (
         "fastapi_asyncdb:default_database",
-        "the handle that the application uses, module:attribute",
+        "the Database that the application uses, module:attribute",
     ),
     "asyncdb_backend": (
         "sqlite",
         "sqlite (a temporary file), postgresql (a private server), or the URL of a PostgreSQL database "
         "for tests; TEST_DATABASE_URL in the environment wins",
     ),
-    "asyncdb_metadata": ("", "the tables to create, module:attribute; by default the handle's"),
+    "asyncdb_metadata": ("", "the tables to create, module:attribute; by default the Database's"),
     "asyncdb_alembic": ("", "an alembic.ini, whose migrations make the tables instead"),
 }
 _OFFERS = "asyncdb_server"
@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell each xdist worker whom to ask for a server: the process that all of them come from."""
+    """Give each xdist worker the address of this process, which starts the server."""
     if not _may_need_server(node.config):
         return
     if _offer not in node.config.stash:
@@ -107,7 +107,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
     """A PostgreSQL server, one for the whole run; started when the first test needs it."""
     from fastapi_asyncdb.testing.servers.address import ServerAddress
-    from fastapi_asyncdb.testing.servers.postgresql import given_server, postgres_server
+    from fastapi_asyncdb.testing.servers.given import given_server
+    from fastapi_asyncdb.testing.servers.postgresql import postgres_server
     from fastapi_asyncdb.testing.servers.shared import ask
 
     with ExitStack() as stack:
@@ -127,7 +128,7 @@ _asynchronous: dict[int, Callable[..., AsyncIterator[Any]]] = {}
 
 
 def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
-    """Declare a fixture that whoever runs the test runs as well.
+    """Declare a fixture that the plugin that runs the test runs as well.
 
     What is declared is an ordinary function: pytest-asyncio's strict mode warns of an asynchronous one
     that is not its own.
@@ -176,7 +177,7 @@ def _or_refusal(
 def _for_runner(
     function: Callable[..., AsyncIterator[Any]], request: pytest.FixtureRequest
 ) -> Callable[..., object]:
-    """Return the function as the runner of this test wants to have it.
+    """Return the function in the form that the runner of this test needs.
 
     Raises:
         pytest.UsageError: none runs it that could run SQLAlchemy.
@@ -253,7 +254,7 @@ def _asked(request: pytest.FixtureRequest) -> str:
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """Say what is wrong with the configuration as pytest says such things."""
+    """Report errors of the configuration as pytest's own usage errors."""
     from fastapi_asyncdb.errors import ConfigurationError
 
     try:
@@ -264,7 +265,7 @@ def _usage_errors() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _asyncdb_project(pytestconfig: pytest.Config) -> Project:
-    """What the lines of the configuration name."""
+    """The project that the configuration of pytest names."""
     from fastapi_asyncdb.testing.project import Project
 
     lines = {name.removeprefix("asyncdb_"): str(pytestconfig.getini(name)) for name in _LINES}
@@ -278,7 +279,7 @@ def _asyncdb_server_url(
     """The server to make databases on; ``None`` for files. Reports show the values of fixtures."""
     from pydantic import SecretStr
 
-    from fastapi_asyncdb.testing.servers.postgresql import given_server
+    from fastapi_asyncdb.testing.servers.given import given_server
 
     with _usage_errors():
         if _asyncdb_project.wants_server or given_server():
@@ -306,14 +307,14 @@ def _asyncdb_worker(
 
 
 @_async_fixture
-async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[BaseDatabase]:
-    """The application's handle, started on this worker's database. Commits stay: see asyncdb_session."""
+async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database[Any]]:
+    """The application's Database, started on this worker's database. Commits stay."""
     async with _asyncdb_worker.running() as database:
         yield database
 
 
 @_async_fixture
-async def asyncdb_session(asyncdb_database: BaseDatabase) -> AsyncIterator[AsyncSession]:
+async def asyncdb_session(asyncdb_database: Database[Any]) -> AsyncIterator[AsyncSession]:
     """A session in a sandbox: what the test and the application do is rolled back after the test."""
     from fastapi_asyncdb.testing.sandbox import sandbox
 

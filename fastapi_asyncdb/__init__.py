@@ -1,5 +1,6 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,
     ReadDB,
@@ -11,7 +12,6 @@ from fastapi_asyncdb.default import (
     get_snapshot_db,
 )
 from fastapi_asyncdb.engine.in_doubt import remember_transaction_id
-from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.models import Base
 from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings

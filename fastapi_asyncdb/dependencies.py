@@ -13,7 +13,7 @@ import asyncio
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
 from fastapi_asyncdb.session.ending import end_transaction
-from fastapi_asyncdb.session.managed import ManagedSession
+from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import UncalledDependency
 from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.scopes import end_session
@@ -30,12 +30,14 @@ from fastapi_asyncdb.unavailable import OutageLog, answered
 CONFLICT = "fastapi_asyncdb.conflict"
 """Where the request's scope holds the exception that made its transaction worth another try."""
 
-SessionDependency = Callable[[AsyncSession], Awaitable[AsyncSession]]
+S = TypeVar("S", bound=AsyncSession)
+
+SessionDependency = Callable[[S], Awaitable[S]]
 
 
 def session_dependency(
-    open_session: Callable[[HTTPConnection], ManagedSession],
-) -> SessionDependency:
+    open_session: Callable[[HTTPConnection], S],
+) -> SessionDependency[S]:
     """Make a dependency that yields the request's session.
 
     Args:
@@ -53,9 +55,9 @@ def session_dependency(
         await end_session(session, None)
 
     async def handler_transaction(
-        connection: HTTPConnection, session: ManagedSession = Depends(request_session)
+        connection: HTTPConnection, session: AsyncSession = Depends(request_session)
     ) -> AsyncIterator[AsyncSession]:
-        state = session._asyncdb
+        state = state_of(session)
         try:
             try:
                 yield session
@@ -84,7 +86,7 @@ def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) ->
     return error
 
 
-def _declared(transaction: Any) -> SessionDependency:
+def _declared(transaction: Any) -> SessionDependency[Any]:
     """Make the function that users declare, from the dependency that has the session.
 
     FastAPI takes it for a coroutine function. It is none, so that a call that is not FastAPI's can
@@ -100,7 +102,7 @@ def _declared(transaction: Any) -> SessionDependency:
     return _as_coroutine_function(get_session)
 
 
-def _as_coroutine_function(function: SessionDependency) -> SessionDependency:
+def _as_coroutine_function(function: SessionDependency[Any]) -> SessionDependency[Any]:
     """Mark a function that returns an awaitable, as the event loop's owners look for it.
 
     https://docs.python.org/3/library/inspect.html#inspect.markcoroutinefunction

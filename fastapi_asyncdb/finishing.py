@@ -27,6 +27,8 @@ class GracePeriods:
     """Closing a connection."""
     handshake: float = 2.0
     """The answer of a server to a request to cancel a statement."""
+    answer: float = 5.0
+    """The answer to a statement, beyond the timeout that the server keeps."""
     opening: float = 5.0
     """Opening a file whose caller is cancelled."""
     after_cancellation: tuple[float, float] = (5.0, 3.0)
@@ -35,6 +37,11 @@ class GracePeriods:
 
 
 GRACE = GracePeriods()
+
+# Seconds by which a timer is late when the event loop, or the whole machine, has stood still.
+_STALL = 0.5
+# Seconds that the work has then: until it runs again it had no chance to meet its deadline.
+_AFTER_STALL = 1.0
 
 
 async def finish(
@@ -102,7 +109,7 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     deadline = loop.time() + limit
     held = _Held()
     if limit < math.inf:
-        held.alarm = loop.call_at(deadline, held.expire)
+        held.set_alarm(deadline)
     try:
         future = work.send(None)
         while True:
@@ -148,6 +155,7 @@ class _Held:
     expired = False
     """Whether the time is up."""
     alarm: asyncio.Handle | None = None
+    deadline = math.inf
 
     def done(self) -> bool:
         return bool(self.future.done())
@@ -170,12 +178,18 @@ class _Held:
         """Wake the task because the time is up."""
         if self.interrupted:
             return
-        if self.future is None or self.future.done():
+        if _stalled(self.deadline):
+            self.set_alarm(asyncio.get_running_loop().time() + _AFTER_STALL)
+        elif self.future is None or self.future.done():
             # The task wakes already. It is looked at again when it waits for something else.
             self.alarm = asyncio.get_running_loop().call_soon(self.expire)
         else:
             self.expired = True
             self._interrupt(None)
+
+    def set_alarm(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.alarm = asyncio.get_running_loop().call_at(deadline, self.expire)
 
     def stop_alarm(self) -> None:
         if self.alarm is not None:
@@ -186,6 +200,10 @@ class _Held:
         cancelled = self.get_loop().create_future()
         cancelled.add_done_callback(self._wake, context=self._context)
         cancelled.cancel(msg)
+
+
+def _stalled(deadline: float) -> bool:
+    return asyncio.get_running_loop().time() - deadline > _STALL
 
 
 class _Outlasting:
@@ -220,6 +238,7 @@ class _Outlasting:
     def run(self, cancelled: asyncio.CancelledError | None) -> Waiting[Any]:
         if cancelled is not None:
             self._note(cancelled, by_scope=current_effective_deadline() == -math.inf)
+        result = None
         try:
             # AnyIO cancels again and again what waits in a cancelled scope, except behind a shield.
             with CancelScope(shield=True):  # noqa: ASYNC100 - a generator awaits by "yield from"
@@ -248,6 +267,9 @@ class _Outlasting:
                 yield from self._wait()
                 if self._future is None or self._future.done():
                     self._future = self._work.send(None)
+                    continue
+                if _stalled(self._deadline):
+                    self._deadline = self._loop.time() + _AFTER_STALL
                     continue
                 self._expired = True
                 self._future.cancel()

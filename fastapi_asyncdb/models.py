@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
 
@@ -13,7 +15,7 @@ class Base(DeclarativeBase):
     https://alembic.sqlalchemy.org/en/latest/naming.html
     """
 
-    metadata = MetaData(
+    metadata: ClassVar[MetaData] = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_N_label)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -24,4 +26,4 @@ class Base(DeclarativeBase):
     )
     # What the server sets is fetched with the INSERT or UPDATE itself; fetched later, on access, it
     # would be I/O outside of an await: https://docs.sqlalchemy.org/en/20/errors.html#error-xd2s
-    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
-from fastapi_asyncdb.testing.servers.process import free_port
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.databases import DATABASES, DRIVERS, execute, with_driver
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from fastapi_asyncdb.unavailable import answered
 from sqlalchemy.exc import DBAPIError
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from fastapi_asyncdb import errors
+from fastapi_asyncdb.unavailable import answered
 
 PAGE = (Path(__file__).parent.parent / "docs" / "errors.md").read_text()
 PUBLIC = {

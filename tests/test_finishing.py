@@ -1,8 +1,9 @@
 """Work that is finished although its caller is cancelled."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -156,6 +157,28 @@ async def test_limit_holds_without_a_cancellation(run: Finish):
     with pytest.raises(TimeoutError):
         await run(hanging(), limit=0.05)
     assert hanging.cancelled == 1
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_time_in_which_the_event_loop_stood_still_is_not_the_works(
+    run: Finish, cancelled: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A machine that stood still calls every timer at once: the work has had no chance."""
+    monkeypatch.setattr(finishing, "_STALL", 0.05)
+    done: list[str] = []
+
+    async def stall() -> None:
+        await asyncio.sleep(0.01)
+        time.sleep(0.3)  # noqa: ASYNC251 - it is to block the event loop
+        await work(done)
+
+    task = asyncio.create_task(run(stall(), limit=0.1, grace=lambda: 0.1))
+    await asyncio.sleep(0)
+    if cancelled:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError) if cancelled else nullcontext():
+        await task
+    assert done == ["done"]
 
 
 async def test_work_that_needs_two_cancellations_gets_them(

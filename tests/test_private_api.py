@@ -89,6 +89,12 @@ NEEDED = [
         "dialects/autocommit.py",
         "execution_options() makes an engine of the same class",
     ),
+    Needed(
+        "_has_events",
+        "SQLAlchemy's dialect",
+        "testing/engine_events.py",
+        "statements are fast again once nothing listens",
+    ),
     Needed("execution_ctx_cls", "SQLAlchemy's dialect", _STREAMS, "it makes cursors on the server"),
     Needed(
         "connection_characteristics",

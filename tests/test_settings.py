@@ -27,7 +27,7 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
     InsecureConnectionError,
 )
-from fastapi_asyncdb.testing.servers.process import free_port
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.databases import ONE_DRIVER
 from tests.support.leaks import PASSWORD, leaks
 from tests.support.tcp_proxy import tcp_proxy

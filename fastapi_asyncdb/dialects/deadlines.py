@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects.calls import info_of, steps_of
 
 STATEMENT_TIMEOUT = "fastapi_asyncdb_statement_timeout"
@@ -17,8 +18,6 @@ STATEMENT_TIMEOUT = "fastapi_asyncdb_statement_timeout"
 KEEPS_STATEMENT_TIMEOUT = "fastapi_asyncdb_keeps_statement_timeout"
 """The execution option of the statement by which the library itself sets that timeout."""
 
-_GRACE_PERIOD = 5.0
-"""Seconds that an answer has beyond the statement's own timeout, which the server keeps."""
 _TICK = 0.5
 """Seconds between two looks at the statements that run."""
 _OVERDUE = "fastapi_asyncdb.overdue"
@@ -74,7 +73,7 @@ class Deadlines:
                 _note_own_timeout(context, local=" local " in lowered)
                 break
         # Counted in looks: while the event loop is blocked, no answer can be read.
-        self.running[context] = self._looks + (seconds * times + _GRACE_PERIOD) / _TICK
+        self.running[context] = self._looks + (seconds * times + finishing.GRACE.answer) / _TICK
         if self._timer is None:
             self._wake()
         return True

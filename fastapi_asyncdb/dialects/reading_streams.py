@@ -14,13 +14,12 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect
 from sqlalchemy.pool import PoolProxiedConnection
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
 from fastapi_asyncdb.dialects.calls import Method, info_of, wrap
 from fastapi_asyncdb.finishing import finish
 
 _STREAMS = "fastapi_asyncdb.streams"
-_GRACE_PERIOD = 10.0
-"""Seconds for the end of a snapshot whose caller is cancelled."""
 
 
 class _HasTurns(Protocol):
@@ -122,7 +121,7 @@ class Streams:
 
 
 def _to_the_end(work: Callable[[], None]) -> None:
-    await_only(finish(greenlet_spawn(work), grace=lambda: _GRACE_PERIOD))
+    await_only(finish(greenlet_spawn(work), grace=lambda: finishing.GRACE.ending))
 
 
 def open_streams(connection: Connection) -> Streams | None:

@@ -1,4 +1,4 @@
-"""The first connection: tries until it is there, or says in one error why it is not."""
+"""What a start does with new engines: the first connection, and the tables that are missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from anyio import CancelScope
-from sqlalchemy import event
+from sqlalchemy import MetaData, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -18,7 +18,11 @@ from fastapi_asyncdb.concurrency import backoff, greenlet_spawn
 from fastapi_asyncdb.dialects import connect_timeout
 from fastapi_asyncdb.engine.connect_errors import Failure, failure_of
 from fastapi_asyncdb.engine.create import Engines
-from fastapi_asyncdb.errors import DatabaseUnavailable
+from fastapi_asyncdb.errors import (
+    AutoCreateTablesProductionError,
+    ConfigurationError,
+    DatabaseUnavailable,
+)
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.tracebacks import forget_locals
 
@@ -28,8 +32,59 @@ _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
 
 
-async def connect(engines: Engines, settings: DatabaseSettings) -> None:
+def refuse_tables_without_connection(tables: MetaData | None, *, require_connection: bool) -> None:
+    """Refuse a start that could not create the tables it is told to create.
+
+    Raises:
+        ConfigurationError: there are tables to create, and no connection is required.
+    """
+    if tables is not None and not require_connection:
+        raise ConfigurationError(
+            "auto_create_tables needs a connection at start, and require_connection=False starts "
+            "without one. Leave one of the two out; migrations create tables before the start."
+        )
+
+
+def refuse_tables_in_production(tables: MetaData | None, settings: DatabaseSettings) -> None:
+    """Refuse to create tables from models in production.
+
+    Raises:
+        AutoCreateTablesProductionError: there are tables to create.
+    """
+    if tables is not None and settings.environment == "production":
+        raise AutoCreateTablesProductionError(
+            "auto_create_tables is on and the environment is production. Creating tables from "
+            "models never alters one that exists: run your migrations instead, and turn "
+            "auto_create_tables off."
+        )
+
+
+async def create_tables(engines: Engines, tables: MetaData) -> None:
+    """Create the tables that are missing, in one transaction; two processes take turns."""
+    async with engines.write.begin() as connection:
+        await engines.preset.lock_schema(connection)
+        await connection.run_sync(tables.create_all)
+
+
+async def first_connection(engines: Engines, settings: DatabaseSettings, *, required: bool) -> None:
     """Open the first connection, and leave it in the pool.
+
+    Args:
+        engines: The engines, which have no connection yet.
+        settings: What they were made from.
+        required: ``False`` tries once; if that fails, the cause is logged.
+
+    Raises:
+        DatabaseUnavailable: no connection, and one is required.
+    """
+    if required:
+        await _connect(engines, settings)
+    else:
+        await _connect_if_possible(engines, settings)
+
+
+async def _connect(engines: Engines, settings: DatabaseSettings) -> None:
+    """Try until there is a connection, or until ``startup_timeout`` is over.
 
     Raises:
         DatabaseUnavailable: a cause that waiting cannot cure, at once; any other after
@@ -61,7 +116,7 @@ async def connect(engines: Engines, settings: DatabaseSettings) -> None:
     raise DatabaseUnavailable(f"Cannot connect to {engines.target.url!r} {tries}: {failure}")
 
 
-async def connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
+async def _connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
     """Try once to open the first connection; log why there is none, and leave it to later ones."""
     failure = await _attempt(engines, settings)
     if failure is not None:

@@ -13,6 +13,7 @@ from typing import cast
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.concurrency import await_only, in_greenlet
 from fastapi_asyncdb.dialects.calls import Method, wrap
 from fastapi_asyncdb.finishing import finish
@@ -20,8 +21,6 @@ from fastapi_asyncdb.pool.fair_pool import FairPool
 
 logger = logging.getLogger(__name__)
 
-_LIMIT = 3.0
-"""Seconds. A server that does not answer finds out by itself that the client is gone."""
 
 Close = Callable[[DBAPIConnection], Awaitable[bool]]
 """Ends a connection's statement and closes it; tells whether the server answered the handshake."""
@@ -91,7 +90,7 @@ async def dispose(engine: AsyncEngine, close: Close) -> None:
 
 async def _close(closing: Awaitable[bool]) -> bool:
     try:
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(finishing.GRACE.closing):
             return await closing
     except TimeoutError:
         return False
@@ -108,9 +107,12 @@ async def _to_the_end(closing: Awaitable[bool]) -> None:
     caller = cast("asyncio.Task[None]", asyncio.current_task())
     cancellations = caller.cancelling()
     try:
-        await finish(_await(closing), limit=_LIMIT)
+        await finish(_await(closing), limit=finishing.GRACE.closing)
     except TimeoutError:
-        logger.warning("A connection could not be closed within %g s and is left alone.", _LIMIT)
+        logger.warning(
+            "A connection could not be closed within %g s and is left alone.",
+            finishing.GRACE.closing,
+        )
     except asyncio.CancelledError as error:
         if caller.cancelling() > cancellations:
             caller.uncancel()

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb import finishing
+from fastapi_asyncdb.engine import seam
 from fastapi_asyncdb.errors import SessionError
 
 logger = logging.getLogger(__name__)
@@ -143,9 +144,9 @@ class Hooks:
         self.waiting.clear()
 
     def take(self) -> list[Hook]:
-        """Return what is due, once; the testing kit looks on here."""
+        """Return what is due, once, without the hooks that a filter of a test refuses."""
         due, self.due = self.due, []
-        return due
+        return [hook for hook in due if _may_run(hook)] if seam.commit_hook_filters else due
 
     def release(self, savepoint: SessionTransaction) -> None:
         """Hand the hooks of a savepoint to what encloses it."""
@@ -203,6 +204,14 @@ class Hooks:
                 "it writes now would be acknowledged before it is committed. Open a session in the "
                 "hook: 'async with database.session() as session:'."
             )
+
+
+def _may_run(hook: Hook) -> bool:
+    if not hook.after_commit:
+        return True
+    # All of them first: each filter sees each hook, also one that another filter stops.
+    verdicts = [wanted(hook) for wanted in seam.commit_hook_filters]
+    return all(verdicts)
 
 
 def _register(session: AsyncSession | Session, hook: Hook) -> None:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.errors import TransactionAborted
+from fastapi_asyncdb.errors import ConfigurationError, TransactionAborted
+from fastapi_asyncdb.options import TransactionOptions
 
-OnBegin = Callable[[AsyncSession, Any], Awaitable[None]]
+S = TypeVar("S", bound=AsyncSession)
+
+OnBegin = Callable[[S, Any], Awaitable[None]]
 """``async def on_begin(session, connection)``; the connection is the request's, or ``None``."""
 
 
+def refuse_autocommit(on_begin: object, options: TransactionOptions) -> None:
+    """Refuse autocommit reads of a ``Database`` that has an ``on_begin``.
+
+    Raises:
+        ConfigurationError: there is no transaction that it could begin.
+    """
+    if on_begin is not None and options.autocommit:
+        raise ConfigurationError(
+            "This Database has an on_begin, and autocommit reads have no transaction that it could "
+            "begin. Use database.get_snapshot_db instead of get_read_db, or add "
+            'isolation_level="REPEATABLE READ" to read_only=True.'
+        )
+
+
 def first_step(
-    on_begin: OnBegin, session_class: type[AsyncSession], connection: object
+    on_begin: OnBegin[S], session_class: type[S], connection: object
 ) -> Callable[[Connection], None]:
     """Make the step that awaits ``on_begin`` on a database connection that has just begun.
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 from sqlalchemy.exc import IllegalStateChangeError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import RollbackTimeout
 from fastapi_asyncdb.session.ending import end_transaction
-from fastapi_asyncdb.session.managed import ManagedSession
+from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import Misused
 from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.state import LetsGo
 
+S = TypeVar("S", bound=AsyncSession)
 
-class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
+
+class SessionScope(Misused, AbstractAsyncContextManager[S]):
     """Open a session; commit when the block ends, roll back when it raises, and end the session.
 
     Args:
@@ -31,13 +34,11 @@ class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
         "database.session() as session:', and use 'session' there."
     )
 
-    def __init__(
-        self, open_session: Callable[[], ManagedSession], *, repeated: bool = False
-    ) -> None:
+    def __init__(self, open_session: Callable[[], S], *, repeated: bool = False) -> None:
         self._open = open_session
         self._repeated = repeated
 
-    async def __aenter__(self) -> ManagedSession:
+    async def __aenter__(self) -> S:
         self._session = self._open()
         return self._session
 
@@ -47,7 +48,7 @@ class SessionScope(Misused, AbstractAsyncContextManager[AsyncSession]):
 
 
 async def end_session(
-    session: ManagedSession, error: BaseException | None, lets_go: LetsGo = "kept"
+    session: AsyncSession, error: BaseException | None, lets_go: LetsGo = "kept"
 ) -> None:
     """Commit or roll back what a session has open, and refuse its use from then on.
 
@@ -56,7 +57,7 @@ async def end_session(
         error: What left the block around it.
         lets_go: Which values its objects have after a rollback.
     """
-    state = session._asyncdb
+    state = state_of(session)
     try:
         await end_transaction(state, session, error, lets_go)
     except RollbackTimeout as given_up:
@@ -68,8 +69,8 @@ async def end_session(
         state.closed = state.watched = True
 
 
-async def _close(session: ManagedSession, error: BaseException | None, lets_go: LetsGo) -> None:
-    state = session._asyncdb
+async def _close(session: AsyncSession, error: BaseException | None, lets_go: LetsGo) -> None:
+    state = state_of(session)
     # Without an error it is the commit that has failed.
     state.lets_go = lets_go if lets_go == "expired" else None
     try:

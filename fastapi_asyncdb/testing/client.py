@@ -1,4 +1,4 @@
-"""An HTTP client on a running application, without a server. Knows no database."""
+"""An HTTP client of a running application, without a server."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ async def async_client(
     raise_app_exceptions: bool = True,
     **client_options: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """Run the application and talk to it: its lifespan around, ``httpx.AsyncClient`` inside.
+    """Run an application's lifespan, and yield an ``httpx.AsyncClient`` of the application.
 
-    httpx's own ``ASGITransport`` runs no lifespan. This one does, as a server would: in a task of its
-    own, with its state in each request's ``request.state``.
+    httpx's own ``ASGITransport`` runs no lifespan. This client runs it as a server does: in a task of
+    its own, with its state in each request's ``request.state``.
 
     Args:
-        app: The application; any ASGI application will do.
-        base_url: What a path such as ``/users`` is added to.
-        raise_app_exceptions: Raise what a handler raises, where a client would see a 500.
+        app: Any ASGI application.
+        base_url: The URL before paths such as ``/users``.
+        raise_app_exceptions: Raise the exception of a handler instead of returning a response 500.
         **client_options: For ``httpx.AsyncClient``: ``headers``, ``cookies``, ``auth``, ...
 
     Raises:
         MissingExtra: httpx is not installed.
-        Exception: what the lifespan raises, at its start or at its end.
+        Exception: the lifespan's own, at its start or at its end.
     """
     try:
         import httpx
@@ -63,11 +63,11 @@ async def async_client(
 
 
 class _Lifespan:
-    """The lifespan protocol, from the server's side.
+    """The server's side of the lifespan protocol.
 
-    In a task of its own, as under a server: what the lifespan enters at the start it leaves at the
-    end in the same task, which AnyIO's cancel scopes and context variables ask for. A fixture's two
-    halves may run in two. For the same reason no context variable that it sets reaches a request.
+    The lifespan runs in a task of its own, as under a server: AnyIO's cancel scopes and context
+    variables must be left in the task that entered them, and the two halves of a fixture may run in two
+    tasks. So no context variable that the lifespan sets reaches a request.
     https://asgi.readthedocs.io/en/latest/specs/lifespan.html
     """
 
@@ -113,7 +113,7 @@ class _Lifespan:
         if self._received == 1:
             return {"type": "lifespan.startup"}
         if self._received > 2 or "lifespan.startup.failed" in self._sent:
-            # There is nothing to come, and an application that waits for it would wait forever.
+            # No further message comes; an application that waits for one would wait forever.
             self._task.cancel()
             await asyncio.get_running_loop().create_future()
         await self._leaving.wait()
@@ -124,10 +124,10 @@ class _Lifespan:
         self._answered.set()
 
     async def _end(self) -> None:
-        """Wait for the end of the lifespan, and raise what went wrong with it."""
+        """Wait for the end of the lifespan, and raise its error."""
         await _until_done(self._task)
         error = _failure(self._task)
-        # An application that fails before it listens does not know the protocol: servers go on.
+        # An application that fails before its first receive() has no lifespan: servers go on.
         if error is not None and (self._received or self._sent):
             raise error
         for step in ("startup", "shutdown"):
@@ -144,5 +144,5 @@ async def _until_done(task: asyncio.Task[None]) -> None:
 
 
 def _failure(task: asyncio.Task[None]) -> BaseException | None:
-    """Return what the task raised, and take note of it."""
+    """Return the task's exception, and mark it as retrieved."""
     return None if task.cancelled() else task.exception()

@@ -1,4 +1,4 @@
-"""Which ``on_commit`` hooks a test set off. Registers none itself."""
+"""The ``on_commit`` hooks that a test makes due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi_asyncdb.session.hooks import Hook, Hooks
+from fastapi_asyncdb.engine.seam import filtering_commit_hooks
+from fastapi_asyncdb.session.hooks import Hook
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,60 +24,29 @@ class CapturedHook:
         return self.fn(*self.args, **self.kwargs)
 
 
-_Captor = Callable[[CapturedHook], bool]
-
-
 @contextmanager
 def capture_commit_hooks(*, execute: bool = True) -> Iterator[list[CapturedHook]]:
     """Collect the ``on_commit`` hooks whose transaction is committed inside the block.
 
-    In the order in which they are due, from every session, task and thread of the process. Those that
-    a rollback dropped are not among them, and ``on_rollback`` hooks never are. A test that tells which
-    mail would be sent needs no mail server: ``execute=False``, and look at the arguments.
+    The hooks of every session, task and thread of the process, in the order in which they are due;
+    neither hooks that a rollback dropped, nor ``on_rollback`` hooks. With ``execute=False`` a test can
+    look at the arguments of a hook that sends mail, without a mail server.
 
-    Blocks may be nested: each sees what is committed inside of it, and a hook runs only if all of them
-    let it.
+    Blocks may be nested: each sees the hooks that are due inside of it, and a hook runs only if all of
+    them execute hooks.
     https://docs.djangoproject.com/en/stable/topics/testing/tools/#django.test.TestCase.captureOnCommitCallbacks
 
     Args:
-        execute: Run them as usual; ``False`` keeps them from running, and the test may call them.
+        execute: Run the hooks as usual; ``False`` does not run them, and the test may call them.
 
-    Returns:
-        A list that fills while the block runs.
+    Yields:
+        A list that grows while the block runs.
     """
     captured: list[CapturedHook] = []
 
-    def capture(hook: CapturedHook) -> bool:
-        captured.append(hook)
+    def capture(hook: Hook) -> bool:
+        captured.append(CapturedHook(hook.fn, hook.args, hook.kwargs))
         return execute
 
-    with _looking_on(capture):
+    with filtering_commit_hooks(capture):
         yield captured
-
-
-_captors: list[_Captor] = []
-"""Those of the blocks that are open, in whichever task or thread."""
-_take = Hooks.take
-
-
-@contextmanager
-def _looking_on(captor: _Captor) -> Iterator[None]:
-    """Show it each ``on_commit`` hook that is due, which runs only if all of them return true."""
-    _captors.append(captor)
-    Hooks.take = _take_shown  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        _captors.remove(captor)
-        if not _captors:
-            Hooks.take = _take  # type: ignore[method-assign]
-
-
-def _take_shown(self: Hooks) -> list[Hook]:
-    return [hook for hook in _take(self) if not hook.after_commit or _is_let(hook)]
-
-
-def _is_let(hook: Hook) -> bool:
-    # First all, then the verdict: each of them is to see it.
-    verdicts = [captor(CapturedHook(hook.fn, hook.args, hook.kwargs)) for captor in _captors]
-    return all(verdicts)

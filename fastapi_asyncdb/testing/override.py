@@ -1,4 +1,4 @@
-"""A session of the test's own in place of the requests' sessions. Opens and ends none."""
+"""A session of the test in place of the requests' sessions."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from typing import Any
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.handle import Database
 
 _DEPENDENCIES = ("get_db", "get_read_db", "get_snapshot_db")
 
 
 @contextmanager
 def override_db(
-    app: FastAPI, session: AsyncSession, *, database: Database = default_database
+    app: FastAPI, session: AsyncSession, *, database: Database[Any] = default_database
 ) -> Iterator[None]:
-    """Let every request use this session, whether it asks for DB, ReadDB or SnapshotDB.
+    """Use this session in every request, whether it declares DB, ReadDB or SnapshotDB.
 
-    Short for an entry in ``app.dependency_overrides`` for each of the three, which are put back as
-    they were. The session is the caller's: no request commits, rolls back or closes it, so that hooks
-    and deferred constraints wait for the caller's commit. What it may do, it may do in each request:
-    one that is open for writing lets a ``ReadDB`` handler write.
+    Short for an entry in ``app.dependency_overrides`` for each of the three; the earlier entries are
+    restored. The caller ends the session: no request commits, rolls back or closes it, so that hooks and
+    deferred constraints wait for the caller's commit. A session that may write may also write in a
+    handler that declares ``ReadDB``.
 
     Args:
-        app: The application that the client talks to. One that is mounted in it has overrides of its
-            own.
-        session: What the handlers get.
-        database: The handle whose dependencies the routes declare. Those that you made with
-            ``database.dependency(...)`` are yours to override.
+        app: The application that the client talks to. A mounted application has its own overrides.
+        session: For the handlers.
+        database: Its ``get_db``, ``get_read_db`` and ``get_snapshot_db`` are overridden. Dependencies
+            made with ``database.dependency(...)`` are not.
     """
 
     async def get_session() -> AsyncSession:
@@ -50,8 +49,8 @@ def override_db(
                 app.dependency_overrides[dependency] = before[dependency]
 
 
-def _dependencies(database: Database) -> list[Any]:
-    """Return those that the handle has: not each fits every database and every ``on_begin``."""
+def _dependencies(database: Database[Any]) -> list[Any]:
+    """Return those that can be made: some contradict the database or an ``on_begin``."""
     found = []
     for name in _DEPENDENCIES:
         with suppress(ConfigurationError):

@@ -1,4 +1,4 @@
-"""What the lines of a test configuration name: handle, application, tables. Starts nothing."""
+"""The project under test, as the configuration of pytest names it: database, application, tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.testing.servers.postgresql import for_tests
+from fastapi_asyncdb.testing.servers.given import for_tests
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The lines as they stand in the configuration; empty where there is none."""
+    """The values of the configuration's lines; empty where a line is missing."""
 
     app: str
     database: str
@@ -26,16 +26,16 @@ class Project:
     metadata: str
     alembic: str
     file: Path
-    """The file that they stand in."""
+    """The file of the configuration."""
 
     @property
     def wants_server(self) -> bool:
-        """Whether a private server is to be used."""
+        """Whether the tests use a private server."""
         return self.backend == "postgresql"
 
     @property
     def server_url(self) -> SecretStr | None:
-        """The server that the configuration names itself.
+        """The server that the configuration names by its URL, if any.
 
         Raises:
             ConfigurationError: it is not PostgreSQL, or its database is not for tests.
@@ -49,14 +49,14 @@ class Project:
             )
         return for_tests(SecretStr(self.backend), f"asyncdb_backend in {self.file.name}")
 
-    def load_database(self) -> BaseDatabase:
-        """Return the handle.
+    def load_database(self) -> Database[Any]:
+        """Return the ``Database``.
 
         Raises:
             ConfigurationError: there is none under that name.
         """
         found = self._load("asyncdb_database", self.database)
-        if isinstance(found, BaseDatabase):
+        if isinstance(found, Database):
             return found
         raise self._wrong(
             "asyncdb_database", self.database, found, "the Database of your application"
@@ -81,7 +81,7 @@ class Project:
         return found() if self.app.endswith("()") else found
 
     def load_metadata(self) -> MetaData | None:
-        """Return the tables: those that are named, or the handle's.
+        """Return the tables of the configuration, or of the ``Database``.
 
         Raises:
             ConfigurationError: there are none under that name.

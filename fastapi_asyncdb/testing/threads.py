@@ -1,4 +1,4 @@
-"""Runs what needs an event loop of its own, while another may be running here. Keeps none."""
+"""Event loops in a thread of their own, for code that runs beside another event loop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def in_own_thread(work: Callable[[], T]) -> T:
-    """Call it in a thread without an event loop, where ``asyncio.run`` works, and wait."""
+    """Call a function in a thread without an event loop, where ``asyncio.run`` works."""
     with ThreadPoolExecutor(1, "asyncdb") as pool:
         return pool.submit(work).result()
 
 
 def run_async(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine function on an event loop of its own, and wait."""
+    """Run a coroutine function on an event loop in another thread."""
     return in_own_thread(lambda: asyncio.run(work()))

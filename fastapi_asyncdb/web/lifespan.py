@@ -1,4 +1,4 @@
-"""Makes the lifespan of an application: databases around, the application's own inside."""
+"""The lifespan of an application: its databases around, its own lifespan inside."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase, refuse_tables_without_connection
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
+from fastapi_asyncdb.engine.startup import refuse_tables_without_connection
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -20,7 +21,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 def create_lifespan(
     settings: DatabaseSettings | None = None,
     *,
-    databases: Sequence[BaseDatabase] | None = None,
+    databases: Sequence[Database[Any]] | None = None,
     metadata: MetaData | None = None,
     auto_create_tables: bool = False,
     require_connection: bool = True,
@@ -29,10 +30,10 @@ def create_lifespan(
     """Make a lifespan for ``FastAPI(lifespan=...)`` or ``APIRouter(lifespan=...)``.
 
     Args:
-        settings: For the default handle; ``None`` reads ``DATABASE_*`` at start.
-        databases: Several handles instead of the default one. Started in this order, stopped in the
-            other; if one fails to start, those before it are stopped.
-        metadata: The tables to create; by default those of each handle.
+        settings: For ``default_database``; ``None`` reads ``DATABASE_*`` at start.
+        databases: Several instead of ``default_database``. Started in this order, stopped in the
+            opposite order; if one fails to start, those before it are stopped.
+        metadata: The tables to create; by default those of each ``Database``.
         auto_create_tables: Create missing tables at start. For development only.
         require_connection: ``False`` lets the application start while a database is down. Requests that
             need it are answered with 503 until it is there. Wrong settings stop the start all the same.
@@ -43,13 +44,13 @@ def create_lifespan(
         ConfigurationError: ``settings`` together with ``databases``; tables to create and none named,
             or without a connection that is required.
     """
-    handles = [default_database] if databases is None else list(databases)
+    started: list[Database[Any]] = [default_database] if databases is None else list(databases)
     if settings is not None and databases is not None:
         raise ConfigurationError(
-            "create_lifespan takes settings or databases, not both: settings are for the default "
-            "handle. Give each handle its own: Database(settings)."
+            "create_lifespan takes settings or databases, not both: settings are for default_database. "
+            "Give each Database its own settings: Database(settings)."
         )
-    found = [tables for handle in handles if (tables := _tables(handle, metadata)) is not None]
+    found = [tables for each in started if (tables := _tables(each, metadata)) is not None]
     if auto_create_tables and not found:
         raise ConfigurationError(
             "auto_create_tables needs to know the tables: create_lifespan(auto_create_tables=True, "
@@ -62,16 +63,16 @@ def create_lifespan(
     @asynccontextmanager
     async def run(app: Any) -> AsyncIterator[Any]:
         async with AsyncExitStack() as stack:
-            for handle in handles:
-                tables = _tables(handle, metadata) if auto_create_tables else None
-                await handle.start(
+            for each in started:
+                tables = _tables(each, metadata) if auto_create_tables else None
+                await each.start(
                     settings, create_tables=tables, require_connection=require_connection
                 )
-                stack.push_async_callback(handle.stop)
+                stack.push_async_callback(each.stop)
             yield await stack.enter_async_context(lifespan(app)) if lifespan else None
 
     return run
 
 
-def _tables(handle: BaseDatabase, metadata: MetaData | None) -> MetaData | None:
-    return handle.metadata if metadata is None else metadata
+def _tables(database: Database[Any], metadata: MetaData | None) -> MetaData | None:
+    return database.metadata if metadata is None else metadata

@@ -29,7 +29,7 @@ from sqlalchemy import text
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
 from fastapi_asyncdb.testing import PostgresServer, postgres_server
-from fastapi_asyncdb.testing.servers.process import free_port
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.application import eventually
 from tests.support.databases import execute
 from tests.support.leaks import PASSWORD, leaks

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fastapi_asyncdb.testing.servers.process import free_port
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.example_app.conftest import ROOT
 from tests.support.databases import ONE_DRIVER
 

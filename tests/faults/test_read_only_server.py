@@ -17,8 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
-from fastapi_asyncdb.testing import postgres_server
-from fastapi_asyncdb.testing.servers.postgresql import PostgresReplica, PostgresServer
+from fastapi_asyncdb.testing import PostgresReplica, PostgresServer, postgres_server
 from tests.support.application import client
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -60,7 +59,7 @@ class Pair:
 def pair() -> Iterator[Pair]:
     """Two servers with a table on them."""
     with postgres_server() as primary:
-        primary._query("CREATE TABLE thing (id serial PRIMARY KEY)")
+        primary.psql("CREATE TABLE thing (id serial PRIMARY KEY)")
         with primary.replica() as standby:
             standby.wait_until_caught_up()
             yield Pair(primary, standby)

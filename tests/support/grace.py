@@ -9,11 +9,6 @@ import pytest
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects import deadlines
-from fastapi_asyncdb.dialects.postgresql import preset, psycopg
-from fastapi_asyncdb.pool import closing
-
-# Those that are no field of GracePeriods: where each is, and its name there.
-_OTHERS = ((closing, "_LIMIT"), (preset, "_GOODBYE"), (psycopg, "_LIMIT"))
 
 
 def shorten(monkeypatch: pytest.MonkeyPatch, **periods: Any) -> None:
@@ -25,13 +20,11 @@ def shorten_all(monkeypatch: pytest.MonkeyPatch, divisor: float) -> None:
     """Divide each period of an end by the same number, since some have to fit into others."""
     periods = asdict(finishing.GRACE)
     shorten(monkeypatch, **{name: _divided(value, divisor) for name, value in periods.items()})
-    for module, name in _OTHERS:
-        monkeypatch.setattr(module, name, getattr(module, name) / divisor)
 
 
 def shorten_answers(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let an answer be overdue so long after the statement's own timeout; look more often."""
-    monkeypatch.setattr(deadlines, "_GRACE", seconds)
+    shorten(monkeypatch, answer=seconds)
     monkeypatch.setattr(deadlines, "_TICK", seconds / 10)
 
 

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import UnsupportedDriver
 from fastapi_asyncdb.testing import count_queries
-from fastapi_asyncdb.testing.databases.copies import PostgreSQLCopies, copies_at, unique_name
+from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
+from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def test_a_server_is_asked_for_files_and_given_time(
     await copies.open()
     try:
         await copies.create(template)
-        with count_queries(copies._server) as seen:
+        with count_queries(copies.server) as seen:
             await copies.create(copy, template)
         assert "STRATEGY FILE_COPY" in seen.statements[0].sql
     finally:

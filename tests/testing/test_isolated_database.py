@@ -18,11 +18,13 @@ from sqlalchemy import MetaData, func, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from fastapi_asyncdb import DB, Database, DatabaseSettings, create_lifespan, default_database
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
-from fastapi_asyncdb.testing.databases import copies as copies_module
 from fastapi_asyncdb.testing.databases import isolated as isolated_module
-from fastapi_asyncdb.testing.databases.copies import unique_name, with_database
+from fastapi_asyncdb.testing.databases import postgresql as postgresql_module
+from fastapi_asyncdb.testing.databases.copies import unique_name
+from fastapi_asyncdb.testing.servers.address import with_database
 from tests.support.application import Base, Note, running, stored
 from tests.support.databases import EVERY_KIND
 
@@ -136,7 +138,7 @@ async def test_copy_is_dropped_under_its_clients(
     postgres_url: str, looks: int, monkeypatch: pytest.MonkeyPatch
 ):
     """A connection that a test forgot does not keep the database, even if it was not seen before."""
-    monkeypatch.setattr(copies_module, "_LOOKS", looks)
+    monkeypatch.setattr(postgresql_module, "_LOOKS", looks)
     async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
         async with template.copy() as copy:
             forgotten = await asyncpg.connect(copy.get_secret_value())
@@ -397,9 +399,9 @@ async def test_everything_but_the_url_is_the_handles_own(database_url: str):
     other = DatabaseSettings(url="sqlite:///never.db", hold_warning=7)
     async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         async with isolated_database(database, template):
-            assert database._engines().checkouts is None
+            assert runs_of(database).required().checkouts is None
         async with isolated_database(database, template, settings=other):
-            assert database._engines().checkouts is not None
+            assert runs_of(database).required().checkouts is not None
     assert database.settings is not None
     assert database.settings.url.get_secret_value() == "sqlite:///never.db"
 

@@ -419,7 +419,7 @@ async def test_two_tasks_that_wait_for_each_other_are_told(database: Database):
             await session.flush()
             other_may_go.set()
             await other_done.wait()
-        with pytest.raises(PoolTimeout, match=r"No turn in the sandbox within 0\.1 s"):
+        with pytest.raises(PoolTimeout, match=r"connection did not become free within 0\.1 s"):
             await waiting
         assert await stored(database) == ["before", "own"]
 

@@ -10,6 +10,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects.autocommit import with_connection_options
 from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
 from fastapi_asyncdb.dialects.deadlines import STATEMENT_TIMEOUT
@@ -41,8 +42,6 @@ from fastapi_asyncdb.settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
 
-# Seconds for the closing handshake of a connection that is given up, as in SQLAlchemy.
-_GRACE_PERIOD = 2.0
 # libpq's PQTRANS_ACTIVE: a command is in progress.
 _ACTIVE = 1
 # Any constant that no other program uses: "asyncdb" in ASCII.
@@ -116,7 +115,7 @@ class PostgreSQL:
         driver: Any = getattr(connection, "driver_connection", None)
         terminate: Any = getattr(connection, "terminate", None)
         try:
-            async with asyncio.timeout(_GRACE_PERIOD):
+            async with asyncio.timeout(finishing.GRACE.handshake):
                 await driver.close()
         except Exception:
             logger.info("A connection was closed without a closing handshake.", exc_info=True)

@@ -7,10 +7,8 @@ from typing import Any, Self
 
 import psycopg
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.finishing import finish
-
-_LIMIT = 2.0
-"""Seconds for the server to cancel; psycopg would wait five, and as long again for its answer."""
 
 
 class _ServerCursor(psycopg.AsyncServerCursor[Any]):
@@ -50,7 +48,7 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
         """Cancel the query that runs."""
-        await finish(super().cancel_safe(timeout=min(timeout, _LIMIT)))
+        await finish(super().cancel_safe(timeout=min(timeout, finishing.GRACE.handshake)))
 
     async def forget_plans(self) -> bool:
         """Drop all plans, here and on the server; in a transaction, on the server later.

@@ -11,14 +11,12 @@ from weakref import WeakSet
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
     import aiosqlite
-
-_GRACE_PERIOD = 5.0
-"""Seconds for a file that does not open, on a network for example, after the caller was cancelled."""
 
 
 class Connection(sqlite3.Connection):
@@ -55,7 +53,7 @@ async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
     thread = cast(Thread, getattr(connection, "_thread", connection))
     thread.daemon = True
     try:
-        return await finish(_open(connection), grace=lambda: _GRACE_PERIOD)
+        return await finish(_open(connection), grace=lambda: finishing.GRACE.opening)
     except BaseException:
         await finish(_close(connection, thread))
         raise

@@ -1,7 +1,6 @@
-"""A database of its own for each test, copied from one that was prepared once.
+"""A database of its own for each test, copied from a template.
 
-For tests that need real commits, several connections, or DDL. Where the copies are made is not
-decided here.
+For tests that need real commits, several connections, or DDL.
 """
 
 from __future__ import annotations
@@ -11,41 +10,39 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.finishing import finish
-from fastapi_asyncdb.handle import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
 
 logger = logging.getLogger(__name__)
 
-AnyDatabase = TypeVar("AnyDatabase", bound=BaseDatabase)
+AnyDatabase = TypeVar("AnyDatabase", bound=Database[Any])
 Prepare = Callable[[Database], Awaitable[object]]
 
-# Seconds that a start has left when its test is cancelled.
-_PATIENCE = 5.0
-# Seconds between two messages about a template that takes long.
+# Grace period of a start whose test is cancelled, in seconds.
+_GRACE = 5.0
+# Seconds between two log messages about a preparation that takes long.
 _TELL_AFTER = 2.0
 
 
 class DatabaseTemplate:
     """Prepare a database once; copy it as often as there are tests.
 
-    ``async with`` prepares it, and drops it at the end. Migrations and seed rows are paid for once for
-    each process that runs tests. One template serves several event loops.
+    ``async with`` prepares it, and drops it at the end. Migrations and seed rows run once for each
+    process that runs tests. One template serves several event loops.
 
     Args:
-        url: A PostgreSQL database to connect to while others are made and dropped on its server, whose
-            user needs CREATEDB; it is not touched itself. Or a SQLite URL: the copies are files in a
-            temporary folder, also when the URL is one of a database in memory, which has no file to
-            copy.
-        prepare: Awaited with a started handle on the empty template. For migrations, or for rows.
+        url: A PostgreSQL database: copies are made on its server, by its user, who needs CREATEDB; the
+            database itself is not changed. Or a SQLite URL, also of a database in memory: copies are
+            files in a temporary folder.
+        prepare: Awaited with a started ``Database`` on the empty template. For migrations, or for rows.
         metadata: Tables to create before that.
 
     Raises:
@@ -94,10 +91,10 @@ class DatabaseTemplate:
 
     @asynccontextmanager
     async def copy(self) -> AsyncIterator[SecretStr]:
-        """Make a copy, and drop it at the end, whoever is still connected.
+        """Make a copy, and drop it at the end, also if clients are still connected.
 
         Yields:
-            Its URL, for a handle with settings of its own, or for another process.
+            Its URL, for a ``Database`` with settings of its own, or for another process.
 
         Raises:
             DatabaseNotStarted: the template is not prepared, or has been dropped.
@@ -112,10 +109,10 @@ class DatabaseTemplate:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        """Make a copy and start a handle on it; stop the handle and drop the copy at the end.
+        """Make a copy and start a ``Database`` on it; stop it and drop the copy at the end.
 
         Yields:
-            The handle. Further ones may use its ``settings``.
+            The ``Database``. Further ones may use its ``settings``.
 
         Raises:
             DatabaseNotStarted: the template is not prepared, or has been dropped.
@@ -125,7 +122,7 @@ class DatabaseTemplate:
 
     @asynccontextmanager
     async def _made(self, name: str, template: str | None = None) -> AsyncIterator[str]:
-        """Make a database, to the end even if it is cancelled, so that what is made can be dropped."""
+        """Make a database, and drop it. A cancellation waits, so that no database is left behind."""
         try:
             await finish(self._copies.create(name, template))
             yield name
@@ -151,22 +148,21 @@ async def isolated_database(
     *,
     settings: DatabaseSettings | None = None,
 ) -> AsyncIterator[AnyDatabase]:
-    """Run a handle, such as the one behind the application's ``DB``, on a fresh copy.
+    """Run a ``Database``, such as the application's ``default_database``, on a fresh copy.
 
-    The handle is started on the copy; an application's lifespan may start it once more, and gets the
-    same, also when it was given settings of its own. At the end the handle stops, has its own settings
-    again, and the copy is dropped.
+    It is started on the copy. An application's lifespan may start it once more, on the same copy, also
+    with settings of its own. At the end it stops, has its own settings again, and the copy is dropped.
 
     Args:
-        database: The handle, which does not run.
+        database: It must not run.
         template: Prepared already.
-        settings: Everything but the URL; by default the handle's own, or the environment.
+        settings: Everything but the URL; by default its own settings, or the environment.
 
     Yields:
-        The handle, started.
+        The ``Database``, started.
 
     Raises:
-        ConfigurationError: the handle runs already, or is still used when the block has ended.
+        ConfigurationError: it runs already, or is still used when the block has ended.
         DatabaseNotStarted: the template is not prepared, or has been dropped.
     """
     async with template.copy() as url:
@@ -178,22 +174,22 @@ async def isolated_database(
 
 @asynccontextmanager
 async def _running(database: AnyDatabase) -> AsyncIterator[AnyDatabase]:
-    """Start and stop. A start that is cancelled halfway ends first, or the drop would cut it off."""
+    """Start and stop. A start that is cancelled ends before the copy is dropped."""
     try:
-        await finish(database.start(), grace=lambda: _PATIENCE)
+        await finish(database.start(), grace=lambda: _GRACE)
         yield database
     finally:
         await database.stop()
 
 
 def _settings_for(url: SecretStr) -> DatabaseSettings:
-    # Tables may be created here, whatever DATABASE_ENVIRONMENT says of the application.
+    # Not DATABASE_ENVIRONMENT, which may be production, where no tables are created.
     return DatabaseSettings(url=url, environment="test")
 
 
 @contextmanager
 def _progress(name: str) -> Iterator[None]:
-    """Tell of a preparation that takes long, while it does and when it is over."""
+    """Log a preparation that takes long, while it runs and at its end."""
     started = time.monotonic()
 
     async def tell() -> None:

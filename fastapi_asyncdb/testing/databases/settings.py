@@ -1,22 +1,24 @@
-"""Settings for a test database. Reads TEST_DATABASE_* and nothing else of the environment."""
+"""The settings of a test database."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import SecretStr
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.settings import DatabaseSettings
 
 
-def settings_for(url: SecretStr, database: BaseDatabase | None = None) -> DatabaseSettings:
-    """Return the handle's own settings, if it has any, with the test database instead of its own.
+def settings_for(url: SecretStr, database: Database[Any] | None = None) -> DatabaseSettings:
+    """Return the own settings of a ``Database`` with the URL of the test database.
 
-    A handle that reads ``DATABASE_*`` reads ``TEST_DATABASE_*`` in tests: what a developer's ``.env``
-    says is not meant for them.
+    A ``Database`` that reads ``DATABASE_*`` reads ``TEST_DATABASE_*`` in tests: a developer's ``.env``
+    is not meant for them.
 
     Args:
         url: The test database.
-        database: The handle.
+        database: The ``Database``.
 
     Raises:
         ConfigurationError: a ``TEST_DATABASE_*`` variable is wrong.

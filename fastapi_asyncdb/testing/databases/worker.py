@@ -1,22 +1,24 @@
-"""The database of one pytest worker: made, given its tables, run on any event loop, removed."""
+"""The database of one pytest worker, with its tables."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from alembic import command
 from pydantic import SecretStr
 from sqlalchemy import MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
-from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
+from fastapi_asyncdb.database import Database
+from fastapi_asyncdb.engine.runs import Runs
+from fastapi_asyncdb.engine.seam import checking_starts, runs_of
+from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.testing.databases.copies import PostgreSQLCopies, unique_name
+from fastapi_asyncdb.testing.databases.copies import unique_name
+from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import run_alembic
 from fastapi_asyncdb.testing.project import Project
@@ -25,21 +27,21 @@ from fastapi_asyncdb.testing.threads import run_async
 
 @dataclass(frozen=True, slots=True)
 class WorkerDatabase:
-    """A database with its tables, and the handle that is to run on it."""
+    """A database with its tables, and the ``Database`` that the tests start on it."""
 
-    database: BaseDatabase
+    database: Database[Any]
     settings: DatabaseSettings
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[BaseDatabase]:
-        """Start the handle on this event loop, on this database whatever its settings say.
+    async def running(self) -> AsyncIterator[Database[Any]]:
+        """Start the ``Database`` on this event loop and on this database, whatever its settings say.
 
         Raises:
             ConfigurationError: it runs already, on another database.
         """
         with (
             self.database.override_settings(self.settings),
-            _no_other_handle(self.database),
+            _refuse_others(self.database),
         ):
             async with self.database:
                 yield self.database
@@ -52,12 +54,12 @@ def worker_database(
     """Make a database with the project's tables.
 
     Args:
-        project: Names the handle and the tables.
+        project: Names the ``Database`` and the tables.
         server_url: The server to make it on; ``None`` for a file.
         folder: Where to put the file.
 
     Raises:
-        ConfigurationError: what the project names is not there.
+        ConfigurationError: a name in the project's configuration is wrong.
     """
     database = project.load_database()
     alembic, metadata = project.load_alembic(), project.load_metadata()
@@ -95,43 +97,25 @@ def empty_database(server_url: SecretStr | None, folder: Path) -> Iterator[Secre
 
 def _create_tables(settings: DatabaseSettings, metadata: MetaData) -> None:
     async def run() -> None:
-        database = BaseDatabase(settings)
+        database = Database(settings)
         await database.start(create_tables=metadata)
         await database.stop()
 
     run_async(run)
 
 
-@contextmanager
-def _no_other_handle(database: BaseDatabase) -> Iterator[None]:
-    """Refuse to start another handle on what is not for tests, which would write to it."""
-    start = BaseDatabase.start
+def _refuse_others(database: Database[Any]) -> AbstractContextManager[None]:
+    """Refuse to start another ``Database`` on what is not for tests, which would write to it."""
 
-    async def guarded(
-        self: BaseDatabase, settings: DatabaseSettings | None = None, **options: Any
-    ) -> None:
-        if self is not database and not (_is_for_tests(self, settings) or _runs_here(self)):
-            raise ConfigurationError(
-                "A test was about to start a handle on what DATABASE_URL or its own settings say: it is "
-                "not the one that asyncdb_database names. Name it there. If it is a further one, start "
-                "it in a fixture of your own, before the client and with settings for tests: "
-                'other.start(DatabaseSettings(url=..., environment="test")).'
-            )
-        await start(self, settings, **options)
+    def check(runs: Runs, settings: DatabaseSettings | None) -> None:
+        for_tests = runs.overridden or (settings is not None and settings.environment == "test")
+        if runs is runs_of(database) or for_tests or runs.current() is not None:
+            return
+        raise ConfigurationError(
+            "A test was about to start a Database with the settings of the application: it is not the "
+            "one that asyncdb_database names. Name it there. If it is a further one, start it in a "
+            "fixture of your own, before the client and with settings for tests: "
+            'other.start(DatabaseSettings(url=..., environment="test")).'
+        )
 
-    with mock.patch.object(BaseDatabase, "start", guarded):
-        yield
-
-
-def _is_for_tests(database: BaseDatabase, settings: DatabaseSettings | None) -> bool:
-    """Tell whether somebody has said so; the testing kit overrides only what is."""
-    own = settings or database.settings
-    return database._override is not None or (own is not None and own.environment == "test")
-
-
-def _runs_here(database: BaseDatabase) -> bool:
-    try:
-        database._engines()
-    except DatabaseNotStarted:
-        return False
-    return True
+    return checking_starts(check)

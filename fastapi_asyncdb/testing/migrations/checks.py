@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.script import Script, ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import alembic_config, run_alembic
@@ -40,7 +40,7 @@ class Migrations:
         file: The project's alembic.ini.
         url: The database.
         metadata: The tables as the models have them.
-        database: The handle that ``env.py`` may use.
+        database: The ``Database`` that ``env.py`` may use.
 
     Raises:
         ConfigurationError: there is no alembic.ini.
@@ -52,7 +52,7 @@ class Migrations:
         url: SecretStr,
         *,
         metadata: MetaData | None = None,
-        database: BaseDatabase | None = None,
+        database: Database[Any] | None = None,
     ) -> None:
         if file is None:
             raise ConfigurationError(
@@ -93,13 +93,13 @@ class Migrations:
 
         Raises:
             AssertionError: they differ.
-            ConfigurationError: nobody has said what the models are.
+            ConfigurationError: no models are configured.
         """
         metadata = self._metadata
         if metadata is None:
             raise ConfigurationError(
                 "There are no models to compare with: the configuration of pytest has no line "
-                'asyncdb_metadata, and the handle no metadata. Add it: asyncdb_metadata = "app.models:'
+                'asyncdb_metadata, and the Database no metadata. Add it: asyncdb_metadata = "app.models:'
                 'Base.metadata".'
             )
         self._run(command.upgrade, "heads")
@@ -120,7 +120,7 @@ class Migrations:
         Raises:
             AssertionError: a revision's downgrade or second upgrade fails or leaves something else.
         """
-        if not self._is_one_line():
+        if not self._is_linear():
             self._check_step("heads", "base", "All revisions together")
             return
         for revision in self._from_the_oldest():
@@ -166,7 +166,7 @@ class Migrations:
     def _ask(self, question: Callable[[Connection], T]) -> T:
         async def run() -> T:
             settings = settings_for(self._url, self._database)
-            async with BaseDatabase(settings) as database, database.engine.connect() as connection:
+            async with Database(settings) as database, database.engine.connect() as connection:
                 return await connection.run_sync(question)
 
         return run_async(run)
@@ -174,7 +174,7 @@ class Migrations:
     def _from_the_oldest(self) -> Iterator[Script]:
         return reversed(list(self._scripts.walk_revisions()))
 
-    def _is_one_line(self) -> bool:
+    def _is_linear(self) -> bool:
         return not any(
             script.is_merge_point or script.is_branch_point or len(script.nextrev) > 1
             for script in self._scripts.walk_revisions()

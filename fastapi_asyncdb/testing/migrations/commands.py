@@ -1,4 +1,4 @@
-"""Runs Alembic's commands on a test database, and on no other. Leaves logging as it is."""
+"""Alembic's commands on a test database: they cannot reach another one, nor change logging."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import logging
 import logging.config
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from alembic.config import Config
 from pydantic import SecretStr
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import make_url
 from sqlalchemy.engine.interfaces import Dialect
 
-from fastapi_asyncdb.database import BaseDatabase
+from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing.databases.settings import settings_for
+from fastapi_asyncdb.testing.engine_events import listening_on_engines
 from fastapi_asyncdb.testing.threads import in_own_thread
 
 
@@ -28,18 +29,18 @@ def run_alembic(
     url: SecretStr,
     command: Callable[..., object],
     *arguments: Any,
-    database: BaseDatabase | None = None,
+    database: Database[Any] | None = None,
 ) -> None:
     """Run a command such as ``alembic.command.upgrade`` on the database at ``url``.
 
-    ``env.py`` may take the URL from ``DATABASE_URL``, from ``sqlalchemy.url``, or from the handle.
+    ``env.py`` may take the URL from ``DATABASE_URL``, from ``sqlalchemy.url``, or from a ``Database``.
 
     Args:
         file: The project's alembic.ini.
         url: The test database.
         command: Called with the configuration and the arguments, in a thread without an event loop.
         *arguments: For the command: a revision.
-        database: The handle that ``env.py`` may use.
+        database: The ``Database`` that ``env.py`` may use.
 
     Raises:
         ConfigurationError: ``env.py`` connects to another database.
@@ -48,13 +49,13 @@ def run_alembic(
     with ExitStack() as stack:
         stack.enter_context(_logging_kept())
         stack.enter_context(mock.patch.dict(os.environ, {"DATABASE_URL": url.get_secret_value()}))
-        stack.enter_context(_no_other_database(url, file))
+        stack.enter_context(_refuse_other_databases(url, file))
         if database is not None:
             stack.enter_context(database.override_settings(settings_for(url, database)))
         try:
             in_own_thread(lambda: command(config, *arguments))
         except ConfigurationError as error:
-            # Without the frames of the driver, which hold the password, and reports show.
+            # Without the driver's frames: their variables hold the password, and reports show them.
             raise error.with_traceback(None) from None
 
 
@@ -72,8 +73,7 @@ def alembic_config(file: Path, url: SecretStr) -> Config:
     return config
 
 
-@contextmanager
-def _no_other_database(url: SecretStr, file: Path) -> Iterator[None]:
+def _refuse_other_databases(url: SecretStr, file: Path) -> AbstractContextManager[None]:
     """Refuse each connection to another database, before anything is sent through it."""
     wanted = parse_url(url).url.database
 
@@ -88,16 +88,13 @@ def _no_other_database(url: SecretStr, file: Path) -> Iterator[None]:
                 "DATABASE_URL or config.get_main_option('sqlalchemy.url') whenever it runs."
             )
 
-    event.listen(Engine, "do_connect", check)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "do_connect", check)
+    # env.py makes its engine itself, so that the check is for every engine.
+    return listening_on_engines({"do_connect": check})
 
 
 @contextmanager
 def _logging_kept() -> Iterator[None]:
-    """Undo what ``env.py`` does to logging, which belongs to the test run.
+    """Undo changes that ``env.py`` makes to logging.
 
     Alembic's template calls ``fileConfig``, which closes all handlers and disables all loggers.
     """

@@ -1,4 +1,4 @@
-"""How the tables of a migrated database differ from those of the models. Changes nothing."""
+"""Differences between the tables of a migrated database and those of the models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.engine.reflection import Inspector
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
-    """Return one line for each; nothing if they are the same."""
+    """Return one line for each difference."""
     context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
     lines = [line for found in compare_metadata(context, metadata) for line in _lines(found)]
     return [*lines, *_missed_by_alembic(inspect(connection), metadata)]
@@ -39,7 +39,7 @@ def _lines(found: Any) -> Iterator[str]:
 
 
 def _missed_by_alembic(inspector: Inspector, metadata: MetaData) -> Iterator[str]:
-    """Describe what an INSERT of the models may fail at.
+    """Describe differences that Alembic does not report, and that make an INSERT fail.
 
     Alembic can compare the texts of defaults, which databases rewrite, so that it finds differences
     that are none. https://alembic.sqlalchemy.org/en/latest/autogenerate.html

@@ -1,4 +1,4 @@
-"""What a database has in it, in words that can be compared. Changes nothing."""
+"""The schema of a database as text, to compare it before and after a revision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.engine.reflection import Inspector
 
 Schema = dict[str, list[str]]
-"""Each table, view, or kind of other things, and the parts of it."""
+"""For each table, and for views, enums and sequences: a line for each part."""
 
 
 def reflect(connection: Connection) -> Schema:
@@ -22,7 +22,7 @@ def reflect(connection: Connection) -> Schema:
     }
     schema["views"] = sorted(inspector.get_view_names())
     if connection.dialect.name == "postgresql":
-        # What a revision leaves behind most easily: op.drop_table does not drop the type.
+        # op.drop_table does not drop the type, so that revisions often leave it behind.
         enums: Iterable[Any] = inspector.get_enums()  # type: ignore[attr-defined]
         schema["enums"] = sorted(f"{enum['name']} {enum['labels']}" for enum in enums)
         schema["sequences"] = sorted(inspector.get_sequence_names())
@@ -30,7 +30,7 @@ def reflect(connection: Connection) -> Schema:
 
 
 def changes(wanted: Schema, found: Schema) -> list[str]:
-    """Return what differs, one line for each; nothing if they are the same."""
+    """Return one line for each difference."""
     return [line for key in sorted(wanted | found) for line in _changes(key, wanted, found)]
 
 

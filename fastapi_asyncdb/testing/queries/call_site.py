@@ -1,4 +1,4 @@
-"""Where in the user's code a statement comes from. Looks at frames, and knows no database."""
+"""The line of the user's code that sent a statement, found in the frames of the running tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
 from fastapi_asyncdb.finishing import caller_of
 
-# What is installed here is not the user's: libraries, the interpreter's own, commands like pytest.
+# Code in these folders is not the user's: libraries, the standard library, commands like pytest.
 _INSTALLED = tuple(
     os.path.realpath(sysconfig.get_path(name)) + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
@@ -38,17 +38,17 @@ def stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def call_site(frames: Iterable[FrameType]) -> str | None:
-    """Return ``file:line`` of the innermost frame of the user's, or of who waits for the running task.
+    """Return ``file:line`` of the innermost frame of the user, or of the callers of the running task.
 
     Args:
-        frames: What ``stack()`` returns.
+        frames: The result of ``stack()``.
 
     Returns:
         A path below the working directory is shown from there. ``None`` if there is none.
     """
-    for frame in chain(frames, _awaiting(current_task())):
+    for frame in chain(frames, _waiting(current_task())):
         if _module(frame) == "fastapi_asyncdb.dependencies":
-            return None  # behind it is what serves the application
+            return None  # the end of a request: behind it is what serves the application
         filename = frame.f_code.co_filename
         if not (_module(frame).startswith("fastapi_asyncdb.") or _is_installed(filename)):
             path, here = Path(filename), Path.cwd()
@@ -58,12 +58,12 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
 
 
 def is_from_preset(frames: Iterable[FrameType]) -> bool:
-    """Tell whether the library sends it for itself, to begin a transaction."""
+    """Tell whether the library itself sends the statement, to begin a transaction."""
     return any(_module(frame).startswith("fastapi_asyncdb.dialects.") for frame in frames)
 
 
 def is_from_flush(frames: Iterable[FrameType]) -> bool:
-    """Tell whether a flush sends it, which may be one of many."""
+    """Tell whether a flush sends the statement, as one of many."""
     return any(_module(frame) == "sqlalchemy.orm.unitofwork" for frame in frames)
 
 
@@ -73,25 +73,22 @@ def _is_installed(filename: str) -> bool:
     return filename.startswith("<") or os.path.realpath(filename).startswith(_INSTALLED)
 
 
-def _awaiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
-    """Walk the task that waits for this one: a commit that connects, for example, has one of its own."""
-    caller = None if task is None else caller_of(task)
-    if caller is not None:
-        yield from reversed(list(_suspended(caller.get_coro())))
-        yield from _awaiting(caller)
+def _waiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
+    """Walk the frames of the task that waits for this one, and then of its caller, outwards."""
+    caller = caller_of(task) if task is not None else None
+    frames = list(_suspended(caller.get_coro())) if caller is not None else []
+    # The walk stops early where something else than a coroutine is awaited: an asynchronous generator,
+    # for example, as in the commit after a handler. Its outer frames did not send the statement.
+    if frames and _module(frames[-1]) == caller_of.__module__:
+        yield from reversed(frames)
+        yield from _waiting(caller)
 
 
 def _suspended(coroutine: Any) -> Iterator[FrameType]:
-    """Walk from a suspended coroutine inwards, as far as coroutines await each other.
-
-    Python does not tell what an asynchronous generator awaits. Behind one there is no way to the
-    innermost line, and the outer ones would be the wrong place: then it is empty.
-    """
-    frames: list[FrameType] = []
+    """Walk from a suspended coroutine inwards, as far as coroutines await each other."""
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        frames.append(frame)
+        yield frame
         coroutine = coroutine.cr_await
-    return iter(()) if type(coroutine).__name__.startswith("async_generator") else iter(frames)
 
 
 def _module(frame: FrameType) -> str:

@@ -1,5 +1,5 @@
 """One transaction for a whole test, rolled back at its end."""
 
-from fastapi_asyncdb.testing.sandbox.block import sandbox
+from fastapi_asyncdb.testing.sandbox.transaction import sandbox
 
 __all__ = ["sandbox"]

@@ -1,4 +1,4 @@
-"""The one connection of a sandbox: what runs on it, and whether it is still to be had."""
+"""The connection that the sessions of a sandbox share: what runs on it, and when it is broken."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.pool.waiters import Slots
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
-from fastapi_asyncdb.testing.sandbox.turns import Turn
+from fastapi_asyncdb.testing.sandbox.slots import Slot
 
-# What would end the sandbox's own transaction. Savepoints of the user's own are welcome.
-# SQLite skips a byte order mark.
+# SQL that ends the sandbox's own transaction; savepoints of the user's own are allowed. SQLite skips a
+# byte order mark.
 _ENDS = re.compile(
     r"[\s\ufeff]*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction"
     r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
@@ -30,42 +30,42 @@ _DDL = re.compile(r"\s*(?:create|alter|drop|do|call)\b", re.IGNORECASE)
 _LOCKS = re.compile(r"\bpg_(?:try_)?advisory_lock", re.IGNORECASE)
 _FOREVER = 3600.0
 _LIMIT = 5.0
-"""Seconds to wait for a statement that was cut off, before the sandbox is given up."""
+"""Seconds to wait for a cancelled statement, before the sandbox is marked as broken."""
 
 
-class OneConnection:
-    """A connection in a transaction that is to be rolled back in the end, whatever happens.
+class SharedConnection:
+    """A connection in a transaction that is rolled back at the end of the sandbox.
 
     Args:
-        connection: In its transaction.
+        connection: The driver's, in its transaction.
         dialect: Of the engine that it comes from.
     """
 
     def __init__(self, connection: DBAPIConnection, dialect: Dialect) -> None:
         self.connection = connection
         self.dialect = dialect
-        self.savepoints = Savepoints(self.run)
-        self.turns = Turn()
-        self.worn = False
-        """Whether it keeps what a rollback does not undo."""
-        self._slot = Slots(1)
-        self._lost: str | None = None
+        self.savepoints: Savepoints = Savepoints(self.run)
+        self.slots: Slot = Slot()
+        self.tainted: bool = False
+        """Whether it has changes that a rollback does not undo; it is then closed at the end."""
+        self._slots = Slots(1)
+        self._broken: str | None = None
         self._running: asyncio.Task[Any] | None = None
-        self._whose = ""
+        self._running_description = ""
 
     def run(self, statement: str) -> None:
-        """Run a statement of the sandbox's own, which no listener sees and no cancellation cuts off."""
+        """Run a statement of the sandbox's own; no listener sees it, and no cancellation stops it."""
         self.ask(statement)
 
     def ask(self, statement: str) -> Any:
-        """Run such a statement, and return the first value that it answers, if any."""
-        self.refuse_lost()
+        """Run a statement as ``run`` does, and return the first value of its result, if any."""
+        self.refuse_broken()
         try:
             return self._in_task(statement, self._ask, statement, limit=_LIMIT)
         except self.dialect.loaded_dbapi.Error:
-            raise  # an answer, or SQLAlchemy knows it for the end of the connection
+            raise  # the server's answer, or SQLAlchemy recognises the end of the connection
         except Exception as error:
-            self.lose(f"its connection was lost ({type(error).__name__})")
+            self.mark_broken(f"its connection was lost ({type(error).__name__})")
             raise
 
     def _ask(self, statement: str) -> Any:
@@ -80,95 +80,95 @@ class OneConnection:
     def execute(
         self, execute: Callable[..., None], cursor: Any, statement: str, *rest: Any
     ) -> None:
-        """Run a statement of the application's. A cancellation cuts it off, once.
+        """Run a statement of the application. A cancellation of the caller cancels it once.
 
-        psycopg gives its connection up when it is cancelled again while it cancels the query, as
-        AnyIO's scopes do.
+        AnyIO's scopes cancel again and again, and psycopg closes its connection when it is cancelled
+        while it cancels the query.
         """
-        self.refuse_lost()
+        self.refuse_broken()
         self._in_task(statement, execute, cursor, statement, *rest, grace=lambda: 0.0)
 
     def _in_task(
         self, statement: str, run: Callable[..., Any], *arguments: Any, **bounds: Any
     ) -> Any:
         work = asyncio.create_task(greenlet_spawn(run, *arguments))
-        self._running, self._whose = work, _whose(statement)
+        self._running, self._running_description = work, _describe(statement)
         try:
             return await_only(finish(work, **bounds))
         except asyncio.CancelledError:
             if self.dialect.name == "sqlite" and only_reads(statement):
                 self._interrupt()
             if not _is_cancelled():
-                self.refuse_lost()  # its end has cut it off
+                self.refuse_broken()  # the end of the sandbox has cancelled it
             raise
         finally:
             self._running = None
 
     def _interrupt(self) -> None:
-        """Cut SQLite off, which goes on until then. Not a write: it would roll back everything.
+        """Interrupt SQLite's query. An interrupted write would roll back the whole transaction.
 
         https://sqlite.org/c3ref/interrupt.html
         """
-        with suppress(TimeoutError, ValueError):  # or it is closed
+        with suppress(TimeoutError, ValueError):  # ValueError: the connection is closed
             await_only(finish(interrupt(self._driver), limit=_LIMIT))
 
     async def end(self) -> str | None:
-        """Let nobody use it any more, and cut off what runs on it: return what it was."""
-        self.lose("it has ended")
+        """Refuse further use, and cancel the statement that runs; return a description of it."""
+        self.mark_broken("it has ended")
         if self._running is None:
             return None
-        whose = self._whose
+        description = self._running_description
         self._running.cancel()
         await asyncio.wait([self._running], timeout=_LIMIT)
-        return whose
+        return description
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Let nobody else in between: a session, and a reader beside it, may be used at once."""
-        if self.lost:  # whatever runs still, nothing more will
+        """Let one task at a time use the driver: a session and a reader may be used side by side."""
+        if self.broken:  # every further statement is refused anyway
             yield
             return
-        if not self._slot.take_at_once():
-            await_only(self._slot.take(_FOREVER))
+        if not self._slots.take_at_once():
+            await_only(self._slots.take(_FOREVER))
         try:
             yield
         finally:
-            self._slot.release()
+            self._slots.release()
 
     @property
     def _driver(self) -> Any:
         return getattr(self.connection, "driver_connection", None)
 
     @property
-    def lost(self) -> bool:
-        """Whether nothing can be done on it any more."""
-        return self._lost is not None
+    def broken(self) -> bool:
+        """Whether it must not be used any more."""
+        return self._broken is not None
 
-    def lose(self, reason: str) -> None:
-        """Let nobody use it any more: what ran on it now would be committed for good.
+    def mark_broken(self, reason: str) -> None:
+        """Refuse further use, since it would be committed for good.
 
         Args:
-            reason: The first one is told.
+            reason: For the message; the first reason counts.
         """
-        self._lost = self._lost or reason
+        self._broken = self._broken or reason
 
-    def lose_ended(self, reason: str) -> bool:
-        """Let nobody use it any more if its transaction is over, and tell so."""
-        ended = not self.lost and not _is_in_transaction(self._driver)
+    def mark_broken_if_ended(self, reason: str) -> bool:
+        """Refuse further use if its transaction is over; return whether it is."""
+        ended = not self.broken and not _is_in_transaction(self._driver)
         if ended:
-            self.lose(reason)
+            self.mark_broken(reason)
         return ended
 
-    def refuse_lost(self) -> None:
-        """Refuse to go on outside of the transaction.
+    def refuse_broken(self) -> None:
+        """Refuse to run a statement outside of the transaction.
 
         Raises:
-            SandboxError: it is over.
+            SandboxError: the transaction is over, or the connection is broken.
         """
-        self.lose_ended("its transaction was ended on the driver's own connection")
-        if self._lost is not None:
+        self.mark_broken_if_ended("its transaction was ended on the driver's own connection")
+        if self._broken is not None:
             raise SandboxError(
-                f"This sandbox cannot be used any more: {self._lost}. Await background work before "
+                f"This sandbox cannot be used any more: {self._broken}. Await background work before "
                 "the test ends; test lost connections and cancelled queries with isolated_database."
             )
 
@@ -176,10 +176,10 @@ class OneConnection:
         """Refuse SQL that would end the transaction.
 
         Raises:
-            SandboxError: it would.
+            SandboxError: the statement is ``COMMIT`` or the like.
         """
         # Comments may hold comments in PostgreSQL, and not in SQLite.
-        parts = (part for one in statements_in(statement) for part in one.split("*/"))
+        parts = (part for each in statements_in(statement) for part in each.split("*/"))
         if any(map(_ENDS.match, parts)):
             words = " ".join(statement.split()[:2])
             raise SandboxError(
@@ -189,31 +189,31 @@ class OneConnection:
             )
 
     def revive(self, savepoint: Savepoint) -> None:
-        """Let others go on after an error that has ended a transaction."""
+        """Let other sessions go on after an error that has ended the transaction of one."""
         try:
             self.savepoints.revive(savepoint)
         except Exception as error:
-            self.lose(f"its connection was lost ({type(error).__name__})")
+            self.mark_broken(f"its connection was lost ({type(error).__name__})")
 
     def note(self, statement: str) -> None:
-        """Note what a rollback does not undo: asyncpg's plans for other tables, a session's locks."""
+        """Note what a rollback does not undo: asyncpg's plans for changed tables, advisory locks."""
         if self.dialect.driver == "asyncpg":
-            self.worn |= any(map(_DDL.match, statements_in(statement)))
-        self.worn |= _LOCKS.search(statement) is not None
+            self.tainted |= any(map(_DDL.match, statements_in(statement)))
+        self.tainted |= _LOCKS.search(statement) is not None
 
     def undo(self, savepoint: Savepoint) -> None:
-        """Roll back to where a statement was cut off, although the caller is being cancelled."""
+        """Roll back to the savepoint of a cancelled statement, although its caller is cancelled."""
         try:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
         except SandboxError:
-            self.lose(
+            self.mark_broken(
                 "a statement was cut off, and undoing it took along what another session wrote"
             )
         except Exception as error:
-            self.lose(f"its connection was lost ({type(error).__name__})")
+            self.mark_broken(f"its connection was lost ({type(error).__name__})")
 
 
-def _whose(statement: str) -> str:
+def _describe(statement: str) -> str:
     return f"{' '.join(statement.split()[:5])} ... in {task_name(current_task())}"
 
 
@@ -223,7 +223,7 @@ def _is_cancelled() -> bool:
 
 
 def _is_in_transaction(driver: Any) -> bool:
-    """Tell whether it is, as far as the driver knows; a closed connection has errors of its own."""
+    """Ask the driver. A closed connection counts as in its transaction: it raises errors of its own."""
     if hasattr(driver, "is_in_transaction"):  # asyncpg
         return bool(driver.is_closed() or driver.is_in_transaction())
     if hasattr(driver, "info"):  # psycopg: 0 is idle

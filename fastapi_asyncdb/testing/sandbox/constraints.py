@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 
 # Checks now, and leaves the mode of each constraint as its definition has it.
 # https://www.postgresql.org/docs/current/sql-set-constraints.html
@@ -27,26 +27,26 @@ _SQLITE_HAS_DEFERRED = "SELECT 1 FROM sqlite_master WHERE sql LIKE '%DEFERRABLE%
 _SQLITE_VIOLATIONS = "SELECT count(*) FROM pragma_foreign_key_check"
 
 
-def check_of(one: OneConnection) -> Callable[[], None]:
+def check_of(shared: SharedConnection) -> Callable[[], None]:
     """Return what checks the deferred constraints, and raises the driver's own IntegrityError."""
-    if one.dialect.name == "postgresql":
-        return lambda: one.run(_POSTGRESQL)
-    if one.dialect.name == "sqlite":
-        return _SQLite(one)
+    if shared.dialect.name == "postgresql":
+        return lambda: shared.run(_POSTGRESQL)
+    if shared.dialect.name == "sqlite":
+        return _SQLite(shared)
     return lambda: None
 
 
 class _SQLite:
     """SQLite counts violations only for itself, and looks at the count only at the real COMMIT."""
 
-    def __init__(self, one: OneConnection) -> None:
-        self._one = one
+    def __init__(self, shared: SharedConnection) -> None:
+        self._shared = shared
 
     def __call__(self) -> None:
-        deferring = self._one.ask("PRAGMA defer_foreign_keys")
+        deferring = self._shared.ask("PRAGMA defer_foreign_keys")
         if deferring:  # which ends with the transaction
-            self._one.run("PRAGMA defer_foreign_keys = OFF")
-        if not deferring and not self._one.ask(_SQLITE_HAS_DEFERRED):
+            self._shared.run("PRAGMA defer_foreign_keys = OFF")
+        if not deferring and not self._shared.ask(_SQLITE_HAS_DEFERRED):
             return
-        if self._one.ask(_SQLITE_VIOLATIONS):
-            raise self._one.dialect.loaded_dbapi.IntegrityError("FOREIGN KEY constraint failed")
+        if self._shared.ask(_SQLITE_VIOLATIONS):
+            raise self._shared.dialect.loaded_dbapi.IntegrityError("FOREIGN KEY constraint failed")

@@ -18,7 +18,7 @@ from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.engine.failed_transactions import forget_abort
 from fastapi_asyncdb.engine.read_only import only_reads
 from fastapi_asyncdb.errors import SandboxError
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.functions import calls_writer
 from fastapi_asyncdb.testing.sandbox.local_settings import LocalSettings
 from fastapi_asyncdb.testing.sandbox.pool import SAVEPOINT
@@ -36,7 +36,7 @@ _ORIGINAL = "fastapi_asyncdb_original"
 
 
 def writing(
-    one: OneConnection,
+    shared: SharedConnection,
     check: Callable[[], None],
     drops: Callable[[DBAPIConnection, BaseException], bool],
     local: dict[str, int],
@@ -44,23 +44,23 @@ def writing(
     """Return a dialect in which a transaction is a savepoint.
 
     Args:
-        one: The connection.
+        shared: The connection.
         check: Checks what COMMIT would check; raises what it would raise.
         drops: Tells whether an error has ended the transaction.
         local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
     """
-    ends = _Ends(one, check, drops, local)
-    dialect = _plain(one)
+    ends = _Ends(shared, check, drops, local)
+    dialect = _plain(shared)
     _put(
         dialect,
-        do_begin=_alone(one, ends.do_begin),
-        do_commit=_alone(one, ends.do_commit),
-        do_rollback=_alone(one, ends.do_rollback),
-        do_savepoint=_alone(one, ends.do_savepoint),
-        do_rollback_to_savepoint=_alone(one, ends.do_rollback_to_savepoint),
-        do_release_savepoint=_alone(one, ends.do_release_savepoint),
+        do_begin=_alone(shared, ends.do_begin),
+        do_commit=_alone(shared, ends.do_commit),
+        do_rollback=_alone(shared, ends.do_rollback),
+        do_savepoint=_alone(shared, ends.do_savepoint),
+        do_rollback_to_savepoint=_alone(shared, ends.do_rollback_to_savepoint),
+        do_release_savepoint=_alone(shared, ends.do_release_savepoint),
     )
-    surround_statements(dialect, lambda execute: _alone(one, ends.around(execute)))
+    surround_statements(dialect, lambda execute: _alone(shared, ends.around(execute)))
     return dialect
 
 
@@ -68,26 +68,26 @@ def writing(
 class _Ends:
     """The ends of a transaction that is a savepoint, and what happens between them."""
 
-    one: OneConnection
+    shared: SharedConnection
     check: Callable[[], None]
     drops: Callable[[DBAPIConnection, BaseException], bool]
     local: dict[str, int]
 
     def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
-        self.one.savepoints.begin(savepoint)
-        settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.one)
+        self.shared.savepoints.begin(savepoint)
+        settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.shared)
         settings.keep(self.local)
         for name, value in self.local.items():
-            self.one.run(f"SET LOCAL {name} = {value:d}")
+            self.shared.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:
             self.check()
         except BaseException as error:
-            self.one.undo(savepoint)  # as the database does when COMMIT fails
-            if isinstance(error, Exception) and self.one.savepoints.others_wrote(savepoint):
+            self.shared.undo(savepoint)  # as the database does when COMMIT fails
+            if isinstance(error, Exception) and self.shared.savepoints.others_wrote(savepoint):
                 raise SandboxError(
                     f"A deferred constraint is violated ({error}), and nobody knows by whom: another "
                     "session, which shares the sandbox's one connection, has written and not "
@@ -95,36 +95,36 @@ class _Ends:
                 ) from error
             raise
         dbapi_connection.info[_SETTINGS].put_back()
-        self.one.savepoints.commit(savepoint)
+        self.shared.savepoints.commit(savepoint)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         forget_abort(dbapi_connection)
         savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
-        if savepoint is not None and not self.one.lost:
-            self.one.savepoints.rollback(savepoint)
+        if savepoint is not None and not self.shared.broken:
+            self.shared.savepoints.rollback(savepoint)
 
     def do_savepoint(self, connection: Connection, name: str) -> None:
         refuse_savepoint_in_autocommit(connection)
         savepoint = Savepoint(owner=connection.info[SAVEPOINT])
-        connection.info[SAVEPOINT, name] = self.one.savepoints.begin(savepoint)
+        connection.info[SAVEPOINT, name] = self.shared.savepoints.begin(savepoint)
 
     def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
         forget_abort(connection)
-        self.one.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
+        self.shared.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
 
     def do_release_savepoint(self, connection: Connection, name: str) -> None:
-        self.one.savepoints.release(connection.info.pop((SAVEPOINT, name)))
+        self.shared.savepoints.release(connection.info.pop((SAVEPOINT, name)))
 
     def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            self.one.refuse_end(statement)
+            self.shared.refuse_end(statement)
             context = rest[-1]
             refuse_stream_in_autocommit(cursor, context)
             connection = context.root_connection.connection
             self._prepare(connection.info, statement, rest[0])
             try:
-                with refusing_writes(self.one, cursor, statement, context):
-                    self.one.execute(execute, cursor, statement, *rest)
+                with refusing_writes(self.shared, cursor, statement, context):
+                    self.shared.execute(execute, cursor, statement, *rest)
             except BaseException as error:
                 self._fail(connection, error)
                 raise
@@ -135,20 +135,20 @@ class _Ends:
 
     def _prepare(self, info: dict[Any, Any], statement: str, parameters: Any) -> None:
         savepoint = info[SAVEPOINT]
-        self.one.savepoints.refuse_gone(savepoint)
-        if not only_reads(statement) or calls_writer(self.one, statement, savepoint):
-            self.one.savepoints.note_write(savepoint)
-        self.one.note(statement)
+        self.shared.savepoints.refuse_gone(savepoint)
+        if not only_reads(statement) or calls_writer(self.shared, statement, savepoint):
+            self.shared.savepoints.note_write(savepoint)
+        self.shared.note(statement)
         info[_SETTINGS].keep_what_changes(statement, parameters)
 
     def _fail(self, connection: PoolProxiedConnection, error: BaseException) -> None:
         """Leave the connection to others, who may wait, as they would find it in production."""
         if not isinstance(error, Exception):  # cancelled
-            self.one.undo(connection.info.pop(SAVEPOINT))
-        elif self.one.lose_ended("the database has rolled back the whole of it"):
+            self.shared.undo(connection.info.pop(SAVEPOINT))
+        elif self.shared.mark_broken_if_ended("the database has rolled back the whole of it"):
             pass  # so does SQLite when the disk is full, for example
-        elif self.drops(self.one.connection, error):
-            self.one.revive(connection.info[SAVEPOINT])
+        elif self.drops(self.shared.connection, error):
+            self.shared.revive(connection.info[SAVEPOINT])
 
     def _commit_itself(self, connection: PoolProxiedConnection) -> None:
         try:
@@ -157,44 +157,44 @@ class _Ends:
             self.do_begin(connection)
 
 
-def reading(one: OneConnection) -> Dialect:
+def reading(shared: SharedConnection) -> Dialect:
     """Return a dialect for autocommit reads: one that fails takes nothing along but itself."""
 
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
             savepoint = Savepoint()
-            settings = LocalSettings(one)
+            settings = LocalSettings(shared)
             try:
-                one.savepoints.begin(savepoint)
-                if calls_writer(one, statement, savepoint):
-                    one.savepoints.note_write(savepoint)
-                one.note(statement)
+                shared.savepoints.begin(savepoint)
+                if calls_writer(shared, statement, savepoint):
+                    shared.savepoints.note_write(savepoint)
+                shared.note(statement)
                 settings.keep_what_changes(statement, rest[0])
-                with refusing_writes(one, cursor, statement, rest[-1]):
-                    one.execute(execute, cursor, statement, *rest)
+                with refusing_writes(shared, cursor, statement, rest[-1]):
+                    shared.execute(execute, cursor, statement, *rest)
                 settings.put_back()
             except BaseException:
-                one.undo(savepoint)
+                shared.undo(savepoint)
                 raise
-            one.savepoints.commit(savepoint)
+            shared.savepoints.commit(savepoint)
 
         return run
 
-    dialect = _plain(one)
+    dialect = _plain(shared)
     _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
     stream_in(dialect, NOTHING)
-    surround_statements(dialect, lambda execute: _alone(one, around(execute)))
+    surround_statements(dialect, lambda execute: _alone(shared, around(execute)))
     return dialect
 
 
-def _plain(one: OneConnection) -> Dialect:
+def _plain(shared: SharedConnection) -> Dialect:
     """Return a dialect that closes nothing, and leaves the transaction's character alone.
 
     It reads results whole, also when they are streamed: a cursor on the server would use the
     connection whenever it likes.
     """
     # Not the dialect of a sandbox around this one, which would watch over what is not its own.
-    original = getattr(one.dialect, _ORIGINAL, one.dialect)
+    original = getattr(shared.dialect, _ORIGINAL, shared.dialect)
     dialect = copy.copy(original)
     setattr(dialect, _ORIGINAL, original)
     _put(dialect, do_close=_nothing, do_terminate=_nothing, connection_characteristics={})
@@ -203,11 +203,11 @@ def _plain(one: OneConnection) -> Dialect:
     return dialect
 
 
-def _alone(one: OneConnection, method: Callable[..., None]) -> Callable[..., None]:
+def _alone(shared: SharedConnection, method: Callable[..., None]) -> Callable[..., None]:
     """Let nobody else use the connection while it runs."""
 
     def run(*arguments: Any) -> None:
-        with one.alone():
+        with shared.alone():
             method(*arguments)
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fastapi_asyncdb.engine.read_only import statements_in
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
 
 _CALL = re.compile(r"(\w+)\s*\(")
@@ -18,16 +18,16 @@ SELECT EXISTS (
 )"""
 
 
-def calls_writer(one: OneConnection, statement: str, savepoint: Savepoint) -> bool:
+def calls_writer(shared: SharedConnection, statement: str, savepoint: Savepoint) -> bool:
     """Tell whether it may, if another session is there whose rollback could take it along.
 
     Args:
-        one: The connection.
+        shared: The connection.
         statement: The query.
         savepoint: Of the transaction that it runs in.
     """
-    if one.dialect.name != "postgresql" or one.savepoints.is_alone(savepoint):
+    if shared.dialect.name != "postgresql" or shared.savepoints.is_alone(savepoint):
         return False
     names = {name.lower() for part in statements_in(statement) for name in _CALL.findall(part)}
     quoted = ", ".join(f"'{name}'" for name in sorted(names))
-    return bool(names and one.ask(_MAY_WRITE.format(names=quoted)))
+    return bool(names and shared.ask(_MAY_WRITE.format(names=quoted)))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 
 _SET_LOCAL = re.compile(r"\bset\s+local\s+(time\s+zone|[\w.]+)", re.IGNORECASE)
 _SET_CONFIG = re.compile(r"\bset_config\s*\(\s*(?:'([\w.]+)')?", re.IGNORECASE)
@@ -20,23 +20,23 @@ class LocalSettings:
     """What a transaction has changed, as it was before.
 
     Args:
-        one: The connection.
+        shared: The connection.
     """
 
-    def __init__(self, one: OneConnection) -> None:
-        self._one = one
+    def __init__(self, shared: SharedConnection) -> None:
+        self._shared = shared
         self._before: dict[str, str] = {}
 
     def keep_what_changes(self, statement: str, parameters: Any) -> None:
         """Note what the settings are that a statement may change; other databases have none."""
-        if self._one.dialect.name == "postgresql":
+        if self._shared.dialect.name == "postgresql":
             self.keep(_names_in(statement, parameters))
 
     def keep(self, names: Iterable[str]) -> None:
         """Note what the settings are, before they are changed for the first time."""
         for name in names:
             if name not in self._before:
-                value = self._one.ask(f"SELECT current_setting('{name}', true)")
+                value = self._shared.ask(f"SELECT current_setting('{name}', true)")
                 # One that nobody has set yet has a dot in its name; other words are no settings.
                 if value is not None or "." in name:
                     self._before[name] = value or ""
@@ -45,7 +45,7 @@ class LocalSettings:
         """Set them to what they were."""
         for name, value in self._before.items():
             quoted = value.replace("'", "''")
-            self._one.run(f"SELECT set_config('{name}', '{quoted}', true)")
+            self._shared.run(f"SELECT set_config('{name}', '{quoted}', true)")
         self._before.clear()
 
 

@@ -1,4 +1,4 @@
-"""The pool of a sandbox: hands out its one connection, in turn."""
+"""The pool of a sandbox: checks out its one connection, to one session after the other."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.errors import PoolTimeout, SandboxError
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
-from fastapi_asyncdb.testing.sandbox.turns import Turn
+from fastapi_asyncdb.testing.sandbox.slots import Slot
 
 SAVEPOINT = "fastapi_asyncdb.savepoint"
-"""Where a record of the pool has the savepoint of its session."""
-_TURN = "fastapi_asyncdb.turn"
+"""The key of a session's savepoint in its pool record's ``info``."""
+_SLOT = "fastapi_asyncdb.sandbox_slot"
 
 
-class _Lent:
-    """The connection as sessions have it: its transaction is not theirs.
+class _Borrowed:
+    """The connection as sessions get it: they cannot end its transaction.
 
     Args:
-        one: The connection.
+        shared: The connection.
     """
 
-    def __init__(self, one: OneConnection) -> None:
-        self._one = one
+    def __init__(self, shared: SharedConnection) -> None:
+        self._shared = shared
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._one.connection, name)
+        return getattr(self._shared.connection, name)
 
     def commit(self) -> NoReturn:
-        """Refuse: it would be for good.
+        """Refuse to end the sandbox's transaction.
 
         Raises:
             SandboxError: always.
@@ -48,21 +48,21 @@ class _Lent:
 
 
 class SandboxPool(NullPool):
-    """Hands out the connection to one session at a time, and to those inside of it.
+    """Check the connection out to one session at a time, and to sessions opened inside of it.
 
     Args:
-        one: The connection.
+        shared: The connection.
         dialect: One that closes nothing.
-        patience: Seconds to wait for one's turn; ``None`` takes none.
+        timeout: Seconds to wait for a slot; ``None`` needs no slot.
     """
 
     # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern.
     _sqla_logger_namespace = "sqlalchemy.pool.impl.NullPool"
 
-    def __init__(self, one: OneConnection, dialect: Dialect, patience: float | None) -> None:
-        super().__init__(lambda: cast(Any, _Lent(one)), dialect=dialect)
-        self._one = one
-        self._patience = patience
+    def __init__(self, shared: SharedConnection, dialect: Dialect, timeout: float | None) -> None:
+        super().__init__(lambda: cast(Any, _Borrowed(shared)), dialect=dialect)
+        self._shared = shared
+        self._timeout = timeout
         self._out = 0
         event.listen(self, "invalidate", self._recover)
 
@@ -74,42 +74,44 @@ class SandboxPool(NullPool):
         """Do nothing: the connection belongs to the pool that it comes from."""
 
     def recreate(self) -> SandboxPool:
-        """Return itself: there is nothing to make anew."""
+        """Return itself: it has no connections of its own to replace."""
         return self
 
     def _do_get(self) -> ConnectionPoolEntry:
-        turn = None if self._patience is None else self._take_turn(self._patience)
+        slot = None if self._timeout is None else self._take_slot(self._timeout)
         record = super()._do_get()
-        record.info[_TURN] = turn
+        record.info[_SLOT] = slot
         self._out += 1
         return record
 
-    def _take_turn(self, patience: float) -> Turn:
-        around = self._one.turns.innermost()
-        turn = around.at_once() or await_only(around.in_line(patience))
-        if turn is None:
+    def _take_slot(self, timeout: float) -> Slot:
+        around = self._shared.slots.innermost()
+        slot = around.take_free() or await_only(around.wait(timeout))
+        if slot is None:
             raise PoolTimeout(
-                f"No turn in the sandbox within {patience:g} s: its sessions share one connection, "
-                "and another task's transaction is still open, most likely because it waits for "
-                "this one. End it first, or test this with isolated_database."
+                f"The sandbox's connection did not become free within {timeout:g} s: its sessions "
+                "share one connection, and another task's transaction is still open, most likely "
+                "because it waits for this one. End it first, or test this with isolated_database."
             )
-        return turn
+        return slot
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         self._out -= 1
-        turn: Turn | None = record.info.pop(_TURN, None)
+        slot: Slot | None = record.info.pop(_SLOT, None)
         if record.info.pop(SAVEPOINT, None) is not None:
-            self._one.lose("a session was left to the garbage collector in its transaction")
+            self._shared.mark_broken(
+                "a session was left to the garbage collector in its transaction"
+            )
         super()._do_return_conn(record)
-        if turn is not None:
-            turn.end()
+        if slot is not None:
+            slot.release()
 
     def _recover(self, connection: Any, record: ConnectionPoolEntry, error: object) -> None:
         savepoint: Savepoint | None = record.info.pop(SAVEPOINT, None)
         if isinstance(error, Exception):
-            self._one.lose(f"its connection was lost ({type(error).__name__})")
+            self._shared.mark_broken(f"its connection was lost ({type(error).__name__})")
             return
-        if error is None:  # a sandbox inside of this one has found it so
-            self._one.worn = True
-        if savepoint is not None:  # a cancelled statement has been undone already
-            self._one.undo(savepoint)
+        if error is None:  # an inner sandbox has tainted the connection
+            self._shared.tainted = True
+        if savepoint is not None:  # None: the cancelled statement is undone already
+            self._shared.undo(savepoint)

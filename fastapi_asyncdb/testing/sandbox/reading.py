@@ -16,7 +16,7 @@ from fastapi_asyncdb.dialects.calls import READS
 from fastapi_asyncdb.dialects.stream_cursors import plain_cursor_of
 from fastapi_asyncdb.engine.read_only import is_savepoint
 from fastapi_asyncdb.errors import SandboxError
-from fastapi_asyncdb.testing.sandbox.connection import OneConnection
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 
 _SAVEPOINT = "asyncdb_only_reads"
 
@@ -133,7 +133,7 @@ def refuse_savepoint_in_autocommit(connection: Connection) -> None:
 
 @contextmanager
 def refusing_writes(
-    one: OneConnection, cursor: object, statement: str, context: Any
+    shared: SharedConnection, cursor: object, statement: str, context: Any
 ) -> Iterator[None]:
     """Let PostgreSQL refuse what a function writes, where production has a read-only transaction.
 
@@ -141,29 +141,29 @@ def refusing_writes(
     the setting along: https://www.postgresql.org/docs/current/sql-set-transaction.html
 
     Args:
-        one: The connection.
+        shared: The connection.
         cursor: Of the statement.
         statement: What runs in the block.
         context: SQLAlchemy's, of the statement.
     """
-    if not _is_read_only(one, cursor, statement, context.execution_options):
+    if not _is_read_only(shared, cursor, statement, context.execution_options):
         yield
         return
-    one.run(f"SAVEPOINT {_SAVEPOINT}")
-    one.run("SET LOCAL transaction_read_only = on")
+    shared.run(f"SAVEPOINT {_SAVEPOINT}")
+    shared.run("SET LOCAL transaction_read_only = on")
     try:
         yield
     except Exception:
         with suppress(Exception):  # what the statement has raised tells more
-            one.run(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
-            one.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+            shared.run(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+            shared.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         raise
     # A cancelled statement is undone with what lies around it.
-    one.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+    shared.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
 
-def _is_read_only(one: OneConnection, cursor: object, statement: str, options: Any) -> bool:
-    if one.dialect.name != "postgresql" or not options.get(READS) or is_savepoint(statement):
+def _is_read_only(shared: SharedConnection, cursor: object, statement: str, options: Any) -> bool:
+    if shared.dialect.name != "postgresql" or not options.get(READS) or is_savepoint(statement):
         return False
     return not reads_in_autocommit(options) or _is_stream(cursor)
 

@@ -129,7 +129,9 @@ class Savepoints:
 
         For itself it is over until it rolls back; what it did since that point is gone in any case.
         """
-        own = (one for one in self._open if savepoint in (one, one.owner) and not one.committed)
+        own = (
+            each for each in self._open if savepoint in (each, each.owner) and not each.committed
+        )
         *_, innermost = own
         self._run(f"ROLLBACK TO SAVEPOINT {innermost.name}")
         del self._open[self._open.index(innermost) + 1 :]

@@ -1,4 +1,4 @@
-"""One PostgreSQL for several processes: the one they come from starts it, when the first one asks."""
+"""One PostgreSQL server for several processes: their parent starts it when the first one needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAVE = "leave"
 class ServerOffer:
     """Listen for processes that need a server; ``close`` stops it.
 
-    The process that asked first may be the first to end, so none of them can own it.
+    The first process that needs it may be the first to end, so none of them can own it.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class ServerOffer:
 
     @property
     def address(self) -> tuple[str, str]:
-        """What ``ask`` needs; of types that xdist can send."""
+        """The argument of ``ask()``, of types that xdist can send."""
         return str(self._listener.address), self._key.hex()
 
     def close(self) -> None:
@@ -63,10 +63,10 @@ class ServerOffer:
 
 
 def ask(address: tuple[str, str]) -> str:
-    """Return the URL of the server, which runs.
+    """Return the URL of the running server.
 
     Raises:
-        ConfigurationError: it cannot be started here.
+        ConfigurationError: something that it needs is not installed or wrong.
         DatabaseUnavailable: it did not start.
     """
     path, key = address

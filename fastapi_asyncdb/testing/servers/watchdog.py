@@ -1,12 +1,12 @@
-"""Removes a server whose owner was killed and could not do it itself. Starts and stops none else."""
+"""Removes the server of a test process that was killed."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-# The pipe ends with the owner, whatever ended it; a line says that there is nothing left to do.
-# Without "ps" the server is not told, and ends within two minutes, since its folder is gone.
+# The pipe is closed when the owner ends; a line in it says that the folder is removed already.
+# Without "ps" the server is not stopped, and ends within two minutes, since its folder is gone.
 _SCRIPT = """
 read -r line && exit
 for lock in "$0"/data/postmaster.pid "$0"/r*/data/postmaster.pid; do
@@ -18,7 +18,7 @@ rm -rf "$0"
 
 
 class ServerGuard:
-    """A process that outlives this one, and then stops the server and removes its folder.
+    """A process that waits for the end of this one, and then stops the server and removes its folder.
 
     Args:
         folder: The server's, with those of its standbys in it.
@@ -35,5 +35,5 @@ class ServerGuard:
         )
 
     def dismiss(self) -> None:
-        """Let it end: the folder is gone."""
+        """End the process: the folder is removed."""
         self._process.communicate(b"\n")

@@ -1,0 +1,65 @@
+"""The PostgreSQL server that the user names for the tests, in the environment or the configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from pydantic import SecretStr
+
+from fastapi_asyncdb.dialects import Target, parse_url
+from fastapi_asyncdb.errors import ConfigurationError
+
+
+def given_server(variable: str = "TEST_DATABASE_URL") -> str | None:
+    """Return the URL of the server that the user names for the tests, if there is one.
+
+    ``given_server() or stack.enter_context(postgres_server()).url()`` is a server in any case.
+
+    Args:
+        variable: The environment variable that holds the URL.
+
+    Returns:
+        The URL as it stands in the environment; ``None`` if the variable is not set, or empty.
+
+    Raises:
+        ConfigurationError: the URL is not one of PostgreSQL, or its database does not look like one
+            for tests: tests throw away what they find. The message holds no password.
+    """
+    # Some loggers print the local variables of a traceback: none of these shows a password.
+    url = SecretStr(os.environ.get(variable, "").strip())
+    return for_tests(url, variable).get_secret_value() if url else None
+
+
+def for_tests(url: SecretStr, variable: str) -> SecretStr:
+    """Return a URL that the user has written down, if it names a database for tests.
+
+    Args:
+        url: The URL.
+        variable: Where the user has written it.
+
+    Raises:
+        ConfigurationError: as ``given_server``.
+    """
+    _refuse_what_is_not_for_tests(parse_url(url), variable)
+    return url
+
+
+# The words of "app_test", "TestApp" and "TEST2"; "latest" and "contest" are one word each.
+_WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_TEST_WORDS = {"test", "tests", "testing", "testdb"}
+
+
+def _refuse_what_is_not_for_tests(target: Target, variable: str) -> None:
+    if target.url.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            f"{variable} is a URL of {target.url.get_backend_name()}, and tests that need a server need "
+            f"PostgreSQL. Name one, or unset {variable}: the tests then start their own."
+        )
+    words = _WORDS.findall(target.url.database or "")
+    if _TEST_WORDS.isdisjoint(word.lower() for word in words):
+        raise ConfigurationError(
+            f"{variable} names the database {target.url.database!r}, which does not look like one for "
+            "tests, and tests throw away what they find. Name a database with the word 'test' in it, "
+            f"such as 'app_test', or unset {variable}: the tests then start their own server."
+        )
