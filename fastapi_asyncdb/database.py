@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import cached_property, partial
-from typing import Any, Generic, ParamSpec, Self, TypeVarTuple, Unpack, cast
+from typing import Any, Generic, ParamSpec, Self, TypeVarTuple, Unpack
 
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -15,12 +15,10 @@ from fastapi_asyncdb.dependencies import SessionDependency, session_dependency
 from fastapi_asyncdb.engine.in_doubt import outcome_of
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.errors import Outcome
-from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
-from fastapi_asyncdb.session.managed import managed, open_managed
-from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
-from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
+from fastapi_asyncdb.options import SessionOptions
+from fastapi_asyncdb.session.on_begin import OnBegin
+from fastapi_asyncdb.session.opening import SessionOpener
 from fastapi_asyncdb.session.retry import Attempts
-from fastapi_asyncdb.session.scopes import SessionScope
 from fastapi_asyncdb.session.transactions import WithSession, decorator, repeat
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -58,10 +56,8 @@ class Database(Generic[S]):
     ) -> None:
         self.settings = settings
         self.metadata = metadata
-        self._on_begin = on_begin
-        self._plain_session_class = session_class or cast("type[S]", AsyncSession)
-        self._session_class = managed(self._plain_session_class)
         self._runs = Runs(type(self).__name__)
+        self._sessions = SessionOpener(self._runs, session_class, on_begin)
 
     def __repr__(self) -> str:
         return repr(self._runs)
@@ -160,7 +156,7 @@ class Database(Generic[S]):
             DatabaseNotStarted: before start, after stop, or on another event loop.
             TypeError: there is no such option.
         """
-        return self._open(transaction_options(options))
+        return self._sessions.scope(options)
 
     def read_session(self) -> AbstractAsyncContextManager[S]:
         """Open a session that reads: one round trip a statement, no transaction, writes refused.
@@ -170,7 +166,7 @@ class Database(Generic[S]):
             DatabaseNotStarted: before start, after stop, or on another event loop.
             ReadOnlySession: at the statement that would write, or lock rows.
         """
-        return self._open(TransactionOptions(read_only=True))
+        return self._sessions.scope({"read_only": True})
 
     async def run_in_transaction(
         self,
@@ -203,9 +199,7 @@ class Database(Generic[S]):
             Exception: the last attempt's own, with a note of how many there were.
         """
         tries = Attempts(attempts, deadline)
-        chosen = transaction_options(options)
-        refuse_inside_transaction(self)
-        open_session = partial(self._open, chosen, repeated=True)
+        open_session = self._sessions.repeatable_scope(options)
         return await repeat(lambda session: work(session, *args), open_session, tries)
 
     def transactional(
@@ -229,13 +223,13 @@ class Database(Generic[S]):
             TypeError: there is no such option.
         """
         Attempts(attempts, deadline)
-        self._declare(options)
+        self._sessions.declare(options, self.settings)
         return decorator(
             partial(self.run_in_transaction, attempts=attempts, deadline=deadline, **options)
         )
 
     async def transaction_outcome(self, transaction_id: int) -> Outcome:
-        """Tell what became of a transaction; ``CommitOutcomeUnknown.resolve`` asks here.
+        """Look up the outcome of a transaction, as ``CommitOutcomeUnknown.resolve`` does.
 
         Args:
             transaction_id: The result of ``remember_transaction_id``.
@@ -270,41 +264,5 @@ class Database(Generic[S]):
             ConfigurationError: as for ``session()``, or at the start if there are no settings.
             TypeError: there is no such option.
         """
-        return session_dependency(partial(self._make, self._declare(options)))
-
-    def _declare(self, options: SessionOptions) -> TransactionOptions:
-        chosen = transaction_options(options)
-        refuse_autocommit(self._on_begin, chosen)
-        return self._runs.declare(chosen, self.settings)
-
-    def _open(
-        self, options: TransactionOptions, *, repeated: bool = False
-    ) -> AbstractAsyncContextManager[S]:
-        refuse_autocommit(self._on_begin, options)
-        return SessionScope(partial(self._make, options), repeated=repeated)
-
-    def _make(self, options: TransactionOptions, connection: object = None) -> S:
-        # A job fails where it opens its session; a request, which may need none, at the first use.
-        engines = self._runs.required() if connection is None else self._runs.current()
-        step = self._on_begin and first_step(self._on_begin, self._plain_session_class, connection)
-        if engines is None:
-            late = partial(self._runs.bound_engine, options)
-            session = open_managed(
-                self._session_class, None, request=connection, first_step=step, late_bind=late
-            )
-        else:
-            session = open_managed(
-                self._session_class,
-                engines.bound(options),
-                in_place=engines.ends_in_place or options.autocommit,
-                request=connection,
-                watch=engines.checkouts,
-                first_step=step,
-            )
-        if not options.autocommit:
-            remember(self, session)
-        return cast(S, session)
-
-    def _make_on(self, engine: AsyncEngine) -> S:
-        step = self._on_begin and first_step(self._on_begin, self._plain_session_class, None)
-        return cast(S, open_managed(self._session_class, engine, first_step=step))
+        declared = self._sessions.declare(options, self.settings)
+        return session_dependency(partial(self._sessions.open, declared))

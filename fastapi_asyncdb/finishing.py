@@ -1,20 +1,18 @@
-"""Finishes what must not be left halfway, although its caller is cancelled. Knows no database."""
+"""Finishing work although its caller is cancelled: grace periods, ``finish``, ``finish_here``."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import types
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from anyio import CancelScope, current_effective_deadline
+from fastapi_asyncdb.cancelled_work import AFTER_STALL, CancelledWork, Waiting, stalled
 
 T = TypeVar("T")
-Waiting = Generator[Any, None, T]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,6 @@ class GracePeriods:
 
 
 GRACE = GracePeriods()
-
-# Seconds by which a timer is late when the event loop, or the whole machine, has stood still.
-_STALL = 0.5
-# Seconds that the work has then: until it runs again it had no chance to meet its deadline.
-_AFTER_STALL = 1.0
 
 
 async def finish(
@@ -107,9 +100,9 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + limit
-    held = _Held()
+    waiting = _Interruptible()
     if limit < math.inf:
-        held.set_alarm(deadline)
+        waiting.set_alarm(deadline)
     try:
         future = work.send(None)
         while True:
@@ -118,17 +111,18 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
                     yield None
                 else:
                     future._asyncio_future_blocking = False
-                    held._asyncio_future_blocking = True
-                    held.future, held.get_loop = future, future.get_loop
-                    yield held
+                    waiting._asyncio_future_blocking = True
+                    waiting.future, waiting.get_loop = future, future.get_loop
+                    yield waiting
             except GeneratorExit:
                 work.close()
                 raise
             except asyncio.CancelledError as error:
-                if future is None or held.interrupted or held.expired:
-                    cancelled = error if future is None or held.interrupted else None
-                    held.stop_alarm()
-                    rest = _Outlasting(work, future, deadline, grace, after_cancellation)
+                if future is None or waiting.interrupted or waiting.expired:
+                    cancelled = error if future is None or waiting.interrupted else None
+                    waiting.stop_alarm()
+                    periods = after_cancellation or GRACE.after_cancellation
+                    rest = CancelledWork(work, future, deadline, grace, periods)
                     return (yield from rest.run(cancelled))  # type: ignore[no-any-return]
             except BaseException:  # noqa: S110 - the future's failure, which it raises in the work
                 pass
@@ -136,14 +130,14 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     except StopIteration as returned:
         return returned.value  # type: ignore[no-any-return]
     finally:
-        if held.alarm is not None:
-            held.stop_alarm()
+        if waiting.alarm is not None:
+            waiting.stop_alarm()
 
 
-class _Held:
-    """Stands between a task and what it waits for: a cancellation wakes the task and nothing else.
+class _Interruptible:
+    """A future around the one that the work waits for: a cancellation of the task does not cancel that.
 
-    What asyncio's tasks want of a future, and no more:
+    It has the methods that asyncio's tasks call on a future, and no others:
     https://docs.python.org/3/library/asyncio-extending.html#future-lifetime-support
     """
 
@@ -178,8 +172,8 @@ class _Held:
         """Wake the task because the time is up."""
         if self.interrupted:
             return
-        if _stalled(self.deadline):
-            self.set_alarm(asyncio.get_running_loop().time() + _AFTER_STALL)
+        if stalled(self.deadline):
+            self.set_alarm(asyncio.get_running_loop().time() + AFTER_STALL)
         elif self.future is None or self.future.done():
             # The task wakes already. It is looked at again when it waits for something else.
             self.alarm = asyncio.get_running_loop().call_soon(self.expire)
@@ -200,130 +194,3 @@ class _Held:
         cancelled = self.get_loop().create_future()
         cancelled.add_done_callback(self._wake, context=self._context)
         cancelled.cancel(msg)
-
-
-def _stalled(deadline: float) -> bool:
-    return asyncio.get_running_loop().time() - deadline > _STALL
-
-
-class _Outlasting:
-    """The rest of work whose caller was cancelled, or whose time is up.
-
-    Args:
-        work: Suspended.
-        future: What it waits for; ``None`` for the next round of the event loop.
-        deadline: When its time is up, on the clock of the event loop.
-        grace: Returns the seconds that it has once the caller is cancelled.
-        after_cancellation: Seconds that it has once it was cancelled, and once it was cancelled again.
-    """
-
-    def __init__(
-        self,
-        work: Coroutine[Any, Any, Any],
-        future: Any,
-        deadline: float,
-        grace: Callable[[], float],
-        after_cancellation: tuple[float, float] | None,
-    ) -> None:
-        self._work = work
-        self._future = future
-        self._deadline = deadline
-        self._grace = grace
-        self._periods = after_cancellation or GRACE.after_cancellation
-        self._loop = asyncio.get_running_loop()
-        self._cancelled: asyncio.CancelledError | None = None
-        self._by_scope = False
-        self._expired = False
-
-    def run(self, cancelled: asyncio.CancelledError | None) -> Waiting[Any]:
-        if cancelled is not None:
-            self._note(cancelled, by_scope=current_effective_deadline() == -math.inf)
-        result = None
-        try:
-            # AnyIO cancels again and again what waits in a cancelled scope, except behind a shield.
-            with CancelScope(shield=True):  # noqa: ASYNC100 - a generator awaits by "yield from"
-                result = yield from self._drive()
-        except asyncio.CancelledError as error:
-            if type(error) is not asyncio.CancelledError:
-                raise  # it says more than that the work was cancelled
-            if self._cancelled is not None:
-                # The caller's own, by which an AnyIO scope knows that it was meant.
-                raise self._cancelled from None
-            if self._expired:
-                raise TimeoutError from None
-            raise
-        if self._cancelled is not None and not self._by_scope:
-            raise self._cancelled
-        return result
-
-    def _note(self, cancelled: asyncio.CancelledError, *, by_scope: bool) -> None:
-        self._cancelled, self._by_scope = cancelled, by_scope
-        self._deadline = min(self._deadline, self._loop.time() + self._grace())
-
-    def _drive(self) -> Waiting[Any]:
-        periods = [*reversed(self._periods)]
-        try:
-            while True:
-                yield from self._wait()
-                if self._future is None or self._future.done():
-                    self._future = self._work.send(None)
-                    continue
-                if _stalled(self._deadline):
-                    self._deadline = self._loop.time() + _AFTER_STALL
-                    continue
-                self._expired = True
-                self._future.cancel()
-                if not periods:
-                    self._leave_alone()
-                self._deadline = self._loop.time() + periods.pop()
-        except StopIteration as returned:
-            return returned.value
-
-    def _wait(self) -> Waiting[None]:
-        """Wait until the future is done or the deadline has come, whatever cancels the caller."""
-        while True:
-            step: asyncio.Future[None] = self._loop.create_future()
-            alarm = None
-            if self._future is None:
-                self._loop.call_soon(_wake, step)
-            else:
-                self._future.add_done_callback(lambda _, step=step: _wake(step))
-                if self._deadline < math.inf:
-                    alarm = self._loop.call_at(self._deadline, _wake, step)
-            try:
-                yield from step
-            except asyncio.CancelledError as error:
-                self._note(error, by_scope=False)
-            else:
-                return
-            finally:
-                if alarm is not None:
-                    alarm.cancel()
-
-    def _leave_alone(self) -> NoReturn:
-        """Let the rest go on without its caller."""
-        rest = self._loop.create_task(_rest(self._work, self._future))
-        rest.add_done_callback(lambda task: task.cancelled() or task.exception())
-        raise asyncio.CancelledError
-
-
-def _wake(step: asyncio.Future[None]) -> None:
-    if not step.done():
-        step.set_result(None)
-
-
-async def _rest(work: Coroutine[Any, Any, Any], future: Any) -> None:
-    with suppress(asyncio.CancelledError):
-        await future
-    await _resume(work)
-
-
-@types.coroutine
-def _resume(work: Coroutine[Any, Any, Any]) -> Waiting[None]:
-    try:
-        while True:
-            future = work.send(None)
-            with suppress(BaseException):  # what the future raises, it raises in the work
-                yield future
-    except StopIteration:
-        return

@@ -24,10 +24,15 @@ commit_hook_filters: list[Callable[[Any], bool]] = []
 """Called with each ``on_commit`` hook that is due; it runs if all of them return true."""
 
 
+class _Sessions(Protocol[S_co]):
+    def open_on(self, engine: AsyncEngine) -> S_co: ...
+
+
 class _Database(Protocol[S_co]):
     _runs: Runs
 
-    def _make_on(self, engine: AsyncEngine) -> S_co: ...
+    @property
+    def _sessions(self) -> _Sessions[S_co]: ...
 
 
 def runs_of(database: _Database[AsyncSession]) -> Runs:
@@ -37,11 +42,11 @@ def runs_of(database: _Database[AsyncSession]) -> Runs:
 
 def session_on(database: _Database[S_co], engine: AsyncEngine) -> S_co:
     """Open a session of a ``Database`` on this engine; the caller ends its transactions."""
-    return database._make_on(engine)
+    return database._sessions.open_on(engine)
 
 
 def has_pool(database: _Database[AsyncSession], pool: Pool) -> bool:
-    """Tell whether a pool belongs to the engines of a ``Database``, on any event loop."""
+    """Return whether a pool belongs to the engines of a ``Database``, on any event loop."""
     return any(pool in (each.write.pool, each.read.pool) for each in runs_of(database).started())
 
 

@@ -1,4 +1,4 @@
-"""Which sessions are open around the running code, per handle. Ends and opens none."""
+"""The sessions that are open around the running code, and of which ``Database`` they are."""
 
 from __future__ import annotations
 
@@ -17,23 +17,31 @@ _opened: ContextVar[tuple[tuple[ref[object], ref[AsyncSession]], ...]] = Context
 )
 
 
-def remember(handle: object, session: AsyncSession) -> None:
-    """Note that the running code, and every task that it starts, is inside of this session."""
+def remember(runs: object, session: AsyncSession) -> None:
+    """Note that the running code, and every task that it starts, is inside of this session.
+
+    Args:
+        runs: Of the ``Database`` that has opened it.
+        session: The session.
+    """
     around = _opened.get()
     if around:
         around = tuple(entry for entry in around if _in_transaction(entry[1]()))
-    _opened.set((*around, (ref(handle), ref(session))))
+    _opened.set((*around, (ref(runs), ref(session))))
 
 
-def refuse_inside_transaction(handle: object) -> None:
-    """Refuse to go on if a session of this handle around the running code is in a transaction.
+def refuse_inside_transaction(runs: object) -> None:
+    """Refuse to go on if a session of this ``Database`` around the running code is in a transaction.
+
+    Args:
+        runs: Of the ``Database``, whose ``repr`` they have.
 
     Raises:
         TransactionInProgress: it is.
     """
-    if any(of() is handle and _in_transaction(session()) for of, session in _opened.get()):
+    if any(of() is runs and _in_transaction(session()) for of, session in _opened.get()):
         raise TransactionInProgress(
-            f"run_in_transaction was called inside of an open transaction of {handle!r}. That one "
+            f"run_in_transaction was called inside of an open transaction of {runs!r}. That one "
             "would not be tried again, and the two may wait for each other forever. Do all the work "
             "in one of them: pass the session you have to the function, or end its transaction "
             "first with 'await db.commit()'."

@@ -1,0 +1,111 @@
+"""``SessionOpener``: opens the sessions of one ``Database``, on the engines of the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar, cast
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from fastapi_asyncdb.engine.runs import Runs
+from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
+from fastapi_asyncdb.session.managed import managed, open_managed
+from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
+from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
+from fastapi_asyncdb.session.scopes import SessionScope
+from fastapi_asyncdb.settings import DatabaseSettings
+
+S = TypeVar("S", bound=AsyncSession)
+
+
+class SessionOpener(Generic[S]):
+    """Open the sessions of one ``Database``.
+
+    Args:
+        runs: The engines of the ``Database``.
+        session_class: The user's own; ``None`` is ``AsyncSession``.
+        on_begin: Awaited first in each transaction, if there is one.
+    """
+
+    def __init__(
+        self, runs: Runs, session_class: type[S] | None, on_begin: OnBegin[S] | None
+    ) -> None:
+        self._runs = runs
+        self._plain_class = session_class or cast("type[S]", AsyncSession)
+        self._managed_class = managed(self._plain_class)
+        self._on_begin = on_begin
+
+    def declare(
+        self, options: SessionOptions, settings: DatabaseSettings | None
+    ) -> TransactionOptions:
+        """Check options now, as far as the settings are known, and again at each start.
+
+        Raises:
+            ConfigurationError: the options contradict each other, or the database does not have them.
+            TypeError: there is no such option.
+        """
+        chosen = transaction_options(options)
+        refuse_autocommit(self._on_begin, chosen)
+        return self._runs.declare(chosen, settings)
+
+    def scope(self, options: SessionOptions) -> SessionScope[S]:
+        """Return a block that opens a session, and ends it.
+
+        Raises:
+            ConfigurationError: as for ``declare``, except for what only the database knows.
+            TypeError: there is no such option.
+        """
+        return self._scope(transaction_options(options))
+
+    def repeatable_scope(self, options: SessionOptions) -> Callable[[], SessionScope[S]]:
+        """Return a function that makes such a block for each attempt of ``run_in_transaction``.
+
+        Raises:
+            ConfigurationError: the options contradict each other.
+            TransactionInProgress: a session around the running code is in a transaction.
+            TypeError: there is no such option.
+        """
+        chosen = transaction_options(options)
+        refuse_inside_transaction(self._runs)
+        return partial(self._scope, chosen, repeated=True)
+
+    def _scope(self, options: TransactionOptions, *, repeated: bool = False) -> SessionScope[S]:
+        refuse_autocommit(self._on_begin, options)
+        return SessionScope(partial(self.open, options), repeated=repeated)
+
+    def open(self, options: TransactionOptions, connection: object = None) -> S:
+        """Open a session; the caller ends it.
+
+        Args:
+            options: Of each transaction.
+            connection: The request's ``HTTPConnection``, or ``None`` outside of requests.
+
+        Raises:
+            DatabaseNotStarted: outside of requests. A request may need no connection: it fails at the
+                first use of the session instead.
+        """
+        engines = self._runs.required() if connection is None else self._runs.current()
+        step = self._on_begin and first_step(self._on_begin, self._plain_class, connection)
+        if engines is None:
+            late = partial(self._runs.bound_engine, options)
+            session = open_managed(
+                self._managed_class, None, request=connection, first_step=step, late_bind=late
+            )
+        else:
+            session = open_managed(
+                self._managed_class,
+                engines.bound(options),
+                in_place=engines.ends_in_place or options.autocommit,
+                request=connection,
+                watch=engines.checkouts,
+                first_step=step,
+            )
+        if not options.autocommit:
+            remember(self._runs, session)
+        return cast(S, session)
+
+    def open_on(self, engine: AsyncEngine) -> S:
+        """Open a session on this engine, for the testing kit; the caller ends its transactions."""
+        step = self._on_begin and first_step(self._on_begin, self._plain_class, None)
+        return cast(S, open_managed(self._managed_class, engine, first_step=step))
