@@ -13,6 +13,7 @@ import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, concurrency
 from fastapi.responses import StreamingResponse
 from sqlalchemy import event, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
@@ -30,6 +31,7 @@ from tests.support.cancelling import (
 )
 from tests.support.grace import shorten
 from tests.support.http_server import http_server
+from tests.support.tcp_proxy import Proxy
 
 pytestmark = [pytest.mark.promise("T10"), pytest.mark.usefixtures("witness")]
 
@@ -162,6 +164,30 @@ async def test_query(database: Database, how: str):
     await cancelled(database, "/query", how, asyncio.Event())
     assert len(closed) == 1
     assert await stored(database) == []
+
+
+@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
+async def test_query_that_is_slower_than_its_cancellation(
+    database_url: str, witness: Witness, proxy: Proxy, how: str
+):
+    """The server ignores a cancellation that it gets before the query, which must not go on there."""
+    url = proxy.through(database_url, make_url(database_url).get_driver_name())
+    async with Database(DatabaseSettings(url=url)) as database:
+
+        async def work() -> None:
+            async with database.session() as session:
+                await session.execute(text("SELECT 1"))
+                proxy.hold_open()
+                await session.execute(text(slow_query(database)))
+
+        run = Cancellable(work, how)
+        run.start()
+        await proxy.holding.wait()
+        ending = asyncio.create_task(run.cancel())
+        await eventually(lambda: len(proxy.links) > proxy.held and proxy.open() == proxy.held)
+        proxy.released.set()
+        await ending
+        assert checked_out(database) == 0
 
 
 async def test_idle_handler(database: Database, how: str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,12 +25,25 @@ class Proxy:
     """Take everything, forward nothing, close nothing: a network that swallows packets."""
     forgotten: int = 0
     """As many of the first connections are silent, and later ones are not."""
+    held: int = 0
+    """What clients say on as many of the first connections waits until ``released`` is set."""
+    holding: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when one of them has said something."""
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     commit_seen: asyncio.Event = field(default_factory=asyncio.Event)
     links: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def open(self) -> int:
+        """Return how many connections are open."""
+        return sum(not link.done() for link in self.links)
 
     def forget_open(self) -> None:
         """Let the connections of now fall silent, as a firewall does that was replaced."""
         self.forgotten = len(self.links)
+
+    def hold_open(self) -> None:
+        """Let the connections of now be slower than later ones, until ``released`` is set."""
+        self.held = len(self.links)
 
     def through(self, url: str, driver: str = "asyncpg") -> str:
         """Return a URL of the server's, with this driver and through the proxy."""
@@ -72,8 +85,13 @@ class Proxy:
                 return False
             return self._go_on(cut=committing and self.at_commit == "cut after")
 
+        async def until_released() -> None:
+            if number < self.held:
+                self.holding.set()
+                await self.released.wait()
+
         pumps = [
-            asyncio.create_task(_pump(reader, server_writer, client_spoke)),
+            asyncio.create_task(_pump(reader, server_writer, client_spoke, until_released)),
             asyncio.create_task(_pump(server_reader, writer, server_spoke)),
         ]
         try:
@@ -92,11 +110,19 @@ class Proxy:
         return True
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoke: Callable[[bytes], bool]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    spoke: Callable[[bytes], bool],
+    wait: Callable[[], Awaitable[None]] = _at_once,
 ) -> None:
     while data := await reader.read(65536):
         if spoke(data):
+            await wait()
             writer.write(data)
             await writer.drain()
 

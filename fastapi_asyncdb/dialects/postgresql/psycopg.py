@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import selectors
 from contextlib import suppress
 from typing import Any, Self
 
@@ -9,6 +11,9 @@ import psycopg
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.finishing import finish
+
+# Seconds between two looks for the server's answer; after the last one, the query is cancelled again.
+_PAUSES = (0.001, 0.005, 0.01, 0.03, 0.05)
 
 
 class _ServerCursor(psycopg.AsyncServerCursor[Any]):
@@ -47,8 +52,30 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
             raise
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's own
-        """Cancel the query that runs."""
-        await finish(super().cancel_safe(timeout=min(timeout, finishing.GRACE.handshake)))
+        """Cancel the query that runs, and again until the server has answered it.
+
+        A cancellation goes by a connection of its own. A server that gets it before the query ignores
+        it, and then runs the query to its end for a client that is gone.
+        """
+        await finish(self._cancel_until_answered(min(timeout, finishing.GRACE.handshake)))
+
+    async def _cancel_until_answered(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (left := deadline - loop.time()) > 0:
+            await super().cancel_safe(timeout=left)
+            for pause in _PAUSES:
+                if not self._is_unanswered():
+                    return
+                await asyncio.sleep(pause)
+
+    def _is_unanswered(self) -> bool:
+        if self.pgconn.transaction_status != psycopg.pq.TransactionStatus.ACTIVE:
+            return False
+        # Looked at, not read: what psycopg waits with reads it.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.pgconn.socket, selectors.EVENT_READ)
+            return not selector.select(0)
 
     async def forget_plans(self) -> bool:
         """Drop all plans, here and on the server; in a transaction, on the server later.
