@@ -22,8 +22,8 @@ from fastapi_asyncdb.finishing import finish
 _STREAMS = "fastapi_asyncdb.streams"
 
 
-class _HasTurns(Protocol):
-    def turn(self) -> AbstractContextManager[None]: ...
+class _Tasks(Protocol):
+    def exclusive(self) -> AbstractContextManager[None]: ...
 
 
 class Snapshot:
@@ -66,8 +66,8 @@ class Streams:
         self._ended = False
         self.over = False
         """Whether its cursors are closed."""
-        self.turn_of: Callable[[], _HasTurns | None] = lambda: None
-        """Returns the session, which lets one task at a time use its connection."""
+        self.tasks_of: Callable[[], _Tasks | None] = lambda: None
+        """Returns the ``SessionTasks`` of the session, which lets one task at a time use it."""
         snapshot.begin(self._dialect, self._dbapi_connection)
         self._info[_STREAMS] = self
         streaming = steps_of(self._dialect).streams
@@ -118,10 +118,10 @@ class Streams:
         self._snapshot.leave(self._dialect, self._dbapi_connection)
         self._ended = True
 
-    def turn(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other tasks from the session in a block."""
-        session = self.turn_of()
-        return nullcontext() if session is None else session.turn()
+        tasks = self.tasks_of()
+        return nullcontext() if tasks is None else tasks.exclusive()
 
 
 def _to_the_end(work: Callable[[], None]) -> None:

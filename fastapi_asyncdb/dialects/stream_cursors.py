@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
@@ -55,22 +55,20 @@ def plain_cursor_of(context: Any) -> Callable[[Any], DBAPICursor]:
     )
 
 
-class StreamCursor:
-    """A driver's cursor on the server, which is opened and closed with others in its snapshot.
+class CursorProxy:
+    """A cursor whose attributes are the driver's, except for those of the subclass.
 
     Args:
-        cursor: SQLAlchemy's adapter of it.
-        connection: SQLAlchemy's.
-        snapshot: What the streams of the connection share.
+        cursor: SQLAlchemy's adapter of the driver's cursor.
+        connection: SQLAlchemy's connection.
     """
 
-    _OWN = ("_cursor", "_connection", "_snapshot", "_streams")
+    _OWN: ClassVar[frozenset[str]] = frozenset({"_cursor", "_connection"})
+    """The attributes that are set on the proxy itself."""
 
-    def __init__(self, cursor: DBAPICursor, connection: Connection, snapshot: Snapshot) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: DBAPICursor, connection: Connection) -> None:
+        self._cursor: Any = cursor
         self._connection = connection
-        self._snapshot = snapshot
-        self._streams: Streams | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
@@ -80,6 +78,23 @@ class StreamCursor:
             object.__setattr__(self, name, value)
         else:
             setattr(self._cursor, name, value)
+
+
+class StreamCursor(CursorProxy):
+    """A cursor on the server, which is opened and closed with others in its snapshot.
+
+    Args:
+        cursor: SQLAlchemy's adapter of the driver's cursor.
+        connection: SQLAlchemy's connection.
+        snapshot: What the streams of the connection share.
+    """
+
+    _OWN = CursorProxy._OWN | {"_snapshot", "_streams"}
+
+    def __init__(self, cursor: DBAPICursor, connection: Connection, snapshot: Snapshot) -> None:
+        super().__init__(cursor, connection)
+        self._snapshot = snapshot
+        self._streams: Streams | None = None
 
     def execute(self, *arguments: Any) -> Any:
         """Begin a snapshot, or join that of an open stream."""
@@ -93,16 +108,16 @@ class StreamCursor:
         return self._cursor.execute(*arguments)
 
     def fetchone(self) -> Any:
-        """Fetch a row, in turn."""
-        return self._in_turn(self._cursor.fetchone)
+        """Fetch a row, while no other task uses the session."""
+        return self._exclusively(self._cursor.fetchone)
 
     def fetchmany(self, *size: int, **options: int) -> Any:
-        """Fetch some rows, in turn."""
-        return self._in_turn(lambda: self._cursor.fetchmany(*size, **options))
+        """Fetch some rows, while no other task uses the session."""
+        return self._exclusively(lambda: self._cursor.fetchmany(*size, **options))
 
     def fetchall(self) -> Any:
-        """Fetch the other rows, in turn."""
-        return self._in_turn(self._cursor.fetchall)
+        """Fetch the other rows, while no other task uses the session."""
+        return self._exclusively(self._cursor.fetchall)
 
     def close(self) -> None:
         """Close it, and end the snapshot if no other is open."""
@@ -110,14 +125,14 @@ class StreamCursor:
         if streams is None:
             self._cursor.close()
         elif not streams.over:
-            with streams.turn():
+            with streams.exclusive():
                 streams.leave(self, self._cursor)
 
-    def _in_turn(self, fetch: Callable[[], Any]) -> Any:
+    def _exclusively(self, fetch: Callable[[], Any]) -> Any:
         streams = self._streams
         if streams is None:
             return fetch()
-        with streams.turn():
+        with streams.exclusive():
             if streams.over:
                 raise ResourceClosedError(
                     "This stream is over: the session's commit(), rollback() or close() has ended it, "

@@ -48,11 +48,11 @@ class ManagedSyncSession(Session):
 listen(ManagedSyncSession)
 
 
-def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Let one task at a time make a call that uses the session."""
 
     @wraps(method)
-    async def in_turn(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
+    async def by_one_task(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
         state = self._asyncdb
         tasks = state.tasks
         if tasks.ending is not None:
@@ -73,7 +73,7 @@ def _in_turn(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[A
             if state.hooks is not None and tasks.ending is None:
                 await run_hooks(state)  # of a transaction that run_sync has ended
 
-    return in_turn
+    return by_one_task
 
 
 class ManagedSession(AsyncSession):
@@ -128,9 +128,9 @@ class ManagedSession(AsyncSession):
         """Return a block that sets a savepoint, and releases it or rolls back to it."""
         return ManagedBlock(self, nested=True)
 
-    @_in_turn
+    @_by_one_task
     async def stream(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Execute a statement and stream its rows, which are fetched in turn as well."""
+        """Execute a statement and stream its rows, which one task at a time may fetch."""
         result = await super().stream(*args, **kwargs)
         self._asyncdb.note_streams()
         return result
@@ -140,17 +140,17 @@ DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
 """The coroutines of ``AsyncSession`` that do no more than to call another one."""
 
 
-def _take_turns(session_class: type[AsyncSession]) -> None:
+def _guard_coroutines(session_class: type[AsyncSession]) -> None:
     for name, method in vars(AsyncSession).items():
         own = name.startswith("_") or name in DELEGATING or name in vars(session_class)
         if inspect.iscoroutinefunction(method) and not own:
-            setattr(session_class, name, _in_turn(method))
+            setattr(session_class, name, _by_one_task(method))
 
 
-_take_turns(ManagedSession)
+_guard_coroutines(ManagedSession)
 
 
-@_in_turn
+@_by_one_task
 async def _begin(session: ManagedSession, start: Callable[..., Awaitable[Any]], *args: Any) -> None:
     await start(*args)
 

@@ -174,11 +174,11 @@ class SessionState:
             self._checkout = None
 
     def note_streams(self) -> None:
-        """Note the streams that were opened, whose rows are fetched in turn as well."""
+        """Note the open streams: one task at a time may fetch their rows."""
         for connection in self.connections:
             streams = open_streams(connection)
             if streams is not None:
-                streams.turn_of = ref(self.tasks)
+                streams.tasks_of = ref(self.tasks)
                 self.streams = streams
 
     async def end_left_streams(self) -> None:

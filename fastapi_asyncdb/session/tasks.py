@@ -54,7 +54,7 @@ class SessionTasks:
             )
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Use the session in a block, from a greenlet: for the rows of a stream."""
         if self.ending is not None:
             await_only(self.until_ended())

@@ -19,7 +19,6 @@ from fastapi_asyncdb.engine.failed_transactions import forget_failure, refuse_fa
 from fastapi_asyncdb.engine.read_only import only_reads
 from fastapi_asyncdb.errors import SandboxError, TransactionAborted
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
-from fastapi_asyncdb.testing.sandbox.functions import calls_writer
 from fastapi_asyncdb.testing.sandbox.local_settings import LocalSettings
 from fastapi_asyncdb.testing.sandbox.pool import SAVEPOINT
 from fastapi_asyncdb.testing.sandbox.reading import (
@@ -29,6 +28,7 @@ from fastapi_asyncdb.testing.sandbox.reading import (
     refusing_writes,
 )
 from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+from fastapi_asyncdb.testing.sandbox.writing_functions import calls_writer
 
 Execute = Callable[..., None]
 _SETTINGS = "fastapi_asyncdb.settings"

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ResourceClosedError
 
 from fastapi_asyncdb.dialects.autocommit import commits_itself, reads_in_autocommit
 from fastapi_asyncdb.dialects.calls import READS
-from fastapi_asyncdb.dialects.stream_cursors import plain_cursor_of
+from fastapi_asyncdb.dialects.stream_cursors import CursorProxy, plain_cursor_of
 from fastapi_asyncdb.engine.read_only import is_savepoint
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
@@ -21,35 +21,26 @@ from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 _SAVEPOINT = "asyncdb_only_reads"
 
 
-class _WholeCursor:
-    """A cursor on the server that is read to its end at once, or it would use the connection at will.
+class _WholeCursor(CursorProxy):
+    """A cursor on the server that is read to its end at once.
 
-    On PostgreSQL its rows are gone with its transaction, as in production.
+    Otherwise it would use the connection at the same time as other sessions. On PostgreSQL its rows are
+    gone with its transaction, as in production.
 
     Args:
-        cursor: SQLAlchemy's adapter of it.
+        cursor: SQLAlchemy's adapter of the driver's cursor.
         connection: The application's.
     """
 
     reads_whole = True
-    _OWN = ("_connection", "_cursor", "_rows", "_transaction", "description", "rowcount")
+    _OWN = CursorProxy._OWN | {"_rows", "_transaction", "description", "rowcount"}
 
     def __init__(self, cursor: Any, connection: Connection) -> None:
-        self._cursor = cursor
-        self._connection = connection
+        super().__init__(cursor, connection)
         self._transaction: object = None
         self._rows: deque[Any] = deque()
         self.description: Any = None
         self.rowcount = -1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self._OWN:
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._cursor, name, value)
 
     def execute(self, *arguments: Any) -> None:
         """Execute, fetch every row, and close it: later it may be gone, with a savepoint."""
