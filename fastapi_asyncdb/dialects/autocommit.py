@@ -54,7 +54,11 @@ class _OptionEngine(OptionEngine):
         connection = super().connect()
         try:
             return connection.execution_options(**self.connection_options)
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # A cancelled AnyIO scope would cancel the pool's ROLLBACK as well, and before 2.1
+                # SQLAlchemy then forgets that the connection is checked out.
+                connection.invalidate(error)
             connection.close()
             raise
 

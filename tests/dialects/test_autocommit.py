@@ -1,13 +1,18 @@
 """Engines whose connections come with options."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
+from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.dialects.autocommit import with_connection_options
+from tests.support.application import checked_out
+from tests.support.cancelling import FOREVER, Cancellable
 
 ISOLATION = text("SELECT current_setting('transaction_isolation')")
 
@@ -61,3 +66,31 @@ async def test_connection_whose_options_are_wrong_is_given_back(engine: AsyncEng
         await with_connection_options(engine, isolation_level="NONE SUCH").connect()
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT 1")) == 1
+
+
+async def test_connection_whose_options_are_cancelled_is_given_back(driver_url: str):
+    """An AnyIO scope cancels again what awaits in it: the connection is discarded, without a reset."""
+    settings = DatabaseSettings(url=driver_url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    async with Database(settings) as database:
+        engine = database.read_engine
+        reached = asyncio.Event()
+
+        def hang(*_: object) -> None:
+            reached.set()
+            await_only(asyncio.sleep(FOREVER))
+
+        def suspend(*_: object) -> None:
+            await_only(asyncio.sleep(0))
+
+        dialect = engine.sync_engine.dialect
+        set_level = dialect.set_isolation_level
+        dialect.set_isolation_level = hang  # type: ignore[method-assign]
+        event.listen(engine.sync_engine, "reset", suspend)
+        run = Cancellable(engine.connect, "scope")
+        run.start()
+        await reached.wait()
+        await run.cancel()
+        assert checked_out(database) == 0
+        dialect.set_isolation_level = set_level  # type: ignore[method-assign]
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
