@@ -39,7 +39,7 @@ def preset_of(dialect: Dialect) -> Preset | None:
 
 
 def is_conflict(error: BaseException) -> bool | None:
-    """Tell whether an error's transaction may succeed when it is run again from the start.
+    """Return whether an error's transaction may succeed when it is run again from the start.
 
     Args:
         error: One exception, a driver's or SQLAlchemy's around it; its causes are not looked at.

@@ -1,4 +1,4 @@
-"""What the library knows of one session."""
+"""``SessionState``: what the library knows of one session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SessionState:
             caller's task can do it.
         request: The request's ``HTTPConnection``, or ``None`` outside of requests.
         watch: Warns of a connection that is checked out for too long.
-        first_step: Comes first in each transaction, on its connection.
+        first_step: Called first in each transaction, with its connection.
         late_bind: Returns the engine, for a session that was opened before there was one.
     """
 

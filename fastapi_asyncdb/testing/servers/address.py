@@ -18,7 +18,7 @@ class ServerAddress:
     """
 
     _url: str = field(repr=False)
-    """May hold a password."""
+    """May contain a password."""
 
     def url(self, database: str | None = None) -> str:
         """Return a URL of one of its databases; by default of the one that clients start from."""
