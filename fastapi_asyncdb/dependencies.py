@@ -47,12 +47,13 @@ def session_dependency(
 
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         session = open_session(connection)
+        state = state_of(session)
         try:
             yield session
         except BaseException as error:
-            await end_session(session, error)
+            await end_session(state, session, error)
             raise
-        await end_session(session, None)
+        await end_session(state, session, None)
 
     async def handler_transaction(
         connection: HTTPConnection, session: AsyncSession = Depends(request_session)

@@ -1,13 +1,20 @@
-"""The calls of the library around a statement, which are on each request's path."""
+"""The calls of the library around a statement and in a request: they are counted, not timed."""
 
+import asyncio
 import sys
 from collections import Counter
+from contextvars import Context
+from itertools import pairwise
 from types import FrameType
+from typing import Annotated
 
 import pytest
+from fastapi import Depends, FastAPI
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from tests.support.application import Base, Note, Request
 
 RUN = "dialects.calls", "_in_steps.<locals>.run"
 BEGIN = "dialects.deadlines", "Deadlines.begin"
@@ -57,3 +64,60 @@ async def test_errors_have_one_listener(database: Database):
     """Whose steps have a written order, instead of that in which modules happen to listen."""
     for engine in {database.engine, database.read_engine}:
         assert len(list(engine.dialect.dispatch.handle_error)) == 1
+
+
+# --- A request ------------------------------------------------------------------------------------
+
+
+class Trace:
+    """The library's functions that are called in a request, in order: each frame once."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.end_of_handler = self.commit = 0
+        self._frames: dict[int, FrameType] = {}
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        """Note a call, and the driver's COMMIT."""
+        package, _, module = frame.f_globals.get("__name__", "").partition(".")
+        # A coroutine that goes on is called again, in the same frame.
+        if event != "call" or id(frame) in self._frames:
+            return
+        if package == "fastapi_asyncdb":
+            self._frames[id(frame)] = frame
+            self.calls.append((module, frame.f_code.co_qualname))
+        elif package == "sqlalchemy" and frame.f_code.co_qualname.endswith("connection.commit"):
+            self.commit = self.commit or len(self.calls)
+
+
+async def traced(app: FastAPI, trace: Trace) -> None:
+    """Call the application as a server does: each request in a task and a context of its own."""
+    request = Request(app, "/")
+    sys.setprofile(trace)
+    try:
+        await asyncio.create_task(request.run(), context=Context())
+    finally:
+        sys.setprofile(None)
+
+
+async def test_request_that_inserts(worker_database: str):
+    """At most 60 calls; at most 10, in 6 modules, from the end of the handler to the driver's COMMIT."""
+    database = Database(DatabaseSettings(url=worker_database.replace("://", "+asyncpg://", 1)))
+    app, trace = FastAPI(), Trace()
+
+    @app.get("/")
+    async def write(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
+        db.add(Note(text="counted"))
+        await db.flush()
+        trace.end_of_handler = len(trace.calls)
+
+    async with database:
+        await database.start(create_tables=Base.metadata)
+        for _ in range(3):
+            await traced(app, trace := Trace())
+        await database.stop()
+    assert len(trace.calls) <= 60, trace.calls
+    ending = trace.calls[trace.end_of_handler : trace.commit]
+    assert 0 < len(ending) <= 10, ending
+    changes = [(one, other) for (one, _), (other, _) in pairwise(ending) if one != other]
+    assert len(changes) <= 5, changes

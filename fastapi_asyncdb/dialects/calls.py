@@ -1,4 +1,4 @@
-"""The one module that replaces methods of a dialect: single ones, and those that execute statements.
+"""The one module that replaces methods of a dialect: for statements, COMMIT, ROLLBACK, and others.
 
 SQLAlchemy's events are no substitute on a request's path: one listener for an engine's events makes
 SQLAlchemy look for listeners at each step of each statement. A replaced method costs one call.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from sqlalchemy import Connection
-from sqlalchemy.engine.interfaces import DBAPICursor, Dialect, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, Dialect, ExecutionContext
 from sqlalchemy.pool import PoolProxiedConnection
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def wrap(dialect: Dialect, name: str, around: Callable[[Method], Method]) -> Non
 
 @dataclass(slots=True)
 class Steps:
-    """What is done around each statement of a dialect, in the order of these attributes.
+    """What is done around each statement, COMMIT and ROLLBACK of a dialect.
 
-    One method runs all of them; a step that no engine has set costs nothing.
+    One method runs all steps of a call; a step that no engine has set, or that nothing needs, costs
+    nothing.
     """
 
     methods: Mapping[str, Execute]
@@ -53,8 +55,18 @@ class Steps:
     """Raises if a connection that only reads is given this statement; called for such connections."""
     failed: list[ref[object]] = field(default_factory=list)
     """One for each connection whose transaction a failed statement has ended."""
-    refuse_failed: Callable[[Connection], None] | None = None
+    refuse_failed: Callable[[Connection | PoolProxiedConnection], None] | None = None
     """Raises if the connection is one of these; called while there are any."""
+    forget_failed: Callable[[PoolProxiedConnection], None] | None = None
+    """Notes that a rollback has undone it; called while there are any."""
+    streams: set[ref[object]] = field(default_factory=set)
+    """One for each connection that streams."""
+    end_streams: Callable[[PoolProxiedConnection], None] | None = None
+    """Ends the streams of a connection before COMMIT or ROLLBACK; called while there are any."""
+    is_closed: Callable[[DBAPIConnection], bool] | None = None
+    """Returns whether the driver knows that a connection is closed, and sends no COMMIT."""
+    commit_failed: Callable[[PoolProxiedConnection, BaseException], None] | None = None
+    """Notes the error of a COMMIT that was sent."""
     deadlines: Deadlines | None = None
     """Counts the time of a statement that has a timeout."""
     may_repeat: Callable[[Exception, DBAPICursor, ExecutionContext], bool] | None = None
@@ -69,6 +81,11 @@ def steps_of(dialect: Dialect) -> Steps:
             {name: _with_parameters(name, getattr(dialect, name)) for name in _EXECUTIONS}
         )
         setattr(dialect, _STEPS, steps)
+        wrap(dialect, "do_rollback", partial(_rollback_in_steps, steps))
+        wrap(dialect, "do_commit", partial(_commit_in_steps, steps, dialect))
+        wrap(dialect, "do_release_savepoint", partial(_release_in_steps, steps, dialect))
+        # Its statement would be refused like any other.
+        wrap(dialect, "do_rollback_to_savepoint", partial(_rollback_in_steps, steps))
         for name, execute in steps.methods.items():
             _put(dialect, name, _in_steps(execute, steps, many=name == _MANY))
     return steps
@@ -123,6 +140,53 @@ def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
                 del deadlines.running[context]
 
     return run
+
+
+def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
+    def do_commit(connection: PoolProxiedConnection) -> None:
+        if steps.streams and steps.end_streams is not None:
+            steps.end_streams(connection)
+        if steps.failed and steps.refuse_failed is not None:
+            try:
+                steps.refuse_failed(connection)
+            except BaseException:
+                # SQLAlchemy takes a transaction whose COMMIT fails for over, and sends no ROLLBACK.
+                dialect.do_rollback(connection)
+                raise
+        raw = connection.dbapi_connection
+        closed = raw is None or (steps.is_closed is not None and steps.is_closed(raw))
+        try:
+            commit(connection)
+        except BaseException as error:
+            if not closed and steps.commit_failed is not None:
+                steps.commit_failed(connection, error)
+            raise
+
+    return do_commit
+
+
+def _release_in_steps(steps: Steps, dialect: Dialect, release: Method) -> Method:
+    def do_release_savepoint(connection: Connection, name: str) -> None:
+        if steps.failed and steps.refuse_failed is not None:
+            try:
+                steps.refuse_failed(connection)
+            except BaseException:
+                dialect.do_rollback_to_savepoint(connection, name)
+                raise
+        release(connection, name)
+
+    return do_release_savepoint
+
+
+def _rollback_in_steps(steps: Steps, rollback: Method) -> Method:
+    def do_rollback(connection: PoolProxiedConnection, *name: str) -> None:
+        if steps.streams and steps.end_streams is not None and not name:
+            steps.end_streams(connection)
+        if steps.failed and steps.forget_failed is not None:
+            steps.forget_failed(connection)
+        rollback(connection, *name)
+
+    return do_rollback
 
 
 def _with_parameters(name: str, method: Method) -> Execute:

@@ -16,7 +16,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
-from fastapi_asyncdb.dialects.calls import Method, info_of, wrap
+from fastapi_asyncdb.dialects.calls import info_of, steps_of
 from fastapi_asyncdb.finishing import finish
 
 _STREAMS = "fastapi_asyncdb.streams"
@@ -70,6 +70,9 @@ class Streams:
         """Returns the ``SessionTasks`` of the session, which lets one task at a time use it."""
         snapshot.begin(self._dialect, self._dbapi_connection)
         self._info[_STREAMS] = self
+        streaming = steps_of(self._dialect).streams
+        self._entry: ref[object] = ref(self, streaming.discard)
+        streaming.add(self._entry)
 
     def __bool__(self) -> bool:
         return bool(self._open) and not self.over
@@ -107,6 +110,7 @@ class Streams:
         """End the snapshot, and go back to autocommit."""
         self.over = True
         self._info.pop(_STREAMS, None)
+        steps_of(self._dialect).streams.discard(self._entry)
         self._snapshot.end(self._dbapi_connection)
         # In no transaction any more, so that nothing is sent.
         for cursor in self._cursors:
@@ -131,17 +135,8 @@ def open_streams(connection: Connection) -> Streams | None:
     return cast("Streams | None", connection.info.get(_STREAMS))
 
 
-def end_streams_with_transaction(dialect: Dialect) -> None:
-    """End the streams of a connection before its COMMIT or ROLLBACK."""
-
-    def around(end: Method) -> Method:
-        def end_streams(dbapi_connection: PoolProxiedConnection) -> None:
-            streams = info_of(dbapi_connection).get(_STREAMS)
-            if streams is not None:
-                streams.end()
-            end(dbapi_connection)
-
-        return end_streams
-
-    wrap(dialect, "do_commit", around)
-    wrap(dialect, "do_rollback", around)
+def end_streams(connection: PoolProxiedConnection) -> None:
+    """End the streams of a connection, before its COMMIT or ROLLBACK."""
+    streams = info_of(connection).get(_STREAMS)
+    if streams is not None:
+        streams.end()

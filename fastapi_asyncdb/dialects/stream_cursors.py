@@ -11,10 +11,11 @@ from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
 from sqlalchemy.exc import ResourceClosedError
 
 from fastapi_asyncdb.dialects.autocommit import reads_in_autocommit
+from fastapi_asyncdb.dialects.calls import steps_of
 from fastapi_asyncdb.dialects.reading_streams import (
     Snapshot,
     Streams,
-    end_streams_with_transaction,
+    end_streams,
     open_streams,
 )
 
@@ -30,7 +31,7 @@ def stream_in(dialect: Dialect, snapshot: Snapshot) -> None:
     """
     context: Any = dialect.execution_ctx_cls
     dialect.execution_ctx_cls = _streaming(context, snapshot)
-    end_streams_with_transaction(dialect)
+    steps_of(dialect).end_streams = end_streams
 
 
 @cache

@@ -30,7 +30,7 @@ def explain_errors(
         seconds: The time that the server has to let a connection in.
         read_only: Whether the engine has no transactions.
     """
-    transactions = [failed_statements(engine, preset)] if not read_only else []
+    transactions = [failed_statements(preset)] if not read_only else []
     commits = [lost_commits(preset)] if not read_only else []
     steps = [
         *transactions,

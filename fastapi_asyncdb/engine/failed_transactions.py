@@ -15,7 +15,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import ErrorStep, Preset
 from fastapi_asyncdb.dialects.autocommit import commits_itself
-from fastapi_asyncdb.dialects.calls import Method, info_of, steps_of, wrap
+from fastapi_asyncdb.dialects.calls import info_of, steps_of
 from fastapi_asyncdb.errors import AsyncDBError, TransactionAborted
 
 _FAILURE = "fastapi_asyncdb.failure"
@@ -23,31 +23,20 @@ _FAILURE = "fastapi_asyncdb.failure"
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class _Failure:
-    """Kept with the connection whose transaction it has ended, and by no one else."""
+    """Kept with the connection whose transaction has failed, and by no one else."""
 
     error: BaseException
+    message: str
 
 
 def refuse_failed_transactions(engine: AsyncEngine) -> None:
-    """Refuse statements in a transaction that has failed, until a rollback or a savepoint undoes it."""
-    dialect = engine.sync_engine.dialect
-    steps_of(dialect).refuse_failed = refuse_aborted
-    wrap(dialect, "do_rollback", _undoing)
-    # Its statement would be refused like any other.
-    wrap(dialect, "do_rollback_to_savepoint", _undoing)
+    """Refuse statements and COMMIT in a transaction that has failed, until a rollback undoes it."""
+    steps = steps_of(engine.sync_engine.dialect)
+    steps.refuse_failed, steps.forget_failed = refuse_failed, forget_failure
 
 
-def _undoing(rollback: Method) -> Method:
-    def roll_back(connection: Connection | PoolProxiedConnection, *name: str) -> None:
-        forget_abort(connection)
-        rollback(connection, *name)
-
-    return roll_back
-
-
-def failed_statements(engine: AsyncEngine, preset: Preset) -> ErrorStep:
+def failed_statements(preset: Preset) -> ErrorStep:
     """Return the step that remembers the error by which a transaction has failed."""
-    failed = steps_of(engine.sync_engine.dialect).failed
 
     def remember(context: ExceptionContext) -> None:
         connection = context.connection
@@ -60,13 +49,33 @@ def failed_statements(engine: AsyncEngine, preset: Preset) -> ErrorStep:
         if raw is None or _FAILURE in connection.info:
             return
         if preset.drops_transaction(raw, context.original_exception):
-            failure = connection.info[_FAILURE] = _Failure(context.original_exception)
-            failed.append(ref(failure, failed.remove))
+            mark_failed(connection, context.original_exception, _message(context))
 
     return remember
 
 
-def forget_abort(connection: Connection | PoolProxiedConnection) -> None:
+def mark_failed(connection: Connection, error: BaseException, message: str) -> None:
+    """Refuse everything but a rollback on a connection from now on.
+
+    Args:
+        connection: In a transaction.
+        error: The cause.
+        message: Of the ``TransactionAborted`` that is raised.
+    """
+    failed = steps_of(connection.dialect).failed
+    failure = connection.info[_FAILURE] = _Failure(error, message)
+    failed.append(ref(failure, failed.remove))
+
+
+def _message(context: ExceptionContext) -> str:
+    return (
+        f"A statement failed ({type(context.original_exception).__name__}), its error was caught, and "
+        "the database has ended the transaction: nothing in it can be stored any more. Put what may "
+        "fail into 'async with db.begin_nested():', or call 'await db.rollback()' and start again."
+    )
+
+
+def forget_failure(connection: Connection | PoolProxiedConnection) -> None:
     """Note that a failed transaction is undone: the connection may be used again."""
     info_of(connection).pop(_FAILURE, None)
 
@@ -77,17 +86,15 @@ def _in_transaction(connection: Connection) -> bool:
     return not commits_itself(connection.get_execution_options())
 
 
-def refuse_aborted(connection: Connection) -> None:
+def refuse_failed(connection: Connection | PoolProxiedConnection) -> None:
     """Refuse to go on in a transaction that has failed.
 
     Raises:
         TransactionAborted: chained to the error that was caught.
     """
     # A connection that was lost has no info, and SQLAlchemy has an error of its own for it.
-    failure: _Failure | None = None if connection.invalidated else info_of(connection).get(_FAILURE)
+    if isinstance(connection, Connection) and connection.invalidated:
+        return
+    failure: _Failure | None = info_of(connection).get(_FAILURE)
     if failure is not None:
-        raise TransactionAborted(
-            f"A statement failed ({type(failure.error).__name__}), its error was caught, and the "
-            "database has ended the transaction: nothing in it can be stored any more. Put what may "
-            "fail into 'async with db.begin_nested():', or call 'await db.rollback()' and start again."
-        ) from failure.error
+        raise TransactionAborted(failure.message) from failure.error

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import ErrorStep, Preset, preset_of
-from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.calls import steps_of
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, Outcome
 
 _FAILED_COMMIT = "fastapi_asyncdb.failed_commit"
@@ -33,21 +33,12 @@ class CommitInterrupted(asyncio.CancelledError):
 
 def watch_commits(engine: AsyncEngine, preset: Preset) -> None:
     """Note of a COMMIT that fails whether it was sent. Costs no round trip."""
+    steps = steps_of(engine.sync_engine.dialect)
+    steps.is_closed, steps.commit_failed = preset.is_closed, _note_failed_commit
 
-    def around(commit: Method) -> Method:
-        def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
-            raw = dbapi_connection.dbapi_connection
-            sent = raw is not None and not preset.is_closed(raw)
-            try:
-                commit(dbapi_connection)
-            except BaseException as error:
-                if sent:
-                    dbapi_connection.info[_FAILED_COMMIT] = error
-                raise
 
-        return do_commit
-
-    wrap(engine.sync_engine.dialect, "do_commit", around)
+def _note_failed_commit(connection: PoolProxiedConnection, error: BaseException) -> None:
+    connection.info[_FAILED_COMMIT] = error
 
 
 def lost_commits(preset: Preset) -> ErrorStep:

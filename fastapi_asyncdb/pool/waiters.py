@@ -80,7 +80,9 @@ class Slots:
     def release(self) -> None:
         """Pass the slot to the first waiter; from any thread, as the garbage collector does."""
         if self._loop is None or get_ident() == self._thread:
-            self._release()
+            self._taken -= 1
+            if self._queue:
+                self._serve()
         else:
             with suppress(RuntimeError):  # the loop is closed: the queue is empty
                 self._loop.call_soon_threadsafe(self._release)

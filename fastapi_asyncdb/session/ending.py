@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
-from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout
-from fastapi_asyncdb.session.state import LetsGo, SessionState
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout, TransactionAborted
+from fastapi_asyncdb.session.state import BEGIN_FAILED, LetsGo, SessionState
 from fastapi_asyncdb.tracebacks import causes
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,8 @@ async def _commit(state: SessionState, work: Work) -> None:
     here = state.in_place and state.connections and not state.streams
     finish = finishing.finish_here if here else finishing.finish
     grace = finishing.GRACE.ending
+    if state.failed_begin is not None:
+        raise TransactionAborted(BEGIN_FAILED)
     try:
         await finish(work(), grace=lambda: grace if state.connections else 0.0)
     except CommitInterrupted as interrupted:

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.engine.failed_transactions import refuse_aborted
-from fastapi_asyncdb.errors import TransactionAborted
+from fastapi_asyncdb.engine.failed_transactions import mark_failed
 from fastapi_asyncdb.session.state import BEGIN_FAILED, SessionState
 
 
@@ -40,17 +39,11 @@ def _take_first_step(state: SessionState, connection: Connection) -> None:
         return  # another database
     try:
         state.first_step(connection)
-    except BaseException:
+    except BaseException as error:
         state.failed_begin, state.watched = connection, True
+        if connection.in_transaction() and not connection.invalidated:
+            mark_failed(connection, error, BEGIN_FAILED)
         raise
-
-
-def _before_commit(session: Any) -> None:
-    state: SessionState = session._asyncdb
-    if state.failed_begin is not None:
-        raise TransactionAborted(BEGIN_FAILED)
-    for connection in state.connections:
-        refuse_aborted(connection)
 
 
 def _after_commit(session: Any) -> None:
@@ -90,7 +83,6 @@ def _after_transaction_end(session: Any, transaction: SessionTransaction) -> Non
 _LISTENERS: dict[str, Callable[..., None]] = {
     "before_attach": _before_attach,
     "after_begin": _after_begin,
-    "before_commit": _before_commit,
     "after_commit": _after_commit,
     "after_rollback": _after_rollback,
     "persistent_to_deleted": _persistent_to_deleted,

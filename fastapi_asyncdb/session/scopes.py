@@ -14,7 +14,7 @@ from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import Misused
 from fastapi_asyncdb.session.retry import is_retryable
-from fastapi_asyncdb.session.state import LetsGo
+from fastapi_asyncdb.session.state import LetsGo, SessionState
 
 S = TypeVar("S", bound=AsyncSession)
 
@@ -44,20 +44,24 @@ class SessionScope(Misused, AbstractAsyncContextManager[S]):
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         expires = self._repeated and (error is None or is_retryable(error))
-        await end_session(self._session, error, "expired" if expires else "kept")
+        state = state_of(self._session)
+        await end_session(state, self._session, error, "expired" if expires else "kept")
 
 
 async def end_session(
-    session: AsyncSession, error: BaseException | None, lets_go: LetsGo = "kept"
+    state: SessionState,
+    session: AsyncSession,
+    error: BaseException | None,
+    lets_go: LetsGo = "kept",
 ) -> None:
     """Commit or roll back what a session has open, and refuse its use from then on.
 
     Args:
-        session: The session.
+        state: Of the session.
+        session: The user's.
         error: What left the block around it.
         lets_go: Which values its objects have after a rollback.
     """
-    state = state_of(session)
     try:
         await end_transaction(state, session, error, lets_go)
     except RollbackTimeout as given_up:
@@ -65,12 +69,13 @@ async def end_session(
         raise
     finally:
         if session.in_transaction():
-            await _close(session, error, lets_go)
+            await _close(state, session, error, lets_go)
         state.closed = state.watched = True
 
 
-async def _close(session: AsyncSession, error: BaseException | None, lets_go: LetsGo) -> None:
-    state = state_of(session)
+async def _close(
+    state: SessionState, session: AsyncSession, error: BaseException | None, lets_go: LetsGo
+) -> None:
     # Without an error it is the commit that has failed.
     state.lets_go = lets_go if lets_go == "expired" else None
     try:

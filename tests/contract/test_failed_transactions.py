@@ -7,6 +7,7 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import TransactionAborted
@@ -123,6 +124,34 @@ async def test_swallowed_failure_inside_a_savepoint_is_an_error_of_the_savepoint
                     raise TransactionAborted("SQLite's conflicts do not end savepoints")
                 with pytest.raises(IntegrityError):
                     await session.execute(text("INSERT INTO note (id, text) VALUES (1, 'again')"))
+    assert await stored(database) == ["kept"]
+
+
+async def test_swallowed_failure_in_synchronous_code(database: Database):
+    """run_sync() gives a plain session, whose savepoints and commits refuse as well."""
+    if database.engine.name == "sqlite":
+        return  # its conflicts end no transaction
+
+    def again(session: Session) -> None:
+        with pytest.raises(IntegrityError):
+            session.execute(text("INSERT INTO note (id, text) VALUES (1, 'again')"))
+
+    def in_savepoint(session: Session) -> None:
+        with pytest.raises(TransactionAborted), session.begin_nested():
+            again(session)
+
+    def commit(session: Session) -> None:
+        again(session)
+        with pytest.raises(TransactionAborted):
+            session.commit()
+
+    async with database.session() as session:
+        session.add(Note(id=1, text="kept"))
+        await session.flush()
+        await session.run_sync(in_savepoint)
+        await session.commit()
+        await session.run_sync(commit)
+        await session.rollback()
     assert await stored(database) == ["kept"]
 
 

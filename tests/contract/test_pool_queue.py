@@ -189,8 +189,11 @@ async def _invalidate(connection: AsyncConnection) -> None:
 
 async def _detach(connection: AsyncConnection) -> None:
     raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
     raw.detach()
     await connection.close()
+    # SQLAlchemy leaves a detached connection of psycopg's open.
+    await driver.close()
 
 
 @pytest.mark.parametrize("give_up", [AsyncConnection.close, _invalidate, _detach])

@@ -124,7 +124,8 @@ async def test_bad_start_is_explained(driver: str, name: str, server_port: int) 
         # A permanent cause that were tried again would take this long.
         startup_timeout=60 if bad.permanent else 0.3,
     )
-    message = str(await refusal(settings))
+    error = await refusal(settings)
+    message = str(error.args[0])
     for words in bad.words:
         assert words.lower() in message.lower()
     assert ("at the first attempt" in message) is bad.permanent

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SAWarning
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing import sandbox
+from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from tests.support.application import Base, Note, Reply, checked_out, stored
 from tests.support.cancelling import Cancellable, Witness, slow_query
 from tests.support.databases import EVERY_KIND
@@ -40,9 +41,22 @@ async def terminate(postgres_url: str, pid: int) -> None:
 @pytest.mark.parametrize("session", ["session", "read_session"])
 @pytest.mark.parametrize("block", ["succeeds", "raises"])
 async def test_query_that_still_runs_at_the_end(
-    database: Database, database_url: str, session: str, block: str
+    database: Database,
+    database_url: str,
+    session: str,
+    block: str,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """It is cut off, and the test is told of it, unless it has an error of its own to tell."""
+    running = asyncio.Event()
+    execute = SharedConnection.execute
+
+    def note(self: SharedConnection, run: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement == slow_query(database):
+            running.set()
+        execute(self, run, cursor, statement, *rest)
+
+    monkeypatch.setattr(SharedConnection, "execute", note)
 
     async def forgotten() -> None:
         async with getattr(database, session)() as opened:
@@ -54,7 +68,7 @@ async def test_query_that_still_runs_at_the_end(
     with pytest.raises(error) as raised:
         async with sandbox(database):
             tasks.append(asyncio.create_task(forgotten(), name="mail"))
-            await asyncio.sleep(0.1)
+            await running.wait()
             if block == "raises":
                 _ = 1 / 0
     if block == "succeeds":

@@ -13,11 +13,11 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects.autocommit import commits_itself
 from fastapi_asyncdb.dialects.calls import surround_statements
-from fastapi_asyncdb.dialects.reading_streams import NOTHING
+from fastapi_asyncdb.dialects.reading_streams import NOTHING, end_streams
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
-from fastapi_asyncdb.engine.failed_transactions import forget_abort
+from fastapi_asyncdb.engine.failed_transactions import forget_failure, refuse_failed
 from fastapi_asyncdb.engine.read_only import only_reads
-from fastapi_asyncdb.errors import SandboxError
+from fastapi_asyncdb.errors import SandboxError, TransactionAborted
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.local_settings import LocalSettings
 from fastapi_asyncdb.testing.sandbox.pool import SAVEPOINT
@@ -82,6 +82,11 @@ class _Ends:
             self.shared.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
+        try:
+            refuse_failed(dbapi_connection)
+        except TransactionAborted:
+            self.do_rollback(dbapi_connection)  # SQLAlchemy takes the transaction for over
+            raise
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:
             self.check()
@@ -98,7 +103,7 @@ class _Ends:
         self.shared.savepoints.commit(savepoint)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
-        forget_abort(dbapi_connection)
+        forget_failure(dbapi_connection)
         savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
         if savepoint is not None and not self.shared.broken:
             self.shared.savepoints.rollback(savepoint)
@@ -109,10 +114,15 @@ class _Ends:
         connection.info[SAVEPOINT, name] = self.shared.savepoints.begin(savepoint)
 
     def do_rollback_to_savepoint(self, connection: Connection, name: str) -> None:
-        forget_abort(connection)
+        forget_failure(connection)
         self.shared.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
 
     def do_release_savepoint(self, connection: Connection, name: str) -> None:
+        try:
+            refuse_failed(connection)
+        except TransactionAborted:
+            self.do_rollback_to_savepoint(connection, name)
+            raise
         self.shared.savepoints.release(connection.info.pop((SAVEPOINT, name)))
 
     def around(self, execute: Execute) -> Execute:
@@ -181,7 +191,7 @@ def reading(shared: SharedConnection) -> Dialect:
         return run
 
     dialect = _plain(shared)
-    _put(dialect, do_begin=_nothing, do_commit=_nothing, do_rollback=_nothing)
+    _put(dialect, do_begin=_nothing, do_commit=end_streams, do_rollback=end_streams)
     stream_in(dialect, NOTHING)
     surround_statements(dialect, lambda execute: _alone(shared, around(execute)))
     return dialect
