@@ -1,4 +1,4 @@
-"""The databases that the library knows. A new one is a folder, and one line here."""
+"""The list of the databases. A new one is a folder, and one line here."""
 
 from __future__ import annotations
 

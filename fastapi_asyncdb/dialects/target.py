@@ -1,4 +1,4 @@
-"""Where to connect, and with what: the result of reading a URL. Passwords in it are masked."""
+"""``Target``: the result of parsing a URL, with masked passwords."""
 
 from __future__ import annotations
 

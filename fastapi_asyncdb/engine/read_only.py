@@ -1,4 +1,4 @@
-"""Whether a SQL text only reads, and the refusal of one that does not. Looks at the text alone."""
+"""Statements that only read, by their SQL text; all others are refused in reading sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server for tests is: its URL, with one of its databases."""
+"""The URL of a server for tests, with one of its databases."""
 
 from __future__ import annotations
 
