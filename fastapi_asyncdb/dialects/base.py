@@ -65,7 +65,7 @@ class Preset(Protocol):
 
     @property
     def transaction_numbers(self) -> TransactionNumbers | None:
-        """How to find out what became of a COMMIT without an answer; ``None`` if it cannot be known."""
+        """How to look up the outcome of a COMMIT without an answer; ``None`` if that is impossible."""
         ...
 
     def install_hint(self, target: Target) -> str:

@@ -36,7 +36,7 @@ class _Database(Protocol[S_co]):
 
 
 def runs_of(database: _Database[AsyncSession]) -> Runs:
-    """Return the engines of a ``Database``: its starts, its settings, and its replacements."""
+    """Return the ``Runs`` of a ``Database``: its engines, starts and settings."""
     return database._runs
 
 

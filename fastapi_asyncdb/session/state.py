@@ -71,7 +71,7 @@ class SessionState:
         self.first_step = first_step
         self.late_bind = late_bind
         self.watched = late_bind is not None
-        """Whether more has to be checked before a statement than which task sends it."""
+        """Whether a statement needs further checks than that of the task that sends it."""
         self.closed = False
         self.tasks = SessionTasks()
         self.connections: tuple[Connection, ...] = ()

@@ -1,4 +1,4 @@
-"""What MySQL's errors mean for the transaction in which they happen. Pure: looks at the error."""
+"""MySQL's errors: which of them are conflicts with another transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean for the transaction in which they happen. Pure: looks at the error."""
+"""PostgreSQL's errors, by SQLSTATE: conflicts, outdated plans, ended transactions."""
 
 from __future__ import annotations
 
