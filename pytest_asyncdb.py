@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures on the project's own database, which forgets what a test did.
+"""The pytest plugin: fixtures on the project's own database, where each test is rolled back.
 
-Every pytest run of an environment that has the package imports this file. So it imports nothing but
-pytest and the standard library; the rest waits inside of the fixtures.
+Every pytest run of an environment that has the package imports this file. So it imports pytest and the
+standard library only; the fixtures import the rest.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _OFFERS = "asyncdb_server"
 
 
 _offer = pytest.StashKey[Any]()
-# Those of this file: they are for the user to correct.
-_told: WeakSet[pytest.UsageError] = WeakSet()
+# The errors of this file, which the user can correct: they are shown without a traceback.
+_own_errors: WeakSet[pytest.UsageError] = WeakSet()
 
 
 def _usage_error(message: str) -> pytest.UsageError:
     error = pytest.UsageError(message)
-    _told.add(error)
+    _own_errors.add(error)
     return error
 
 
@@ -62,10 +62,10 @@ def _usage_error(message: str) -> pytest.UsageError:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show such an error without the way through pytest that led there."""
+    """Show an error of this file without the traceback through pytest."""
     report = yield
     error = call.excinfo.value if call.excinfo is not None else None
-    if isinstance(error, pytest.UsageError) and error in _told:
+    if isinstance(error, pytest.UsageError) and error in _own_errors:
         report.longrepr = str(error)
     return report
 
@@ -98,7 +98,7 @@ def _may_need_server(config: pytest.Config) -> bool:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server, if any worker has asked for it."""
+    """Stop the server, if a worker has requested it."""
     if _offer in config.stash:
         config.stash[_offer].close()
 
@@ -123,14 +123,14 @@ def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
 
 # --- The fixtures that run on the test's event loop -----------------------------------------------
 
-# By the id of what is declared in its place; other projects' fixtures may not be hashable.
+# The keys are ids of the declared functions; other projects' fixtures may not be hashable.
 _asynchronous: dict[int, Callable[..., AsyncIterator[Any]]] = {}
 
 
 def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
     """Declare a fixture that the plugin that runs the test runs as well.
 
-    What is declared is an ordinary function: pytest-asyncio's strict mode warns of an asynchronous one
+    The declared function is an ordinary one: pytest-asyncio's strict mode warns of an asynchronous one
     that is not its own.
     """
 
@@ -149,7 +149,7 @@ def _async_fixture(function: Callable[..., AsyncIterator[Any]]) -> Any:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    """Hand the asynchronous function to the plugin that runs the test, which comes after this."""
+    """Pass the asynchronous function to the plugin that runs the test, which is called after this."""
     function = _asynchronous.get(id(fixturedef.func))
     if function is None:
         return (yield)
@@ -161,7 +161,7 @@ def pytest_fixture_setup(
 def _or_refusal(
     function: Callable[..., AsyncIterator[Any]], request: pytest.FixtureRequest
 ) -> Callable[..., object]:
-    """Return what is to run: also an error has to come from a fixture, or pytest loses track of it."""
+    """Return the fixture to run; for an error one that raises it, since pytest needs a fixture."""
     try:
         return _for_runner(function, request)
     except pytest.UsageError as error:
@@ -180,7 +180,7 @@ def _for_runner(
     """Return the function in the form that the runner of this test needs.
 
     Raises:
-        pytest.UsageError: none runs it that could run SQLAlchemy.
+        pytest.UsageError: no event loop of asyncio runs the test.
     """
     marker = request.node.get_closest_marker("asyncio")
     plugins = request.config.pluginmanager
@@ -200,8 +200,8 @@ def _on_loop_of_scope(
 ) -> Callable[..., Iterator[Any]]:
     """Return a fixture function for which pytest-asyncio makes the test's loop the current one.
 
-    Not an asynchronous one: a test of pytest-asyncio's auto mode that has AnyIO's mark too is run by the
-    former, and AnyIO would run its asynchronous fixtures.
+    Not an asynchronous one: a test of pytest-asyncio's auto mode that has AnyIO's mark too is run by
+    pytest-asyncio, and AnyIO would run its asynchronous fixtures.
     """
     import asyncio
 
@@ -213,7 +213,7 @@ def _on_loop_of_scope(
         yield loop.run_until_complete(_step(values))
         loop.run_until_complete(_step(values))
 
-    # Its types leave out the functions that are not asynchronous; it runs them on purpose.
+    # Its types leave out functions that are not asynchronous; it supports them nevertheless.
     decorate: Any = pytest_asyncio.fixture(loop_scope=scope)
     decorate(on_loop)
     return on_loop
@@ -228,7 +228,7 @@ def _refuse_trio(request: pytest.FixtureRequest) -> None:
     name = backend if isinstance(backend, str) else backend[0]
     if name != "asyncio":
         raise _usage_error(
-            f"{request.node.name} asks for {_asked(request)} and runs on {name}; SQLAlchemy's async "
+            f"{request.node.name} uses {_used(request)} and runs on {name}; SQLAlchemy's async "
             "engines run on asyncio only. AnyIO runs a test on each backend that is installed: define "
             'a fixture anyio_backend that returns "asyncio".'
         )
@@ -242,13 +242,13 @@ def _refuse_plain_test(request: pytest.FixtureRequest) -> None:
         else "Make it 'async def', and mark it with @pytest.mark.anyio"
     )
     raise _usage_error(
-        f"{request.node.name} asks for {_asked(request)}, and no event loop runs it: it is "
-        f"neither AnyIO's nor pytest-asyncio's. {step}."
+        f"{request.node.name} uses {_used(request)}, and no event loop runs it: neither AnyIO "
+        f"nor pytest-asyncio runs this test. {step}."
     )
 
 
-def _asked(request: pytest.FixtureRequest) -> str:
-    """Return the first of the fixtures here that the test asks for itself, or by way of its own."""
+def _used(request: pytest.FixtureRequest) -> str:
+    """Return the first fixture of this file that the test uses, directly or through other fixtures."""
     return next(name for name in request.fixturenames if name.startswith("asyncdb_"))
 
 
@@ -276,7 +276,7 @@ def _asyncdb_project(pytestconfig: pytest.Config) -> Project:
 def _asyncdb_server_url(
     _asyncdb_project: Project, request: pytest.FixtureRequest
 ) -> SecretStr | None:
-    """The server to make databases on; ``None`` for files. Reports show the values of fixtures."""
+    """The server for new databases; ``None`` for files. Secret, since reports show fixture values."""
     from pydantic import SecretStr
 
     from fastapi_asyncdb.testing.servers.given import given_server
@@ -294,7 +294,7 @@ def _asyncdb_worker(
     _asyncdb_server_url: SecretStr | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[WorkerDatabase]:
-    """This worker's database, with its tables. Bound to no event loop."""
+    """This worker's database, with its tables; not bound to an event loop."""
     from fastapi_asyncdb.testing.databases.worker import worker_database
 
     folder = tmp_path_factory.mktemp("asyncdb")
@@ -308,14 +308,14 @@ def _asyncdb_worker(
 
 @_async_fixture
 async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database[Any]]:
-    """The application's Database, started on this worker's database. Commits stay."""
+    """The application's Database, started on this worker's database. Commits are not rolled back."""
     async with _asyncdb_worker.running() as database:
         yield database
 
 
 @_async_fixture
 async def asyncdb_session(asyncdb_database: Database[Any]) -> AsyncIterator[AsyncSession]:
-    """A session in a sandbox: what the test and the application do is rolled back after the test."""
+    """A session in a sandbox: the work of the test and the application is rolled back after the test."""
     from fastapi_asyncdb.testing.sandbox import sandbox
 
     async with sandbox(asyncdb_database) as session:
@@ -339,7 +339,7 @@ async def asyncdb_client(
 def asyncdb_queries(
     _asyncdb_worker: WorkerDatabase, request: pytest.FixtureRequest
 ) -> Iterator[QueryCount]:
-    """The statements that are sent from here on; what the client's lifespan sends does not count."""
+    """The statements that are sent from here on; those of the client's lifespan do not count."""
     from fastapi_asyncdb.testing.queries.count import count_queries
 
     for name in ("asyncdb_session", "asyncdb_client"):

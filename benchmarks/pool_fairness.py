@@ -20,7 +20,7 @@ from fastapi_asyncdb.testing import PostgresServer
 
 CLIENTS = 200
 CONNECTIONS = 5
-PATIENCE = 2.0
+POOL_TIMEOUT = 2.0
 WORK = {"SELECT 1": text("SELECT 1"), "20 ms of work": text("SELECT pg_sleep(0.02)")}
 POOLS = (AsyncAdaptedQueuePool, FairPool)
 
@@ -62,7 +62,7 @@ async def measure(
         poolclass=pool,
         pool_size=CONNECTIONS,
         max_overflow=0,
-        pool_timeout=PATIENCE,
+        pool_timeout=POOL_TIMEOUT,
         pool_use_lifo=True,
         isolation_level="AUTOCOMMIT",
     )

@@ -28,7 +28,7 @@ from fastapi_asyncdb.session.scopes import end_session
 from fastapi_asyncdb.unavailable import OutageLog, answered
 
 CONFLICT = "fastapi_asyncdb.conflict"
-"""Where the request's scope holds the exception that made its transaction worth another try."""
+"""The key of the request's scope for the exception after which ``RetryRoute`` runs it again."""
 
 S = TypeVar("S", bound=AsyncSession)
 
@@ -77,7 +77,7 @@ def session_dependency(
 
 
 def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) -> Exception:
-    """Return what FastAPI is to answer, and note in the request what is worth another try."""
+    """Return the error that FastAPI answers; note in the request one that ``RetryRoute`` retries."""
     if is_retryable(error):
         connection.scope[CONFLICT] = error
     if isinstance(error, CannotConnect):
@@ -90,8 +90,8 @@ def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) ->
 def _declared(transaction: Any) -> SessionDependency[Any]:
     """Make the function that users declare, from the dependency that has the session.
 
-    FastAPI takes it for a coroutine function. It is none, so that a call that is not FastAPI's can
-    return what explains itself, however it is used.
+    FastAPI takes it for a coroutine function. It is a plain one, so that a call that is not FastAPI's
+    can return an object whose errors explain the mistake.
     """
 
     async def given(session: AsyncSession) -> AsyncSession:

@@ -79,7 +79,7 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     """Run the work to its end; raise a cancellation of the caller only then.
 
     A COMMIT that is abandoned halfway has an unknown outcome, a ROLLBACK a lost connection. A plain
-    ``task.cancel()`` and AnyIO's cancel scopes are held off alike. The work runs in the caller's task,
+    ``task.cancel()`` and AnyIO's cancel scopes are deferred alike. The work runs in the caller's task,
     which costs less than a task of its own. So it must not use ``asyncio.timeout``.
 
     Args:

@@ -1,4 +1,4 @@
-"""Declarative helpers."""
+"""``Base``: a declarative base whose constraints have names."""
 
 from __future__ import annotations
 

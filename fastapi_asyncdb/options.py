@@ -1,4 +1,4 @@
-"""What one transaction may ask for: isolation, reading only, timeouts. Knows no database."""
+"""The options of a session and its transactions: isolation level, read-only, timeouts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = (2**31 - 1) / 1000
 
 
 class SessionOptions(TypedDict, total=False):
-    """The options of a session, as keyword arguments; they hold for each of its transactions."""
+    """The options of a session, as keyword arguments; they apply to each of its transactions."""
 
     isolation_level: IsolationLevel | None
     """``READ COMMITTED``, ``REPEATABLE READ`` or ``SERIALIZABLE``; ``None`` is the database's
@@ -30,13 +30,13 @@ class SessionOptions(TypedDict, total=False):
     lock_timeout: float | None
     """Give up waiting for a lock (PostgreSQL); seconds, likewise."""
     deferrable: bool
-    """Wait at the start until no serialization failure can come (PostgreSQL); with ``SERIALIZABLE`` and
-    ``read_only`` only. https://www.postgresql.org/docs/current/sql-set-transaction.html"""
+    """Wait at the start until no serialization failure is possible (PostgreSQL); only with
+    ``SERIALIZABLE`` and ``read_only``. https://www.postgresql.org/docs/current/sql-set-transaction.html"""
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionOptions:
-    """Describe the transactions of one session or dependency; checked when it is made.
+    """Describe the transactions of one session or dependency.
 
     Args:
         isolation_level: As in ``SessionOptions``, like the others.
@@ -46,7 +46,7 @@ class TransactionOptions:
         deferrable: Wait for a moment without conflicts.
 
     Raises:
-        ConfigurationError: the value cannot mean anything, or not together with the others.
+        ConfigurationError: a value is invalid, or contradicts another one.
     """
 
     isolation_level: IsolationLevel | None = None
@@ -55,7 +55,7 @@ class TransactionOptions:
     lock_timeout: float | None = None
     deferrable: bool = False
     autocommit: bool = field(init=False, compare=False, repr=False)
-    """Whether there is no transaction at all: reads, each on its own."""
+    """Whether there is no transaction: each read is one of its own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "autocommit", self.read_only and self.isolation_level is None)
@@ -75,14 +75,14 @@ class TransactionOptions:
         if self.autocommit and self.timeouts:
             raise ConfigurationError(
                 f"read_only=True without an isolation_level is autocommit: there is no transaction "
-                f'that could carry {", ".join(self.timeouts)}. Add isolation_level="REPEATABLE READ" '
+                f'for {", ".join(self.timeouts)}. Add isolation_level="REPEATABLE READ" '
                 "for a read-only transaction, or set the timeout for all: "
                 f"DATABASE_{next(iter(self.timeouts)).upper()}."
             )
 
     @property
     def timeouts(self) -> dict[str, float]:
-        """The timeouts that were asked for, in seconds."""
+        """The timeouts that are not ``None``, in seconds."""
         given = {"statement_timeout": self.statement_timeout, "lock_timeout": self.lock_timeout}
         return {name: seconds for name, seconds in given.items() if seconds is not None}
 
@@ -91,7 +91,7 @@ def transaction_options(options: SessionOptions) -> TransactionOptions:
     """Check the keyword arguments of a session, or of what opens sessions.
 
     Raises:
-        ConfigurationError: a value cannot mean anything, or not together with the others.
+        ConfigurationError: a value is invalid, or contradicts another one.
         TypeError: there is no such option.
     """
     known = SessionOptions.__annotations__
@@ -112,4 +112,4 @@ def _check_seconds(name: str, seconds: float | None) -> None:
 
 
 PLAIN = TransactionOptions()
-"""What a transaction is like that asks for nothing."""
+"""The options of a transaction without any."""

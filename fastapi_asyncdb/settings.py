@@ -30,7 +30,7 @@ class DatabaseSettings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
-        # A variable cannot hold None: DATABASE_IDLE_IN_TRANSACTION_TIMEOUT=none.
+        # A variable cannot be None: DATABASE_IDLE_IN_TRANSACTION_TIMEOUT=none.
         env_parse_none_str="none",
     )
 

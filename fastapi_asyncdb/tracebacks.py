@@ -25,7 +25,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def forget_locals(error: BaseException) -> None:
     """Clear the frames that the error and its causes have passed through; their lines stay.
 
-    Drivers hold the password as plain text in the frames that connect, and some loggers print local
+    Drivers keep the password as plain text in the frames that connect, and some loggers print local
     variables. Half-open sockets are kept there as well, until the garbage collector runs: a frame and
     the exception in it refer to each other.
     """

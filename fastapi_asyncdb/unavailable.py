@@ -1,4 +1,4 @@
-"""What a request or socket answers when it can have no connection. Decides nothing about waiting."""
+"""The answer to a request or socket that can have no connection: 503, or a close; and its log."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def answered(
 
 
 def _has_status(connection: HTTPConnection) -> bool:
-    """Tell whether the answer may be a response; a socket's server may know none but the close."""
+    """Return whether the answer may be a response; not every server lets a socket have one."""
     if not isinstance(connection, WebSocket):
         return True
     connecting = connection.application_state is WebSocketState.CONNECTING

@@ -78,7 +78,7 @@ NEEDED = [
     Needed(
         "_invalidate", _POOL, "dialects/postgresql/failover.py", "older connections are replaced"
     ),
-    Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "sessions take turns"),
+    Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "one session at a time"),
     Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
     Needed(
         "OptionEngine", "sqlalchemy.engine.base", "dialects/autocommit.py", "no listener is needed"

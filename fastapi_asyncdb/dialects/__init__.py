@@ -1,4 +1,4 @@
-"""What each database needs, behind one small interface: a folder for each, a registry of them."""
+"""The databases: a folder for each, with one interface, and a registry of them."""
 
 from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep, Preset, connect_timeout
 from fastapi_asyncdb.dialects.parse import parse_url

@@ -1,4 +1,4 @@
-"""Connections in autocommit, and the execution options that say what a connection is for."""
+"""Connections in autocommit, and the execution options that mark a connection as reading."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fastapi_asyncdb.dialects.calls import READS
 
 SAVEPOINTS = "fastapi_asyncdb_savepoints"
-"""The execution option of those reading connections that have a transaction."""
+"""The execution option of reading connections that have a transaction."""
 
 
 def commits_itself(options: Mapping[str, Any]) -> bool:
-    """Tell from execution options whether each statement is a transaction of its own."""
+    """Return, from execution options, whether each statement is a transaction of its own."""
     return options.get("isolation_level") == "AUTOCOMMIT"
 
 
 def reads_in_autocommit(options: Mapping[str, Any]) -> bool:
-    """Tell from execution options whether a connection only reads, each statement on its own."""
+    """Return, from execution options, whether a connection only reads, each statement on its own."""
     return bool(options.get(READS)) and not options.get(SAVEPOINTS)
 
 

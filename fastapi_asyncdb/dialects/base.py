@@ -35,18 +35,18 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class TransactionNumbers:
-    """How a database is asked for the number of a transaction, and later for its outcome."""
+    """The statements that return the number of a transaction, and later its outcome."""
 
     current: TextClause
     """Returns the number of the transaction in which it runs."""
     status: TextClause
     """Returns ``committed``, ``aborted`` or ``in progress`` for the number ``:id``."""
     is_unknown: Callable[[BaseException], bool]
-    """Tells of an error of the second statement whether the server cannot know the outcome."""
+    """Returns whether, by an error of the second statement, the server cannot know the outcome."""
 
 
 class Preset(Protocol):
-    """What one database needs. Stateless: everything comes in by argument."""
+    """What one database needs. Stateless: everything is an argument."""
 
     @property
     def needs_ping(self) -> bool:
@@ -60,20 +60,20 @@ class Preset(Protocol):
 
     @property
     def timeout_words(self) -> Collection[str]:
-        """Words in lower case; a statement without any cannot change the statement timeout."""
+        """Words in lower case; a statement without any of them cannot change the statement timeout."""
         ...
 
     @property
     def transaction_numbers(self) -> TransactionNumbers | None:
-        """How to find out what became of a COMMIT without an answer; ``None`` if it cannot be known."""
+        """How to look up the outcome of a COMMIT without an answer; ``None`` if that is impossible."""
         ...
 
     def install_hint(self, target: Target) -> str:
-        """Return the words behind ``pip install`` that bring the driver."""
+        """Return the arguments of ``pip install`` that install the driver."""
         ...
 
     def resolve(self, target: Target) -> Target:
-        """Decide on what the URL leaves open, once for all engines of one start."""
+        """Decide what the URL leaves open; called once for all engines of one start."""
         ...
 
     def engine_options(
@@ -119,11 +119,11 @@ class Preset(Protocol):
         ...
 
     def cut(self, connection: DBAPIConnection) -> None:
-        """End the connection at once, without waiting: the task that uses it gets an error."""
+        """Close the connection at once, without waiting: the task that uses it gets an error."""
         ...
 
     def ends_in_place(self, target: Target) -> bool:
-        """Tell whether the driver commits and rolls back without a timeout of its own.
+        """Return whether the driver commits and rolls back without a timeout of its own.
 
         Such a timeout cancels the task that it runs in, which would be the caller's. So the end of a
         transaction gets a task of its own then, which costs more.
@@ -131,19 +131,19 @@ class Preset(Protocol):
         ...
 
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
-        """Tell whether a statement is under way."""
+        """Return whether a statement is under way."""
         ...
 
     def is_closed(self, connection: DBAPIConnection) -> bool:
-        """Tell whether the driver knows that the connection is lost, and so sends nothing."""
+        """Return whether the driver knows that the connection is lost, and so sends nothing."""
         ...
 
     def ended_before_commit(self, error: BaseException) -> bool:
-        """Tell of an error of COMMIT whether the connection had ended before the server read it."""
+        """Return whether, by an error of COMMIT, the connection had ended before the server read it."""
         ...
 
     def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
-        """Tell why the connection was lost, in a message's words; ``None`` if it was not, or unknown."""
+        """Return why the connection was lost, for a message; ``None`` if it was not, or if unknown."""
         ...
 
     async def lock_schema(self, connection: AsyncConnection) -> None:
@@ -151,11 +151,11 @@ class Preset(Protocol):
         ...
 
     def drops_transaction(self, connection: DBAPIConnection, error: BaseException) -> bool:
-        """Tell whether the error of a statement has ended the transaction around it."""
+        """Return whether the error of a statement has ended the transaction around it."""
         ...
 
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
-        """Tell why connecting failed."""
+        """Return why connecting failed."""
         ...
 
 
@@ -172,14 +172,14 @@ class Backend:
     drivers: Mapping[str, Reader]
     """What reads a URL for each async driver; the first is the one that a plain URL means."""
     is_conflict: Callable[[BaseException], bool | None]
-    """Tells of one error whether its transaction may succeed when it is run again, because another
+    """Returns whether the transaction of an error may succeed when it is run again, because another
     transaction was in its way; ``None`` if the error is none of this database, or only a consequence."""
     preset: Preset | None = None
-    """``None`` while its URLs are understood, and it is not served."""
+    """``None`` if its URLs are parsed, and the database is not supported yet."""
     schemes: tuple[str, ...] = ()
-    """Other words for it in URLs."""
+    """Other schemes for it in URLs."""
     driver_schemes: Mapping[str, str] = field(default_factory=dict)
-    """Other words for single drivers, as SQLAlchemy has them."""
+    """Other names of single drivers, as SQLAlchemy has them."""
 
     @property
     def default_driver(self) -> str:

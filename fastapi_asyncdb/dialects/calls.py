@@ -70,7 +70,7 @@ class Steps:
     deadlines: Deadlines | None = None
     """Counts the time of a statement that has a timeout."""
     may_repeat: Callable[[Exception, DBAPICursor, ExecutionContext], bool] | None = None
-    """Tells of an error whether the statement has not run, and may be sent once more."""
+    """Returns whether, by its error, the statement has not run and may be sent once more."""
 
 
 def steps_of(dialect: Dialect) -> Steps:

@@ -100,7 +100,7 @@ class Deadlines:
 
 
 def overdue(connection: Connection) -> bool:
-    """Tell whether the connection was ended because an answer was overdue."""
+    """Return whether the connection was ended because an answer was overdue."""
     return bool(info_of(connection).get(_OVERDUE))
 
 

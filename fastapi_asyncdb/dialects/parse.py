@@ -1,4 +1,4 @@
-"""Parses a database URL: which database and driver it means, and whether they are served."""
+"""Parses a database URL: its database and driver, and whether they are supported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_url(url: str | SecretStr) -> Target:
         InvalidDatabaseURL: the text is no URL, or has a parameter that the driver does not have.
         UnsupportedDriver: the driver is synchronous, or the database is not served.
     """
-    # Some loggers print the local variables of a traceback: from here on, none holds the text.
+    # Some loggers print the local variables of a traceback: from here on, none contains the text.
     url = url if isinstance(url, SecretStr) else SecretStr(url)
     try:
         return _parse(url.get_secret_value())

@@ -88,7 +88,7 @@ def _split_authority(rest: str) -> tuple[str, str, str]:
 
 
 def _split_raw_password(rest: str) -> tuple[str, str, str]:
-    """Split where the password holds a raw ``/`` or ``?``: at the first ``@`` that hosts follow."""
+    """Split where the password contains a raw ``/`` or ``?``: at the first ``@`` that hosts follow."""
     for at in re.finditer("@", rest):
         hostlist = _before_path(rest[at.end() :])
         tail = rest[at.end() + len(hostlist) :]

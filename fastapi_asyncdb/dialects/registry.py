@@ -1,4 +1,4 @@
-"""The databases that the library knows. A new one is a folder, and one line here."""
+"""The list of the databases. A new one is a folder, and one line here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def preset_of(dialect: Dialect) -> Preset | None:
 
 
 def is_conflict(error: BaseException) -> bool | None:
-    """Tell whether an error's transaction may succeed when it is run again from the start.
+    """Return whether an error's transaction may succeed when it is run again from the start.
 
     Args:
         error: One exception, a driver's or SQLAlchemy's around it; its causes are not looked at.

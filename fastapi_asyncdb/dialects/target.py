@@ -1,4 +1,4 @@
-"""Where to connect, and with what: the result of reading a URL. Passwords in it are masked."""
+"""``Target``: the result of parsing a URL, with masked passwords."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to connect, and with what. The repr masks the password."""
+    """The address of a database and the arguments of its driver. The repr masks the password."""
 
     url: URL
     """The URL for ``create_async_engine``, with nothing in it that the driver would refuse."""

@@ -1,1 +1,1 @@
-"""Engines: how they are made, started and watched."""
+"""Engines: their creation and start, and the errors of their drivers."""

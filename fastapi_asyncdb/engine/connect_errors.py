@@ -1,4 +1,4 @@
-"""Connections that could not be made: the cause, in words without the password."""
+"""Connections that could not be made: a description of the cause, without the password."""
 
 from __future__ import annotations
 

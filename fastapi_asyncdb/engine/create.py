@@ -1,4 +1,4 @@
-"""Settings in, engines out: one that writes, one that reads. Never opens a connection."""
+"""Creates the two engines of a database, one that writes and one that reads, from its settings."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from fastapi_asyncdb.pool.ping import ping_after_idling
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _ADVICE = (
-    "Most likely connections are held during slow work, by statements that get no answer, or by a "
-    "task that opens a second session inside its first. The warnings of fastapi_asyncdb.pool name "
-    "who holds one for long: call 'await db.commit()' before the slow work. If nobody does, raise "
-    "DATABASE_POOL_SIZE."
+    "Most likely connections stay checked out during slow work or statements that get no answer, or a "
+    "task opens a second session inside its first. The warnings of fastapi_asyncdb.pool name the "
+    "request that keeps one for long: call 'await db.commit()' before the slow work. Without such "
+    "warnings, raise DATABASE_POOL_SIZE."
 )
 
 
@@ -45,11 +45,11 @@ class Engines:
     read: AsyncEngine
     """Runs in autocommit and refuses writes. May share the writing engine's pool."""
     checkouts: CheckoutWatch | None
-    """Warns of connections that are checked out for too long, if the settings want it."""
+    """Warns of connections that are checked out for too long; ``None`` without ``hold_warning``."""
     ends_in_place: bool = False
-    """Whether the caller's own task may end a transaction, since the driver uses no timeout for it."""
+    """Whether the caller's own task may end a transaction: the driver sets no timeout for it."""
     deadlines: Deadlines | None = None
-    """Ends connections whose answers are overdue; asked for by a ``statement_timeout``."""
+    """Ends connections whose answers are overdue, if there is a ``statement_timeout``."""
     _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
@@ -73,10 +73,10 @@ class Engines:
         engine = self.preset.bind(options, self.write, self.read)
         if not options.read_only:
             return engine
-        return that_only_reads(engine)
+        return reading_engine(engine)
 
     async def dispose(self) -> None:
-        """Close every connection: the idle ones now, those in use when they come back.
+        """Close every connection: the idle ones now, those in use at checkin.
 
         Takes a few seconds at most, whatever the network does.
         """
@@ -89,7 +89,7 @@ class Engines:
                 await dispose(self.read, self.preset.discard)
 
 
-def that_only_reads(engine: AsyncEngine) -> AsyncEngine:
+def reading_engine(engine: AsyncEngine) -> AsyncEngine:
     """Return an engine like this one whose transactions refuse to write."""
     return engine.execution_options(**{READS: True, SAVEPOINTS: True})
 
@@ -103,7 +103,7 @@ def create_engines(settings: DatabaseSettings) -> Engines:
 
     Raises:
         ConfigurationError: the URL cannot be used, its driver is not installed, or production asks
-            for a connection to another host that nobody verifies.
+            for a connection to another host whose certificate is not verified.
     """
     target = parse_url(settings.url)
     preset = preset_for(target)
@@ -137,7 +137,7 @@ def _create(
         "advice": _ADVICE,
         "is_full": lambda error: preset.diagnose(error, target).full,
         "pool_recycle": settings.pool_recycle,
-        # The connection used last is taken first: hot ones need no ping, cold ones can age out.
+        # The connection used last is taken first: it needs no ping, and the others can age out.
         "pool_use_lifo": True,
         "echo": settings.echo,
         "hide_parameters": settings.environment == "production",
@@ -147,11 +147,11 @@ def _create(
         # By its module: OpenTelemetry and others replace the function there, after this import.
         engine = sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
     except ImportError as error:
-        # psycopg is there but cannot be imported when it finds no libpq.
+        # psycopg is installed but cannot be imported when it finds no libpq.
         driver = target.url.get_driver_name()
         raise MissingExtra(
-            f"The driver {driver} is not installed, or not whole ({error}), and the database URL asks "
-            f"for {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
+            f"The driver {driver} is not installed, or not completely ({error}), and the database URL "
+            f"needs {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
     preset.configure(engine, target, read_only=read_only)
     steps_of(engine.sync_engine.dialect).refuse_write = refuse_write
@@ -171,6 +171,6 @@ def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:
     if settings.environment == "production" and not (target.is_local or target.tls.verified):
         raise InsecureConnectionError(
             f"The database URL connects to {', '.join(target.hosts)} with sslmode={target.tls.mode}, "
-            "which does not check whom it talks to, and the environment is production. Add "
+            "which does not verify the server's certificate, and the environment is production. Add "
             "sslmode=verify-full to the URL, and sslrootcert=FILE if its authority is private."
         )

@@ -1,4 +1,4 @@
-"""Errors of the drivers: the one listener that looks at them, whose steps have a written order."""
+"""Errors of the drivers: the one listener for them, and the order of its steps."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def explain_errors(
 
 
 def _first_answer_of(steps: Iterable[ErrorStep]) -> ErrorStep:
-    def handle(context: ExceptionContext) -> BaseException | None:
+    def first_answer(context: ExceptionContext) -> BaseException | None:
         for step in steps:
             error = step(context)
             if error is not None:
                 return error
         return None
 
-    return handle
+    return first_answer

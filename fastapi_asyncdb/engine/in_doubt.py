@@ -1,4 +1,4 @@
-"""COMMITs without an answer: how they are told from refused ones, and what became of them."""
+"""COMMITs without an answer: their error, and the lookup of their outcome."""
 
 from __future__ import annotations
 

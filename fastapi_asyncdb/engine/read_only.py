@@ -1,4 +1,4 @@
-"""Whether a SQL text only reads, and the refusal of one that does not. Looks at the text alone."""
+"""Statements that only read, by their SQL text; all others are refused in reading sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from fastapi_asyncdb.dialects.autocommit import SAVEPOINTS
 from fastapi_asyncdb.errors import ReadOnlySession
 
-# Text that may hold any words: strings, quoted names, comments. PostgreSQL's E'' strings have escapes.
+# Text with any words in it: strings, quoted names, comments. PostgreSQL's E'' strings have escapes.
 # https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 _OPAQUE = re.compile(
     r"""
@@ -42,7 +42,7 @@ _SAVEPOINT = re.compile(r"(?:SAVEPOINT|RELEASE SAVEPOINT|ROLLBACK TO SAVEPOINT) 
 
 @lru_cache(maxsize=1024)
 def only_reads(sql: str) -> bool:
-    """Tell whether every statement in the text is a query that changes and locks nothing.
+    """Return whether every statement in the text is a query that changes and locks nothing.
 
     A function that writes when it is called in a query is not detected.
     """
@@ -67,7 +67,7 @@ def _reads(statement: str) -> bool:
 
 
 def is_savepoint(sql: str) -> bool:
-    """Tell whether the text is what ``begin_nested()`` sends."""
+    """Return whether the text is what ``begin_nested()`` sends."""
     return _SAVEPOINT.fullmatch(sql) is not None
 
 

@@ -1,6 +1,6 @@
-"""What the testing kit needs of the core: other engines, checks, and a look at what runs.
+"""The functions by which the testing kit replaces engines, checks starts and looks at a ``Database``.
 
-The kit uses no private name of the core; what it needs is here, or a method of ``Runs``.
+The testing kit uses these and the methods of ``Runs``, and no private name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Database(Protocol[S_co]):
 
 
 def runs_of(database: _Database[AsyncSession]) -> Runs:
-    """Return the engines of a ``Database``: its starts, its settings, and its replacements."""
+    """Return the ``Runs`` of a ``Database``: its engines, starts and settings."""
     return database._runs
 
 

@@ -1,4 +1,4 @@
-"""What a start does with new engines: the first connection, and the tables that are missing."""
+"""The start of new engines: the first connection, and the tables that are missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST_DELAY = 5.0
 
 
 def refuse_tables_without_connection(tables: MetaData | None, *, require_connection: bool) -> None:
-    """Refuse a start that could not create the tables it is told to create.
+    """Refuse a start that may have no connection to create its tables.
 
     Raises:
         ConfigurationError: there are tables to create, and no connection is required.
@@ -60,7 +60,7 @@ def refuse_tables_in_production(tables: MetaData | None, settings: DatabaseSetti
 
 
 async def create_tables(engines: Engines, tables: MetaData) -> None:
-    """Create the tables that are missing, in one transaction; two processes take turns."""
+    """Create the tables that are missing, in one transaction; a second process waits for the first."""
     async with engines.write.begin() as connection:
         await engines.preset.lock_schema(connection)
         await connection.run_sync(tables.create_all)
@@ -117,7 +117,7 @@ async def _connect(engines: Engines, settings: DatabaseSettings) -> None:
 
 
 async def _connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
-    """Try once to open the first connection; log why there is none, and leave it to later ones."""
+    """Try once to open the first connection; log the cause if there is none."""
     failure = await _attempt(engines, settings)
     if failure is not None:
         logger.log(
@@ -131,8 +131,8 @@ async def _connect_if_possible(engines: Engines, settings: DatabaseSettings) -> 
 
 async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | None:
     try:
-        async with _nothing_stranded(engines.write):
-            async with asyncio.timeout(_patience(engines, settings)):
+        async with _closing_failed(engines.write):
+            async with asyncio.timeout(_attempt_limit(engines, settings)):
                 async with engines.write.connect():
                     return None
     except Exception as error:
@@ -144,8 +144,8 @@ async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | No
 
 
 @asynccontextmanager
-async def _nothing_stranded(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Close a connection whose first queries fail: SQLAlchemy 2.0 leaves its socket or thread."""
+async def _closing_failed(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Close a connection whose first queries fail: SQLAlchemy 2.0 leaves its socket or thread open."""
     opened: list[DBAPIConnection] = []
 
     def remember(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -164,17 +164,17 @@ async def _nothing_stranded(engine: AsyncEngine) -> AsyncIterator[None]:
 
 async def _close(dialect: Dialect, connection: DBAPIConnection) -> None:
     if dialect.has_terminate:
-        # By force, since this is no greenlet: a goodbye would wait for a server that is silent.
+        # Without a closing handshake, which would wait for a server that is silent.
         dialect.do_terminate(connection)
     else:
         with CancelScope(shield=True):
             await greenlet_spawn(dialect.do_close, connection)
 
 
-def _patience(engines: Engines, settings: DatabaseSettings) -> float | None:
-    """Return the seconds of one attempt: for what ignores the timeout that the driver has itself."""
+def _attempt_limit(engines: Engines, settings: DatabaseSettings) -> float | None:
+    """Return the seconds of one attempt, for steps that the driver's own timeout does not cover."""
     if not engines.preset.needs_ping:
-        # A file answers at once, and SQLite waits for its lock as long as it was told.
+        # A file answers at once, and SQLite has its own timeout for locks.
         return None
     per_host = connect_timeout(engines.target, settings)
     return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None

@@ -1,1 +1,1 @@
-"""The pool of connections: who waits, which connections are pinged, how they are closed."""
+"""The pool of connections: its queue of waiters, pings, closing, warnings of long checkouts."""

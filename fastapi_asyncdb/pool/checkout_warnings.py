@@ -1,4 +1,4 @@
-"""Warnings of connections that are checked out for too long. They take no connection away."""
+"""Warnings of connections that are checked out for too long. No connection is taken away."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fastapi_asyncdb.concurrency import getcurrent
 
 logger = logging.getLogger(__name__)
 
-# Frames of the library, and of what it stands on, do not say which code holds the connection.
-_OURS = (
+# Frames of these packages do not say which code of the application has the connection.
+_PACKAGES = (
     "fastapi_asyncdb.",
     "sqlalchemy.",
     "sqlmodel.",
@@ -32,7 +32,7 @@ _SHOWN = 3
 _SLOW_WORK = "A pool has few: end the transaction before slow work, with 'await db.commit()'."
 _ANSWER = (
     "The statement is slow, waits for a lock, or the network is cut: DATABASE_STATEMENT_TIMEOUT and "
-    "DATABASE_LOCK_TIMEOUT bound the first two, DATABASE_TCP_KEEPALIVE the third."
+    "DATABASE_LOCK_TIMEOUT limit the first two, DATABASE_TCP_KEEPALIVE the third."
 )
 
 Frames = list[tuple[CodeType, int, dict[str, Any]]]
@@ -46,7 +46,7 @@ class CheckoutWatch:
 
     Args:
         seconds: How long is too long.
-        awaits_answer: Tells whether a statement is under way on a connection.
+        awaits_answer: Returns whether a statement is under way on a connection.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class CheckoutWatch:
     def begin(
         self, request: Any, connection: Connection | None = None, *, at_end: bool = False
     ) -> Checkout:
-        """Start to watch a checkout.
+        """Start watching a checkout.
 
         Args:
             request: The request's ``HTTPConnection``, or ``None`` outside of requests.
             connection: What was checked out.
-            at_end: Whether it is the end of the transaction that has checked it out.
+            at_end: Whether the end of the transaction has checked it out.
         """
         checkout = Checkout(request, connection, [] if at_end else _callers())
         self._out[checkout] = None
@@ -75,7 +75,7 @@ class CheckoutWatch:
         return checkout
 
     def end(self, checkout: Checkout) -> None:
-        """Stop to watch a checkout."""
+        """Stop watching a checkout."""
         self._out.pop(checkout, None)
 
     def _wake_in(self, seconds: float) -> None:
@@ -108,7 +108,7 @@ class Checkout:
     def __init__(self, request: Any, connection: Connection | None, callers: Frames) -> None:
         self.since = time.monotonic()
         self._request = request
-        # Weak: a session that is forgotten gives its connection back when it is collected.
+        # Weak: a session without references returns its connection when it is garbage-collected.
         self._connection = None if connection is None else ref(connection)
         self._callers = callers
 
@@ -117,12 +117,12 @@ class Checkout:
         places = [
             f"{code.co_filename}:{_line(code, instruction)} in {code.co_qualname}"
             for code, instruction, module in self._callers
-            if not _is_ours(module)
+            if not _is_of_packages(module)
         ]
         raw = self._raw()
         waits = raw is not None and awaits_answer(raw)
         logger.warning(
-            "%s has held a database connection for %.1f s%s. It was taken at %s. %s",
+            "%s has had a database connection checked out for %.1f s%s. The checkout was at %s. %s",
             _name(self._request),
             seconds,
             ", and waits for the answer to a statement" if waits else "",
@@ -138,22 +138,22 @@ class Checkout:
 
 
 def _callers() -> Frames:
-    """Note the innermost frames of the user's code and no more: most are never looked at."""
+    """Return the innermost frames of the user's code, unformatted: most are never logged."""
     # SQLAlchemy connects in a greenlet; the callers are in the one that started it.
     parent = getcurrent().parent
     frame: FrameType | None = sys._getframe(2) if parent is None else parent.gr_frame
     found: Frames = []
     while frame is not None and len(found) < _SHOWN:
         module = frame.f_globals
-        if found or not module.get("__name__", "").startswith(_OURS):
+        if found or not module.get("__name__", "").startswith(_PACKAGES):
             found.append((frame.f_code, frame.f_lasti, module))
         frame = frame.f_back
     return found
 
 
-def _is_ours(module: dict[str, Any]) -> bool:
+def _is_of_packages(module: dict[str, Any]) -> bool:
     name: str = module.get("__name__", "")
-    return name.startswith(_OURS)
+    return name.startswith(_PACKAGES)
 
 
 def _line(code: CodeType, instruction: int) -> int | None:
@@ -163,7 +163,7 @@ def _line(code: CodeType, instruction: int) -> int | None:
 
 
 def _name(request: Any) -> str:
-    """Return the method and the route; never the path, which may hold secrets."""
+    """Return the method and the route; never the path, which may contain secrets."""
     if request is None:
         return "A session outside of requests"
     route = getattr(request.scope.get("route"), "path", "an unknown route")

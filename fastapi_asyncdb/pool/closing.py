@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 Close = Callable[[DBAPIConnection], Awaitable[bool]]
-"""Ends a connection's statement and closes it; tells whether the server answered the handshake."""
+"""Ends a connection's statement and closes it; returns whether the server answered the handshake."""
 
 
 def discard_whole(engine: AsyncEngine, close: Close) -> None:

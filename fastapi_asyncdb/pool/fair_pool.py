@@ -39,7 +39,7 @@ class FairPool(AsyncAdaptedQueuePool):
         creator: Connects, as for SQLAlchemy's own pool.
         max_waiting: Refuse at once while so many wait; ``None`` is no limit.
         advice: The likely cause of a long wait, and the next step.
-        is_full: Tells from an error of the driver's whether the server accepts no more connections.
+        is_full: Returns whether, by an error of the driver, the server accepts no more connections.
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
     """
 

@@ -48,5 +48,5 @@ def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None =
         try:
             await_only(ask(connection))
         except (dialect.loaded_dbapi.Error, TimeoutError, OSError) as error:
-            # Tells the pool to replace this connection, and every one that is as old.
+            # The pool then replaces this connection, and every one that is as old.
             raise InvalidatePoolError from error

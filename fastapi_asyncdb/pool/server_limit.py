@@ -1,4 +1,4 @@
-"""How many connections a server that is full leaves to a pool."""
+"""The limit of a pool while its server accepts no more connections."""
 
 from __future__ import annotations
 

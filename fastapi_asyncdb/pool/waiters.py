@@ -38,7 +38,7 @@ class Slots:
         return len(self._queue)
 
     def take_at_once(self) -> bool:
-        """Take a slot if one is free, and tell whether; a free one means that the queue is empty."""
+        """Take a slot if one is free, and return whether; a free one means that the queue is empty."""
         if self._loop is None:
             self._note_loop()
         if self._taken >= self._number:
@@ -52,12 +52,12 @@ class Slots:
         self._serve()
 
     async def take(self, timeout: float, *, since: float = math.inf) -> bool:  # noqa: ASYNC109
-        """Wait in the queue for a slot, and tell whether there was one in time.
+        """Wait in the queue for a slot, and return whether there was one in time.
 
         Args:
             timeout: Seconds.
-            since: When the caller came first, if it had a slot and has lost it through no fault of its
-                own. It waits before all that never had one, behind those that came earlier.
+            since: When the caller came first, if its slot was withdrawn because the server refused a
+                connection. It waits before all that never had one, behind those that came earlier.
         """
         loop = asyncio.get_running_loop()
         waiter = Waiter(loop=loop)

@@ -13,8 +13,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 class Detached:
     """Detach the objects of a session when it rolls back, so that their values stay readable.
 
-    A rollback expires what the session holds, since the session may go on with it. Once a request has
-    failed it is over for its objects, and only readers are left: exception handlers, an access log.
+    A rollback expires the objects of a session, since it may be used further. After a request has failed
+    only readers are left: exception handlers, an access log.
     Objects that the transaction has inserted are transient after the rollback, all others detached.
     SQLAlchemy's own rollback, which users call, detaches nothing.
     https://docs.sqlalchemy.org/en/20/orm/session_state_management.html
@@ -27,7 +27,7 @@ class Detached:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # What the transaction has deleted and flushed: the session itself has lost sight of it.
+        # What the transaction has deleted and flushed: the session itself has no reference to it.
         self._deleted: list[ref[object]] = []
         self._values: list[tuple[object, dict[str, Any]]] | None = None
 
@@ -51,7 +51,7 @@ class Detached:
         self._session.expunge_all()
 
     def restore(self) -> None:
-        """Detach what the rollback has taken back: deleted objects, and those with another key."""
+        """Detach objects that the rollback has restored: deleted ones, and those with another key."""
         if self._values is None:
             return
         values, self._values = self._values, None

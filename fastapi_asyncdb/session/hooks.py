@@ -34,17 +34,17 @@ def on_commit(
 ) -> None:
     """Call ``fn(*args, **kwargs)`` once the session's work is committed, and only then.
 
-    Mail, messages and cache updates belong here: sent earlier, they tell of work that may yet be
-    rolled back. Hooks run in the order of registration, after the outermost commit, when the
+    For mail, messages and cache updates: sent earlier, they may be about work that is rolled back
+    later. Hooks run in the order of registration, after the outermost commit, when the
     connection is back in the pool; in a request, before the response starts. A savepoint that is
     rolled back takes its hooks with it.
 
     In a session without a transaction the hook runs after the next commit, or when the request or
-    the ``async with`` block ends well. That goes for reading sessions, which never commit, as well.
+    the ``async with`` block ends well. So do the hooks of reading sessions, which never commit.
 
     A hook that fails is logged; the committed work stays, and the other hooks run. A hook that needs
     the database opens ``database.session()``, since this session is between two transactions. When the
-    connection is lost during COMMIT, nobody knows the outcome, and no hook runs.
+    connection is lost during COMMIT, the outcome is unknown, and no hook runs.
 
     Args:
         session: A session of this library, or what ``run_sync`` makes of it.
@@ -87,7 +87,7 @@ def on_rollback(
 
 @dataclass(slots=True, eq=False)
 class Hook:
-    """A function, its arguments, and what it waits for."""
+    """A function, its arguments, and the end of a transaction that it waits for."""
 
     fn: Callable[..., object]
     args: tuple[Any, ...]
@@ -103,11 +103,11 @@ class Hook:
         return f"{kind} hook {getattr(self.fn, '__qualname__', None) or repr(self.fn)}"
 
     def is_due(self, *, committed: bool) -> bool:
-        """Tell whether the end of the outermost transaction is what it waits for."""
+        """Return whether it runs after this end of the outermost transaction."""
         return self.after_commit == (committed and not self.undone)
 
     async def call(self) -> None:
-        """Run it; what it raises is logged and goes no further."""
+        """Run it, and log what it raises."""
         try:
             result = self.fn(*self.args, **self.kwargs)
             if inspect.isawaitable(result):
@@ -137,31 +137,31 @@ class Hooks:
         self.waiting.append(hook)
 
     def end(self, *, committed: bool) -> None:
-        """Make due what waits for this end of the outermost transaction, and drop the rest."""
+        """Make the hooks due that wait for this end of the outermost transaction; drop the rest."""
         if not self.waiting:
             return
         self.due += [hook for hook in self.waiting if hook.is_due(committed=committed)]
         self.waiting.clear()
 
     def take(self) -> list[Hook]:
-        """Return what is due, once, without the hooks that a filter of a test refuses."""
+        """Return the hooks that are due, once, without those that a test's filter refuses."""
         due, self.due = self.due, []
         return [hook for hook in due if _may_run(hook)] if seam.commit_hook_filters else due
 
     def release(self, savepoint: SessionTransaction) -> None:
-        """Hand the hooks of a savepoint to what encloses it."""
+        """Let the enclosing savepoint or transaction decide about the hooks of a savepoint."""
         for hook in self.waiting:
             if hook.savepoint is savepoint:
                 hook.savepoint = _enclosing(savepoint)
 
     def undo(self, savepoint: SessionTransaction) -> None:
-        """Settle that the hooks of a savepoint end as if the whole were rolled back."""
+        """Let the hooks of a savepoint end as after a rollback of the outermost transaction."""
         for hook in self.waiting:
             if hook.savepoint is savepoint:
                 hook.savepoint, hook.undone = None, True
 
     def forget(self) -> None:
-        """Run neither kind: nobody knows whether the transaction was committed."""
+        """Run neither kind: the outcome of the transaction is unknown."""
         if self:
             names = ", ".join(str(hook) for hook in self.due + self.waiting)
             logger.error("The outcome of a COMMIT is unknown, so these were not run: %s", names)
@@ -169,7 +169,7 @@ class Hooks:
         self.due.clear()
 
     async def run_due(self) -> None:
-        """Run what is due, although the caller is cancelled: a client that leaves undoes no commit.
+        """Run the hooks that are due, although the caller is cancelled: the commit has happened.
 
         Hooks may take as long as their caller waits for them, and a grace period longer.
         """
@@ -183,7 +183,7 @@ class Hooks:
             try:
                 await hook.call()
             except asyncio.CancelledError:
-                logger.error(  # noqa: TRY400 - where it was waiting is no news
+                logger.error(  # noqa: TRY400 - the traceback would add nothing
                     "The %s was cut off: its caller was cancelled, and it did not end within %g s. "
                     "These were not run: %s",
                     hook,

@@ -1,4 +1,4 @@
-"""The session that users get: their class, used by one task at a time, and ended in one place."""
+"""``ManagedSession``: the session that users get, for one task at a time, below their own class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fastapi_asyncdb.session.state import SessionState
 
 
 class ManagedSyncSession(Session):
-    """The ``Session`` inside of a managed session, below the user's own class."""
+    """The ``Session`` inside of a managed session; a base class of the user's own."""
 
     _asyncdb: SessionState
 
@@ -49,7 +49,7 @@ listen(ManagedSyncSession)
 
 
 def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Let one task at a time make a call that uses the session."""
+    """Let one task at a time await the method."""
 
     @wraps(method)
     async def by_one_task(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
@@ -77,9 +77,10 @@ def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
 
 
 class ManagedSession(AsyncSession):
-    """An ``AsyncSession`` for one task at a time, whose transactions are ended to the end.
+    """An ``AsyncSession`` for one task at a time.
 
-    It stands below the user's own class, so that what that overrides is called, and calls this.
+    A cancellation does not interrupt its commit or rollback.
+    It is a base class of the user's own class, whose overriding methods are called first.
     """
 
     sync_session_class = ManagedSyncSession
@@ -137,7 +138,7 @@ class ManagedSession(AsyncSession):
 
 
 DELEGATING = frozenset({"aclose", "scalars", "stream_scalars"})
-"""The coroutines of ``AsyncSession`` that do no more than to call another one."""
+"""The coroutines of ``AsyncSession`` that only call another one."""
 
 
 def _guard_coroutines(session_class: type[AsyncSession]) -> None:
@@ -156,7 +157,7 @@ async def _begin(session: ManagedSession, start: Callable[..., Awaitable[Any]], 
 
 
 class ManagedBlock(AsyncSessionTransaction):
-    """What ``begin()`` and ``begin_nested()`` return: its end is a commit or rollback like any other."""
+    """The block of ``begin()`` and ``begin_nested()``, which ends like any other transaction."""
 
     __slots__ = ()
 

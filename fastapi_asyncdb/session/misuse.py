@@ -1,4 +1,4 @@
-"""What is taken for a session and is none: says what to write instead. Opens no session."""
+"""Objects that are mistaken for a session: their errors say what to write instead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Misused:
         self._refuse("was entered by 'with'")
 
     def __exit__(self, *exception: object) -> None:
-        """Never come by."""
+        """Do nothing: entering has raised."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -49,7 +49,7 @@ class Misused:
 
 
 class UncalledDependency(Misused):
-    """What a dependency returns to a caller that is not FastAPI."""
+    """The result of a dependency that is not called by FastAPI."""
 
     _fact = "The result of get_db()"
     _advice = (
@@ -63,4 +63,4 @@ class UncalledDependency(Misused):
         self._refuse("was entered by 'async with'")
 
     async def __aexit__(self, *exception: object) -> None:
-        """Never come by."""
+        """Do nothing: entering has raised."""

@@ -1,4 +1,4 @@
-"""Runs the user's ``on_begin`` as the first thing of a transaction. Decides nothing else."""
+"""The user's ``on_begin``, which runs first in each transaction."""
 
 from __future__ import annotations
 

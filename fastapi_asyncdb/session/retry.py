@@ -22,14 +22,14 @@ _LONGEST_DELAY = 2.0
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell whether the same transaction may well succeed when it is run again from the start.
+    """Return whether the transaction may succeed when it is run again from the start.
 
-    So it is after a serialization failure, a deadlock, a change of a table that the transaction had
-    planned to use, or when SQLite is busy: the database has rolled back. So it is when the server became
-    read-only, since nothing was stored and the next attempt gets another connection. It is not when the
-    connection was lost, since COMMIT may have been done, nor for an exception of the application's own,
-    even one that was raised because of such an error. Nor when the pool was at its limit: whoever tries
-    again makes it worse.
+    True after a serialization failure, a deadlock, a change of a table that the transaction had planned
+    to use, or when SQLite is busy: the database has rolled back. True when the server became read-only:
+    nothing was stored, and the next attempt gets another connection. False when the connection was lost,
+    since COMMIT may have been done. False for an exception of the application's own, even one that was
+    raised because of such an error. False when the pool was at its limit: another attempt would add to
+    the load.
     """
     if isinstance(error, PoolTimeout):
         return False
@@ -48,7 +48,7 @@ def _may_be_committed(error: BaseException) -> bool:
 
 
 def _verdict(error: BaseException) -> bool | None:
-    """Judge one exception of a driver; ``None`` for one that says nothing."""
+    """Return whether one exception is a conflict; ``None`` for one that does not decide."""
     if isinstance(error, ServerReadOnly):
         return True
     return is_conflict(error)

@@ -1,4 +1,4 @@
-"""What the library knows of one session."""
+"""``SessionState``: what the library knows of one session."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SessionState:
             caller's task can do it.
         request: The request's ``HTTPConnection``, or ``None`` outside of requests.
         watch: Warns of a connection that is checked out for too long.
-        first_step: Comes first in each transaction, on its connection.
+        first_step: Called first in each transaction, with its connection.
         late_bind: Returns the engine, for a session that was opened before there was one.
     """
 
@@ -71,7 +71,7 @@ class SessionState:
         self.first_step = first_step
         self.late_bind = late_bind
         self.watched = late_bind is not None
-        """Whether more has to be checked before a statement than which task sends it."""
+        """Whether a statement needs further checks than that of the task that sends it."""
         self.closed = False
         self.tasks = SessionTasks()
         self.connections: tuple[Connection, ...] = ()

@@ -1,4 +1,4 @@
-"""The tasks that use one session: one at a time, and those that go on after the response."""
+"""The tasks that use one session: one at a time, some of them after the response."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fastapi_asyncdb.finishing import caller_of
 class SessionTasks:
     """The tasks that use one session.
 
-    A commit or rollback that is under way is waited for: FastAPI starts a stream of server-sent events
-    before the handler's commit. Another task's call is a mistake, which asyncpg would hide by running
-    one after the other, in an order that depends on chance.
+    A task waits for a commit or rollback that is under way: FastAPI starts a stream of server-sent
+    events before the handler's commit. A call while another task is in one is refused: asyncpg would
+    hide the mistake by running one after the other, in an order that depends on chance.
     """
 
     __slots__ = ("__weakref__", "_after_response", "_savepoints", "ending", "free", "user")
@@ -91,7 +91,7 @@ class SessionTasks:
             self.free = None
 
     def is_ending_in_another(self, task: asyncio.Task[Any] | None) -> bool:
-        """Tell whether another task ends the transaction, for itself and not on behalf of this one."""
+        """Return whether another task ends the transaction, for itself and not on behalf of this one."""
         if self.ending in (None, task):
             return False
         return task is None or caller_of(task) is not self.ending

@@ -1,4 +1,4 @@
-"""The ``on_commit`` hooks that a test makes due."""
+"""``capture_commit_hooks``: the ``on_commit`` hooks that are due in a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session of the test in place of the requests' sessions."""
+"""``override_db``: a session of the test in place of the requests' sessions."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Project:
     app: str
     database: str
     backend: str = field(repr=False)
-    """May hold a password."""
+    """May contain a password."""
     metadata: str
     alembic: str
     file: Path

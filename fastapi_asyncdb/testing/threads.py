@@ -1,4 +1,4 @@
-"""Event loops in a thread of their own, for code that runs beside another event loop."""
+"""Event loops in a thread of their own, for calls from code that runs on another event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lifespan of an application: its databases around, its own lifespan inside."""
+"""``create_lifespan``: starts and stops databases around an application's own lifespan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastapi_asyncdb.engine.startup import refuse_tables_without_connection
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
 
-# What it yields is state or None; FastAPI's types want to know which, and only the user does.
+# It yields state or None: FastAPI's types distinguish the two, and only the user knows which.
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 

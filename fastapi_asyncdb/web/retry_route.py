@@ -1,4 +1,4 @@
-"""Runs a whole request again after a conflict, for the routes that ask for it.
+"""``RetryRoute``: runs a whole request again after a conflict.
 
 Nothing has been sent before the commit, and a conflict has rolled everything back: the request may
 simply start again, from its dependencies on.
@@ -24,8 +24,8 @@ class RetryRoute(APIRoute):
     ``APIRouter(route_class=RetryRoute)``. The handler and its dependencies run from the start, with
     the same body; hooks and background tasks of the attempt that failed are dropped. So what they do
     outside the database must be repeatable, or belong into ``on_commit``. Streamed responses are
-    refused, since they have begun before their work is done. Subclass it to change the class
-    attributes.
+    refused, since they have begun before their work is done. To change the class attributes, make a
+    subclass.
     """
 
     attempts = 10
@@ -40,7 +40,7 @@ class RetryRoute(APIRoute):
             raise ConfigurationError(f"{self.path}: {_STREAMS}")
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the request, as often as it takes."""
+        """Run the request, until an attempt has no conflict or is the last."""
         tries = Attempts(self.attempts, self.deadline)
         body = _Replay(receive)
         while True:
@@ -48,7 +48,7 @@ class RetryRoute(APIRoute):
             try:
                 return await super().handle(attempt.scope, body.receive, attempt.send)
             except Exception:
-                # Either the application has no handler for it, or its answer was held back.
+                # Either the application has no handler for it, or its response was held back.
                 delay = attempt.delay()
                 if delay is None:
                     raise
@@ -63,7 +63,7 @@ _STREAMS = (
 
 
 class _HeldBack(Exception):
-    """Stops a response that nobody is to see."""
+    """Stop a response that must not be sent, since the request runs again."""
 
 
 class _Attempt:
@@ -103,7 +103,7 @@ class _Attempt:
 
 
 class _Replay:
-    """What the client sent, received once and read by every attempt."""
+    """The messages of the client: received once, and read by every attempt."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

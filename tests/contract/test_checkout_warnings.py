@@ -1,4 +1,4 @@
-"""A connection that is held for too long is told, once, with the place that took it."""
+"""A connection that is checked out for too long is logged, once, with the place of the checkout."""
 
 import asyncio
 import logging
@@ -58,7 +58,9 @@ async def test_held_connection_is_told_once_with_route_seconds_and_place(
     async with client(app) as http:
         assert (await http.post("/orders/s3cret")).json() == 1
     (message,) = warnings(caplog)
-    assert message.startswith("POST /orders/{secret} has held a database connection for 0.1 s")
+    assert message.startswith(
+        "POST /orders/{secret} has had a database connection checked out for 0.1 s"
+    )
     assert "test_checkout_warnings.py:" in message
     assert "session.py" not in message
     assert "routing.py" not in message
@@ -158,7 +160,7 @@ async def test_slow_commit_is_told_as_the_end(database: Database, caplog: pytest
     async with database.session() as session:
         session.add(Note(text="late"))
     (message,) = warnings(caplog)
-    assert "It was taken at the end of the transaction." in message
+    assert "The checkout was at the end of the transaction." in message
 
 
 async def test_socket_and_prefixed_route_have_names(
@@ -180,7 +182,7 @@ async def test_socket_and_prefixed_route_have_names(
         await socket.wait_closed()
     await eventually(lambda: checked_out(database) == 0)
     (message,) = warnings(caplog)
-    assert message.startswith("WebSocket /v1/rooms/{room} has held")
+    assert message.startswith("WebSocket /v1/rooms/{room} has had a database connection")
 
 
 async def test_request_without_a_route_is_told_as_such(caplog: pytest.LogCaptureFixture):
@@ -189,4 +191,4 @@ async def test_request_without_a_route_is_told_as_such(caplog: pytest.LogCapture
     CheckoutWatch(0.01).begin(request)
     await asyncio.sleep(0.05)
     (message,) = warnings(caplog)
-    assert message.startswith("POST an unknown route has held")
+    assert message.startswith("POST an unknown route has had a database connection")

@@ -193,7 +193,7 @@ async def test_outside_of_requests_the_error_is_plain(database_url: str):
     message = str(caught.value)
     assert message.startswith("No connection became free within 0.4 s: the only one is in use")
     assert "await db.commit()" in message
-    assert ("writers take turns" in message) is database_url.startswith("sqlite")
+    assert ("all writers share one connection" in message) is database_url.startswith("sqlite")
     assert ("DATABASE_POOL_SIZE" in message) is database_url.startswith("postgresql")
 
 

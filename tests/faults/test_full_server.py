@@ -132,7 +132,7 @@ async def use(database: Database, seconds: float = 0.0) -> None:
 
 
 async def test_refused_connect_waits_for_a_connection_of_the_pool(small_url: str, others: Others):
-    """The pool may have five, the server gives two: ten requests take turns on these."""
+    """The pool may have five, the server gives two: ten requests share these."""
     async with started(small_url) as database:
         await others.leave_room_for(1)
         attempts = count_connects(database)

@@ -181,7 +181,7 @@ class TestTrio:
         "asyncdb_app = 'shop.mian:app' in pytest.ini names a module that cannot be found: No"
         in (result.stdout)
     )
-    assert "test_no_mark asks for asyncdb_session, and no event loop runs it" in result.stdout
+    assert "test_no_mark uses asyncdb_session, and no event loop runs it" in result.stdout
     assert "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio" in result.stdout
     assert "Make it 'async def', and mark it with @pytest.mark.anyio" in result.stdout
     assert "runs on trio; SQLAlchemy's async engines run on asyncio only" in result.stdout

@@ -245,7 +245,7 @@ async def test_failed_statement_stops_nobody_else(database: Database):
 
 
 async def test_failed_statement_of_a_session_around_another(postgres_url: str):
-    """It takes along what the inner one wrote, who is told at its next statement."""
+    """It undoes what the inner one wrote, which gets an error at its next statement."""
     async with Database(DatabaseSettings(url=postgres_url)) as database:
         async with database.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
@@ -421,7 +421,7 @@ async def test_function_that_writes_in_a_query(postgres_url: str, inside: str):
                 )
             )
         async with sandbox(database):
-            with pytest.raises(SandboxError, match="took along what another session wrote"):
+            with pytest.raises(SandboxError, match="undone what another session wrote"):
                 async with database.session() as outer:
                     outer.add(Note(text="outer"))
                     await outer.flush()

@@ -1,4 +1,4 @@
-"""What MySQL's errors mean for the transaction in which they happen. Pure: looks at the error."""
+"""MySQL's errors: which of them are conflicts with another transaction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CONFLICTS = {1205, 1213}
 
 
 def is_conflict(error: BaseException) -> bool | None:
-    """Tell whether the transaction may succeed when it is run again; ``None`` for unknown errors."""
+    """Return whether the transaction may succeed when it is run again; ``None`` for unknown errors."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return None
     # PyMySQL's family has the error's number as the first argument.

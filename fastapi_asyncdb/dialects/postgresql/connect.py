@@ -31,13 +31,13 @@ def connect_arguments(target: Target, settings: DatabaseSettings) -> dict[str, A
 
 
 def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
-    told = {"application_name": _APPLICATION_NAME, **timeouts(settings)}
+    defaults = {"application_name": _APPLICATION_NAME, **timeouts(settings)}
     given = dict(target.connect_args)
     return {
         "timeout": connect_timeout(target, settings) or None,
         "ssl": asyncpg_ssl(target.tls),
         **_password(target),
-        "server_settings": {**told, **given.pop("server_settings", {})},
+        "server_settings": {**defaults, **given.pop("server_settings", {})},
         "async_creator_fn": partial(
             _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
         ),
@@ -48,8 +48,8 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
 def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
     given = dict(target.connect_args)
     # Of two values for one setting, the server takes the last.
-    told = [f"-c {name}={value}" for name, value in timeouts(settings).items()]
-    options = " ".join([*told, *filter(None, [given.pop("options", "")])])
+    defaults = [f"-c {name}={value}" for name, value in timeouts(settings).items()]
+    options = " ".join([*defaults, *filter(None, [given.pop("options", "")])])
     return {
         "application_name": _APPLICATION_NAME,
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.

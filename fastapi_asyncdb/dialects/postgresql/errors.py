@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean for the transaction in which they happen. Pure: looks at the error."""
+"""PostgreSQL's errors, by SQLSTATE: conflicts, outdated plans, ended transactions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sqlstate_of(error: BaseException | None) -> str | None:
 
 
 def is_conflict(error: BaseException) -> bool | None:
-    """Tell whether the transaction may succeed when it is run again; ``None`` if no error of ours."""
+    """Return whether the transaction may succeed when it is run again; ``None`` if no error of ours."""
     state = getattr(error, "sqlstate", None)
     if not isinstance(state, str) or state == _CONSEQUENCE:
         return None
@@ -39,17 +39,17 @@ def is_conflict(error: BaseException) -> bool | None:
 
 
 def is_outdated_plan(error: BaseException) -> bool:
-    """Tell whether the statement failed because a plan that its connection kept is out of date."""
+    """Return whether the statement failed because a plan that its connection kept is out of date."""
     return any(_field(cause, "source_function") == _REVALIDATION for cause in causes(error))
 
 
 def comes_from_server(error: BaseException) -> bool:
-    """Tell whether the server sent the error, and so ended the transaction; drivers have others."""
+    """Return whether the server sent the error, and so ended the transaction; drivers have others."""
     return any(_field(cause, "severity") is not None for cause in causes(error))
 
 
 def knows_no_transaction(error: BaseException) -> bool:
-    """Tell whether the server cannot say what became of a transaction."""
+    """Return whether the server cannot say what became of a transaction."""
     return sqlstate_of(error) in _NO_SUCH_TRANSACTION
 
 

@@ -71,7 +71,7 @@ def _remember_start(connection: DBAPIConnection, record: ConnectionPoolEntry) ->
 
 
 class Failover:
-    """Replaces connections whose server turns out to be read-only; remembers when it last did.
+    """Replace connections whose server has become read-only; remember when that last happened.
 
     Not if only the transaction is read-only.
     """

@@ -97,7 +97,7 @@ async def _first(
         places: The hosts and ports.
         wishes: Words of ``target_session_attrs``, best first.
         passing: Errors after which the next host is tried.
-        answers: Tells from such an error whether to try that host again for the next kind.
+        answers: Returns whether, by such an error, to try that host again for the next kind.
     """
     failure: Exception = ConnectionError("no host")
     left = list(places)

@@ -31,7 +31,7 @@ _SILENT_TEXT = re.compile(
 
 
 def loss(error: BaseException, last_message: Mapping[str, str]) -> str | None:
-    """Tell why a connection was lost, if that is known.
+    """Return why a connection was lost, if that is known.
 
     Args:
         error: The driver's error.

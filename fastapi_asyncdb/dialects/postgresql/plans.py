@@ -49,14 +49,14 @@ def _renewing(dialect: Dialect) -> Callable[[Exception, DBAPICursor, ExecutionCo
 
 
 def _forget_asyncpg(cursor: Any, context: Any) -> bool:
-    """Prepare everything anew, on every connection; tell whether there is a transaction."""
+    """Prepare all statements anew, on every connection; return whether there is a transaction."""
     context.dialect._invalidate_schema_cache()
     cursor._invalidate_schema_cache_asof = context.dialect._invalidate_schema_cache_asof
     return bool(_driver_connection(context).is_in_transaction())
 
 
 def _forget_psycopg(cursor: Any, context: Any) -> bool:
-    """Drop the plans of the connection; tell whether there is a transaction."""
+    """Drop the plans of the connection; return whether there is a transaction."""
     return bool(await_only(_driver_connection(context).forget_plans()))
 
 

@@ -146,7 +146,7 @@ class PostgreSQL:
             shut_down(driver.pgconn.socket)
 
     def ends_in_place(self, target: Target) -> bool:
-        """Tell asyncpg, whose timeouts are timers, from psycopg, which waits for sockets in tasks."""
+        """Return true for asyncpg, whose timeouts are timers; psycopg waits for sockets in tasks."""
         return target.url.get_driver_name() == "asyncpg"
 
     def awaits_answer(self, connection: DBAPIConnection) -> bool:
@@ -162,7 +162,7 @@ class PostgreSQL:
         return is_closed is not None and bool(is_closed())
 
     def ended_before_commit(self, error: BaseException) -> bool:
-        """Tell whether the server had ended the connection because it waited for a command."""
+        """Return whether the server had ended the connection because it waited for a command."""
         return sqlstate_of(error) == IDLE_IN_TRANSACTION
 
     def loss(self, connection: DBAPIConnection, error: BaseException) -> str | None:
@@ -175,7 +175,7 @@ class PostgreSQL:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
 
     def drops_transaction(self, connection: DBAPIConnection, error: BaseException) -> bool:
-        """Tell whether the server has sent the error: each one of them ends the transaction."""
+        """Return whether the server has sent the error: each one of them ends the transaction."""
         return comes_from_server(error)
 
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""Settings that PostgreSQL is told: at connect, and for one transaction. Its timeouts are among them."""
+"""Settings that are sent to PostgreSQL, timeouts among them: at connect, and for one transaction."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def libpq_arguments(tls: TLS) -> dict[str, Any]:
         return {}
     arguments: dict[str, Any] = {
         "sslmode": tls.mode,
-        # libpq trusts the system's authorities only when told so.
+        # libpq trusts the system's authorities only with this word.
         "sslrootcert": _root_cert(tls) if tls.mode == "verify-full" else tls.root_cert,
         "sslcert": tls.cert,
         "sslkey": tls.key,

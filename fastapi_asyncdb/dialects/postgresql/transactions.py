@@ -28,7 +28,7 @@ class ReadOnlyTransaction(Snapshot):
     """
 
     def begin(self, dialect: Dialect, connection: DBAPIConnection) -> None:
-        """Tell the driver what its next BEGIN says."""
+        """Set what the driver's next BEGIN says."""
         cast(Any, dialect).set_readonly(connection, value=True)
         dialect.set_isolation_level(connection, "REPEATABLE READ")
 
@@ -38,7 +38,7 @@ class ReadOnlyTransaction(Snapshot):
         connection.commit()
 
     def leave(self, dialect: Dialect, connection: DBAPIConnection) -> None:
-        """Tell the driver that each statement is a transaction of its own again."""
+        """Set the driver back to autocommit: each statement is a transaction of its own."""
         cast(Any, dialect).set_readonly(connection, value=False)
         dialect.set_isolation_level(connection, "AUTOCOMMIT")
 

@@ -164,7 +164,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _query_host(name: str) -> Host:
-    # A directory holds a colon as in /cloudsql/project:region:instance, and is no host with a port.
+    # A directory may have a colon, as in /cloudsql/project:region:instance, and is no host with a port.
     return (name, None) if name.startswith("/") else split_host(name)
 
 

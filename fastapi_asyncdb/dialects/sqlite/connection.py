@@ -41,7 +41,7 @@ class Connection(sqlite3.Connection):
 async def connect(*args: Any, **options: Any) -> aiosqlite.Connection:
     """Connect; if that fails or is cancelled, close the file and wait for the end of the thread.
 
-    aiosqlite tells its thread to stop and does not wait for it. The thread still calls the event loop,
+    aiosqlite asks its thread to stop and does not wait for it. The thread still calls the event loop,
     which may be closed by then: a process whose database fails at the start is about to end. A file
     that was opened for a cancelled caller would stay open until the garbage collector finds it.
     """
@@ -69,7 +69,7 @@ async def _close(connection: aiosqlite.Connection, thread: Thread) -> None:
 
 
 def keep_in_memory(engine: AsyncEngine, target: Target) -> None:
-    """Hold one idle connection, since SQLite drops an in-memory database with its last one."""
+    """Keep one idle connection, since SQLite drops an in-memory database with its last one."""
     (filename, *_), _ = engine.dialect.create_connect_args(target.url)
     anchor = sqlite3.connect(filename, uri=True, check_same_thread=False)
     event.listen(engine.sync_engine, "engine_disposed", lambda _: anchor.close())

@@ -12,13 +12,13 @@ _LOWEST_BYTE = 0xFF
 
 
 def is_conflict(error: BaseException) -> bool | None:
-    """Tell whether the transaction may succeed when it is run again; ``None`` for unknown errors."""
+    """Return whether the transaction may succeed when it is run again; ``None`` for unknown errors."""
     code = getattr(error, "sqlite_errorcode", None)
     return code & _LOWEST_BYTE in _CONFLICTS if isinstance(code, int) else None
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """Tell a missing folder from a locked file."""
+    """Return the cause and the next step: a missing folder, a locked file."""
     text = " ".join(str(cause) for cause in causes(error)).lower()
     for words, diagnosis in _DIAGNOSES.items():
         if words in text:
@@ -27,7 +27,7 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 
 _DIAGNOSES = {
-    "locked": Diagnosis("Another process holds the file's write lock: wait for it, or end it"),
+    "locked": Diagnosis("Another process has the file's write lock: wait for it, or end it"),
     "unable to open": Diagnosis(
         "The folder of the file does not exist or may not be written: create it, or correct the "
         "path in DATABASE_URL (three slashes for a relative path, four for an absolute one)",

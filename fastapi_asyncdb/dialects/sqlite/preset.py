@@ -1,4 +1,4 @@
-"""SQLite: the preset for aiosqlite. Writers lock when they begin; readers go on beside them."""
+"""SQLite: the preset for aiosqlite. Writers lock when they begin; readers do not wait for them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SQLite:
     def engine_options(
         self, target: Target, settings: DatabaseSettings, *, read_only: bool
     ) -> dict[str, Any]:
-        """Let SQLite wait for locks itself, and leave BEGIN to us instead of the driver."""
+        """Let SQLite wait for locks itself, and let the library send BEGIN instead of the driver."""
         busy = _BUSY_TIMEOUT if settings.lock_timeout is None else settings.lock_timeout
         options: dict[str, Any] = {
             "connect_args": {
@@ -72,8 +72,8 @@ class SQLite:
             }
         }
         if not read_only:
-            # One writer at a time is SQLite's rule. Writers that take turns on one connection are
-            # served sooner, and more fairly, than writers that poll for the lock.
+            # SQLite has one writer at a time. Writers that queue for one connection are served sooner,
+            # and in the order in which they came, unlike writers that poll for the lock.
             options |= {"pool_size": 1, "max_overflow": 0, "advice": _WRITERS_ADVICE}
             if settings.lock_timeout is not None:
                 options["pool_timeout"] = settings.lock_timeout
@@ -109,7 +109,7 @@ class SQLite:
         return ()
 
     def check(self, options: TransactionOptions) -> None:
-        """Refuse timeouts, deferrable, and isolation that SQLite has not.
+        """Refuse timeouts, ``deferrable``, and isolation levels that SQLite does not have.
 
         Its transactions are serializable, and a reader's is a snapshot: https://sqlite.org/isolation.html
         """
@@ -155,7 +155,7 @@ class SQLite:
         return 0.0
 
     def cut(self, connection: DBAPIConnection) -> None:
-        """Do nothing: no server is waited for."""
+        """Do nothing: there is no server to wait for."""
 
     def ends_in_place(self, target: Target) -> bool:
         """Return true: a thread does the work, and has its own timeout."""
@@ -188,22 +188,22 @@ class SQLite:
         return not connection.driver_connection.in_transaction
 
     def diagnose(self, error: BaseException, target: Target) -> Diagnosis:
-        """Tell a missing folder from a locked file."""
+        """Return the cause and the next step: a missing folder, a locked file."""
         return diagnose(error)
 
 
 _WRITERS_ADVICE = (
-    "On SQLite writers take turns on one connection. Most likely one holds it during slow work, or a "
-    "task opens a second session inside its first. The warnings of fastapi_asyncdb.pool name who "
-    "holds it for long: call 'await db.commit()' before the slow work, and read with ReadDB, which "
-    "waits for no writer."
+    "On SQLite all writers share one connection. Most likely one of them keeps it during slow work, or "
+    "a task opens a second session inside its first. The warnings of fastapi_asyncdb.pool name the "
+    "request that keeps it for long: call 'await db.commit()' before the slow work, and read with "
+    "ReadDB, which waits for no writer."
 )
 
 _INSTEAD = {
     "statement_timeout": "Leave it out, or put 'async with asyncio.timeout(seconds)' around the work.",
     "lock_timeout": (
-        "Writers take turns on one connection, so that only DATABASE_LOCK_TIMEOUT, for all of them, "
-        "bounds the wait: set that instead."
+        "All writers share one connection, so that only DATABASE_LOCK_TIMEOUT, for all of them, "
+        "limits the wait: set that instead."
     ),
 }
 
@@ -240,7 +240,7 @@ def _roll_back_failed_commits(dialect: Dialect) -> None:
 
 
 def _begin_deferred(connection: Connection) -> None:
-    # On the driver's cursor: to the guard of the reading engine, BEGIN is not reading.
+    # On the driver's cursor: the reading engine would refuse BEGIN as a write.
     cursor = connection.connection.cursor()
     cursor.execute("BEGIN")
     cursor.close()

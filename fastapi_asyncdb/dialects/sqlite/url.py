@@ -23,8 +23,8 @@ _ARGUMENTS: dict[str, Converter] = {
     "detect_types": whole,
     "cached_statements": whole,
 }
-# Settled by the form of the path, and by aiosqlite, which gives each connection its own thread.
-_SETTLED: dict[str, Converter] = {
+# Decided by the form of the path, and by aiosqlite, which gives each connection its own thread.
+_DECIDED: dict[str, Converter] = {
     "uri": one_of("true", "false", "1", "0"),
     "check_same_thread": one_of("true", "false", "1", "0"),
 }
@@ -51,7 +51,7 @@ def for_aiosqlite(drivername: str, rest: str) -> Target:
     database = path if path.startswith("file:") else decode(path)
     query = split_query(query_text)
     arguments = take(query, _ARGUMENTS)
-    take(query, _SETTLED)
+    take(query, _DECIDED)
     options: dict[str, str] = {}
     if database.startswith("file:"):
         options = take(query, _URI_PARAMETERS) | {"uri": "true"}

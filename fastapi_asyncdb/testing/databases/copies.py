@@ -1,4 +1,4 @@
-"""Where databases for tests are made, copied and dropped, and how they are named."""
+"""The interface of servers and folders in which databases for tests are copied; their names."""
 
 from __future__ import annotations
 

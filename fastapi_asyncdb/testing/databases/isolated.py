@@ -29,7 +29,7 @@ Prepare = Callable[[Database], Awaitable[object]]
 # Grace period of a start whose test is cancelled, in seconds.
 _GRACE = 5.0
 # Seconds between two log messages about a preparation that takes long.
-_TELL_AFTER = 2.0
+_LOG_AFTER = 2.0
 
 
 class DatabaseTemplate:
@@ -192,16 +192,16 @@ def _progress(name: str) -> Iterator[None]:
     """Log a preparation that takes long, while it runs and at its end."""
     started = time.monotonic()
 
-    async def tell() -> None:
+    async def log() -> None:
         while True:
-            await asyncio.sleep(_TELL_AFTER)
+            await asyncio.sleep(_LOG_AFTER)
             logger.info("Still preparing %s, for %.0f s now.", name, time.monotonic() - started)
 
-    task = asyncio.create_task(tell())
+    task = asyncio.create_task(log())
     try:
         yield
     finally:
         task.cancel()
         took = time.monotonic() - started
-        if took >= _TELL_AFTER:
+        if took >= _LOG_AFTER:
             logger.info("The preparation of %s took %.1f s.", name, took)

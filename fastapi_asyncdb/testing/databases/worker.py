@@ -34,7 +34,7 @@ class WorkerDatabase:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Database[Any]]:
-        """Start the ``Database`` on this event loop and on this database, whatever its settings say.
+        """Start the ``Database`` on this event loop, with the URL of this database.
 
         Raises:
             ConfigurationError: it runs already, on another database.
@@ -105,7 +105,7 @@ def _create_tables(settings: DatabaseSettings, metadata: MetaData) -> None:
 
 
 def _refuse_others(database: Database[Any]) -> AbstractContextManager[None]:
-    """Refuse to start another ``Database`` on what is not for tests, which would write to it."""
+    """Refuse to start another ``Database`` on a database that is not for tests."""
 
     def check(runs: Runs, settings: DatabaseSettings | None) -> None:
         for_tests = runs.overridden or (settings is not None and settings.environment == "test")

@@ -55,7 +55,7 @@ def run_alembic(
         try:
             in_own_thread(lambda: command(config, *arguments))
         except ConfigurationError as error:
-            # Without the driver's frames: their variables hold the password, and reports show them.
+            # Without the driver's frames: their variables contain the password, and reports show them.
             raise error.with_traceback(None) from None
 
 

@@ -58,12 +58,12 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
 
 
 def is_from_preset(frames: Iterable[FrameType]) -> bool:
-    """Tell whether the library itself sends the statement, to begin a transaction."""
+    """Return whether the library itself sends the statement, to begin a transaction."""
     return any(_module(frame).startswith("fastapi_asyncdb.dialects.") for frame in frames)
 
 
 def is_from_flush(frames: Iterable[FrameType]) -> bool:
-    """Tell whether a flush sends the statement, as one of many."""
+    """Return whether a flush sends the statement, as one of many."""
     return any(_module(frame) == "sqlalchemy.orm.unitofwork" for frame in frames)
 
 

@@ -1,4 +1,4 @@
-"""The connection that the sessions of a sandbox share: what runs on it, and when it is broken."""
+"""``SharedConnection``: the one connection of a sandbox, for the statements of all its sessions."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class SharedConnection:
         Raises:
             SandboxError: the statement is ``COMMIT`` or the like.
         """
-        # Comments may hold comments in PostgreSQL, and not in SQLite.
+        # Comments are nested in PostgreSQL, and not in SQLite.
         parts = (part for each in statements_in(statement) for part in each.split("*/"))
         if any(map(_ENDS.match, parts)):
             words = " ".join(statement.split()[:2])
@@ -207,7 +207,7 @@ class SharedConnection:
             await_only(finish(greenlet_spawn(self.savepoints.rollback, savepoint), limit=_LIMIT))
         except SandboxError:
             self.mark_broken(
-                "a statement was cut off, and undoing it took along what another session wrote"
+                "a statement was cut off, and undoing it has undone what another session wrote"
             )
         except Exception as error:
             self.mark_broken(f"its connection was lost ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""What COMMIT would check: deferred constraints, which a savepoint's release does not look at."""
+"""Deferred constraints: COMMIT checks them, the release of a savepoint does not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SQLITE_VIOLATIONS = "SELECT count(*) FROM pragma_foreign_key_check"
 
 
 def check_of(shared: SharedConnection) -> Callable[[], None]:
-    """Return what checks the deferred constraints, and raises the driver's own IntegrityError."""
+    """Return a function that checks them, and raises the driver's own ``IntegrityError``."""
     if shared.dialect.name == "postgresql":
         return lambda: shared.run(_POSTGRESQL)
     if shared.dialect.name == "sqlite":
@@ -37,7 +37,7 @@ def check_of(shared: SharedConnection) -> Callable[[], None]:
 
 
 class _SQLite:
-    """SQLite counts violations only for itself, and looks at the count only at the real COMMIT."""
+    """Check foreign keys: SQLite keeps its count of violations private, and reads it only at COMMIT."""
 
     def __init__(self, shared: SharedConnection) -> None:
         self._shared = shared

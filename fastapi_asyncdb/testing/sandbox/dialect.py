@@ -1,4 +1,4 @@
-"""Dialects for a sandbox: one in which a transaction is a savepoint, one in which there is none."""
+"""The dialects of a sandbox: for writing, a transaction is a savepoint; for reading, there is none."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def writing(
     Args:
         shared: The connection.
         check: Checks what COMMIT would check; raises what it would raise.
-        drops: Tells whether an error has ended the transaction.
+        drops: Returns whether an error has ended the transaction.
         local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
     """
     ends = _Ends(shared, check, drops, local)
@@ -66,7 +66,7 @@ def writing(
 
 @dataclass(frozen=True)
 class _Ends:
-    """The ends of a transaction that is a savepoint, and what happens between them."""
+    """The begin, the statements and the end of a transaction that is a savepoint."""
 
     shared: SharedConnection
     check: Callable[[], None]
@@ -94,12 +94,12 @@ class _Ends:
             self.shared.undo(savepoint)  # as the database does when COMMIT fails
             if isinstance(error, Exception) and self.shared.savepoints.others_wrote(savepoint):
                 raise SandboxError(
-                    f"A deferred constraint is violated ({error}), and nobody knows by whom: another "
-                    "session, which shares the sandbox's one connection, has written and not "
+                    f"A deferred constraint is violated ({error}), and the sandbox cannot know which "
+                    "session violates it: another one, on the same connection, has written and not "
                     "committed yet. End one before the other writes, or use isolated_database."
                 ) from error
             raise
-        dbapi_connection.info[_SETTINGS].put_back()
+        dbapi_connection.info[_SETTINGS].restore()
         self.shared.savepoints.commit(savepoint)
 
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
@@ -152,7 +152,7 @@ class _Ends:
         info[_SETTINGS].keep_what_changes(statement, parameters)
 
     def _fail(self, connection: PoolProxiedConnection, error: BaseException) -> None:
-        """Leave the connection to others, who may wait, as they would find it in production."""
+        """Leave the connection to the next session as it would find it in production."""
         if not isinstance(error, Exception):  # cancelled
             self.shared.undo(connection.info.pop(SAVEPOINT))
         elif self.shared.mark_broken_if_ended("the database has rolled back the whole of it"):
@@ -168,7 +168,7 @@ class _Ends:
 
 
 def reading(shared: SharedConnection) -> Dialect:
-    """Return a dialect for autocommit reads: one that fails takes nothing along but itself."""
+    """Return a dialect for autocommit reads: a statement that fails undoes nothing else."""
 
     def around(execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
@@ -182,7 +182,7 @@ def reading(shared: SharedConnection) -> Dialect:
                 settings.keep_what_changes(statement, rest[0])
                 with refusing_writes(shared, cursor, statement, rest[-1]):
                     shared.execute(execute, cursor, statement, *rest)
-                settings.put_back()
+                settings.restore()
             except BaseException:
                 shared.undo(savepoint)
                 raise
@@ -198,12 +198,12 @@ def reading(shared: SharedConnection) -> Dialect:
 
 
 def _plain(shared: SharedConnection) -> Dialect:
-    """Return a dialect that closes nothing, and leaves the transaction's character alone.
+    """Return a dialect that closes nothing, and does not change the isolation level.
 
-    It reads results whole, also when they are streamed: a cursor on the server would use the
-    connection whenever it likes.
+    It fetches results completely, also when they are streamed: a cursor on the server would use the
+    connection at the same time as other sessions.
     """
-    # Not the dialect of a sandbox around this one, which would watch over what is not its own.
+    # Not the dialect of a sandbox around this one, which would check the statements of this one.
     original = getattr(shared.dialect, _ORIGINAL, shared.dialect)
     dialect = copy.copy(original)
     setattr(dialect, _ORIGINAL, original)
@@ -214,7 +214,7 @@ def _plain(shared: SharedConnection) -> Dialect:
 
 
 def _alone(shared: SharedConnection, method: Callable[..., None]) -> Callable[..., None]:
-    """Let nobody else use the connection while it runs."""
+    """Let no other task use the connection while the method runs."""
 
     def run(*arguments: Any) -> None:
         with shared.alone():
@@ -224,7 +224,7 @@ def _alone(shared: SharedConnection, method: Callable[..., None]) -> Callable[..
 
 
 def _put(dialect: Dialect, **members: object) -> None:
-    """Give one dialect methods of its own; events would be shared with the one it was made from."""
+    """Replace methods of one dialect; events would be shared with the one it was copied from."""
     for name, member in members.items():
         setattr(dialect, name, member)
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.dialects.calls import READS
 from fastapi_asyncdb.dialects.postgresql.server_settings import milliseconds
-from fastapi_asyncdb.engine.create import Engines, that_only_reads
+from fastapi_asyncdb.engine.create import Engines, reading_engine
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.constraints import check_of
@@ -37,7 +37,7 @@ class SandboxEngines(Engines):
         self.preset.check(options)
         local = {name: milliseconds(seconds) for name, seconds in options.timeouts.items()}
         engine = self.limited(local) if local else self.write
-        return that_only_reads(engine) if options.read_only else engine
+        return reading_engine(engine) if options.read_only else engine
 
     async def dispose(self) -> None:
         """Do nothing: the connection belongs to the engines that it comes from."""

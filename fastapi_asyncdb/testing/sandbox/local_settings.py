@@ -1,4 +1,4 @@
-"""PostgreSQL's settings that end with a transaction. A released savepoint keeps them: they are put back.
+"""PostgreSQL's settings of one transaction, which a released savepoint would keep: they are restored.
 
 https://www.postgresql.org/docs/current/sql-set.html
 """
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 
 class LocalSettings:
-    """What a transaction has changed, as it was before.
+    """The settings that a transaction has changed, with their values before.
 
     Args:
         shared: The connection.
@@ -28,21 +28,21 @@ class LocalSettings:
         self._before: dict[str, str] = {}
 
     def keep_what_changes(self, statement: str, parameters: Any) -> None:
-        """Note what the settings are that a statement may change; other databases have none."""
+        """Note the values of settings that a statement may change; other databases have none."""
         if self._shared.dialect.name == "postgresql":
             self.keep(_names_in(statement, parameters))
 
     def keep(self, names: Iterable[str]) -> None:
-        """Note what the settings are, before they are changed for the first time."""
+        """Note the values of settings before their first change."""
         for name in names:
             if name not in self._before:
                 value = self._shared.ask(f"SELECT current_setting('{name}', true)")
-                # One that nobody has set yet has a dot in its name; other words are no settings.
+                # A setting that was never set has a dot in its name; other words are no settings.
                 if value is not None or "." in name:
                     self._before[name] = value or ""
 
-    def put_back(self) -> None:
-        """Set them to what they were."""
+    def restore(self) -> None:
+        """Set them to the values before."""
         for name, value in self._before.items():
             quoted = value.replace("'", "''")
             self._shared.run(f"SELECT set_config('{name}', '{quoted}', true)")
@@ -52,7 +52,7 @@ class LocalSettings:
 def _names_in(statement: str, parameters: Any) -> Iterator[str]:
     """Yield the settings that a statement may change until the transaction ends.
 
-    A name may be a parameter: then each that could be one is taken for one, which does no harm.
+    A name may be a parameter: then each parameter that could be a name is one, which does no harm.
     """
     for match in _SET_LOCAL.finditer(statement):
         name = match[1].lower()

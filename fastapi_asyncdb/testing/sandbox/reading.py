@@ -1,4 +1,4 @@
-"""What production refuses of streams and of sessions that only read. Opens no savepoint of a session."""
+"""Streams and reading sessions of a sandbox: they are refused what production refuses."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class _WholeCursor(CursorProxy):
 
 @cache
 def reading_whole(context: Any) -> Any:
-    """Return an execution context like this one whose streams are read whole."""
+    """Return an execution context like this one whose streams are fetched completely."""
     create = plain_cursor_of(context)
     members = {
         "create_server_side_cursor": lambda self: _WholeCursor(create(self), self.root_connection)
@@ -126,10 +126,10 @@ def refuse_savepoint_in_autocommit(connection: Connection) -> None:
 def refusing_writes(
     shared: SharedConnection, cursor: object, statement: str, context: Any
 ) -> Iterator[None]:
-    """Let PostgreSQL refuse what a function writes, where production has a read-only transaction.
+    """Let PostgreSQL refuse the writes of functions, where production has a read-only transaction.
 
-    Those are snapshots, and the streams of sessions in autocommit. A savepoint that is released takes
-    the setting along: https://www.postgresql.org/docs/current/sql-set-transaction.html
+    These are snapshots, and the streams of sessions in autocommit. The end of the savepoint ends the
+    setting: https://www.postgresql.org/docs/current/sql-set-transaction.html
 
     Args:
         shared: The connection.
@@ -145,11 +145,11 @@ def refusing_writes(
     try:
         yield
     except Exception:
-        with suppress(Exception):  # what the statement has raised tells more
+        with suppress(Exception):  # the error of the statement matters more
             shared.run(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             shared.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
         raise
-    # A cancelled statement is undone with what lies around it.
+    # A cancelled statement is undone with the savepoint around it.
     shared.run(f"RELEASE SAVEPOINT {_SAVEPOINT}")
 
 
@@ -160,5 +160,5 @@ def _is_read_only(shared: SharedConnection, cursor: object, statement: str, opti
 
 
 def _is_stream(cursor: object) -> bool:
-    # Others may lie around it.
+    # Another cursor may be around it.
     return getattr(cursor, "reads_whole", False)

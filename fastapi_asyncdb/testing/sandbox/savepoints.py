@@ -1,4 +1,4 @@
-"""The savepoints of a sandbox: a session's transaction is one of them. Pure SQL, one connection."""
+"""The savepoints of a sandbox: each transaction of a session is one of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Savepoint:
     wrote: int = 0
     """The number of its last statement that wrote."""
     committed: bool = False
-    holds_others: bool = False
+    contains_others: bool = False
     """Whether another transaction, begun inside of it, has written and committed."""
 
 
@@ -32,8 +32,8 @@ class Savepoints:
     """The open savepoints, the oldest first.
 
     Sessions that overlap in time share one connection, so that the later one's savepoint is inside of
-    the earlier one's. Ends in any order are made to look like transactions of their own, except for
-    what cannot be: a rollback takes along whatever came after its savepoint.
+    the earlier one's. They may end in any order, as independent transactions do, with one exception: a
+    rollback also undoes what other sessions did after its savepoint.
 
     Args:
         run: Runs a statement on the connection.
@@ -63,7 +63,7 @@ class Savepoints:
         savepoint.wrote = self._statements
 
     def refuse_gone(self, savepoint: Savepoint) -> None:
-        """Refuse to go on in a transaction that another one's rollback has taken along.
+        """Refuse to go on in a transaction that another one's rollback has undone.
 
         Raises:
             SandboxError: it has.
@@ -76,11 +76,11 @@ class Savepoints:
             )
 
     def is_alone(self, savepoint: Savepoint) -> bool:
-        """Tell whether nothing else is open."""
+        """Return whether no other savepoint is open."""
         return self._open == [savepoint]
 
     def others_wrote(self, savepoint: Savepoint) -> bool:
-        """Tell whether another open transaction has written."""
+        """Return whether another open transaction has written."""
         return any(other.wrote for other in self._open if other is not savepoint)
 
     def commit(self, savepoint: Savepoint) -> None:
@@ -95,7 +95,7 @@ class Savepoints:
         savepoint.committed = True
         if savepoint.wrote:
             for around in self._open[: self._open.index(savepoint)]:
-                around.holds_others = True
+                around.contains_others = True
         self._release()
 
     def release(self, savepoint: Savepoint) -> None:
@@ -117,17 +117,17 @@ class Savepoints:
         del self._open[position:]
         self._release()
         others = (other for other in self._open if other is not savepoint.owner)
-        if savepoint.holds_others or any(other.wrote > savepoint.began for other in others):
+        if savepoint.contains_others or any(other.wrote > savepoint.began for other in others):
             raise SandboxError(
-                "A rollback took along what another session wrote: the two overlapped in time, and "
+                "A rollback has undone what another session wrote: the two overlapped in time, and "
                 "share the sandbox's one connection. In production they would be independent. End "
                 "one before the other writes, or test this with isolated_database."
             )
 
     def revive(self, savepoint: Savepoint) -> None:
-        """Go back to where the transaction can go on, after an error that has ended it: for others.
+        """Roll back to a point at which other sessions can go on, after an error that has ended one.
 
-        For itself it is over until it rolls back; what it did since that point is gone in any case.
+        The failed session must still roll back; what it did since that point is undone in any case.
         """
         own = (
             each for each in self._open if savepoint in (each, each.owner) and not each.committed
@@ -137,6 +137,6 @@ class Savepoints:
         del self._open[self._open.index(innermost) + 1 :]
 
     def _release(self) -> None:
-        # Not before those inside of it have ended: they may still be rolled back.
+        # Not before the savepoints inside of it have ended: they may still be rolled back.
         while self._open and self._open[-1].committed:
             self._run(f"RELEASE SAVEPOINT {self._open.pop().name}")

@@ -1,4 +1,4 @@
-"""Who may use the connection of a sandbox: one session at a time, and sessions opened inside of it."""
+"""Slots for the connection of a sandbox: one session at a time, and those opened inside of it."""
 
 from __future__ import annotations
 

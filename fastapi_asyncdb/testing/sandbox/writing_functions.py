@@ -1,4 +1,4 @@
-"""Whether a query calls a function that may write. Asks PostgreSQL's catalog, where it matters."""
+"""Functions that may write, in queries: looked up in PostgreSQL's catalog."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SELECT EXISTS (
 
 
 def calls_writer(shared: SharedConnection, statement: str, savepoint: Savepoint) -> bool:
-    """Tell whether it may, if another session is there whose rollback could take it along.
+    """Return whether a query may write, if another session's rollback could undo it.
 
     Args:
         shared: The connection.

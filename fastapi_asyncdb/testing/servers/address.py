@@ -1,4 +1,4 @@
-"""Where a server for tests is: its URL, with one of its databases."""
+"""The URL of a server for tests, with one of its databases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ServerAddress:
     """
 
     _url: str = field(repr=False)
-    """May hold a password."""
+    """May contain a password."""
 
     def url(self, database: str | None = None) -> str:
         """Return a URL of one of its databases; by default of the one that clients start from."""

@@ -48,7 +48,7 @@ class ServerFolder:
 
     @property
     def data(self) -> Path:
-        """The data folder, which also holds the socket and the log.
+        """The data folder, with the socket and the log in it.
 
         Raises:
             DatabaseUnavailable: the server was not started, or has been removed.
@@ -74,7 +74,7 @@ class ServerFolder:
         return self._execute("psql", "-XAtqc", sql, self.url()).strip()
 
     def is_running(self) -> bool:
-        """Tell whether the server runs."""
+        """Return whether the server runs."""
         return self._postmaster() is not None
 
     def _postmaster(self) -> psutil.Process | None:
@@ -143,7 +143,7 @@ class ServerFolder:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process runs, and is no zombie."""
+    """Return whether a process runs, and is no zombie."""
     import psutil
 
     try:

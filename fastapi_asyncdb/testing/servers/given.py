@@ -17,14 +17,14 @@ def given_server(variable: str = "TEST_DATABASE_URL") -> str | None:
     ``given_server() or stack.enter_context(postgres_server()).url()`` is a server in any case.
 
     Args:
-        variable: The environment variable that holds the URL.
+        variable: The environment variable with the URL.
 
     Returns:
         The URL as it stands in the environment; ``None`` if the variable is not set, or empty.
 
     Raises:
         ConfigurationError: the URL is not one of PostgreSQL, or its database does not look like one
-            for tests: tests throw away what they find. The message holds no password.
+            for tests: tests throw away what they find. The message contains no password.
     """
     # Some loggers print the local variables of a traceback: none of these shows a password.
     url = SecretStr(os.environ.get(variable, "").strip())
