@@ -88,7 +88,7 @@ async def test_session_has_no_names_that_sqlalchemys_has_not(database: Database)
     async with database.session() as session:
         ours = {name for name in dir(session) if not name.startswith("_")}
         below = {name for name in dir(session.sync_session) if not name.startswith("_")}
-    async with AsyncSession() as plain:
+    async with AsyncSession(database.engine) as plain:
         assert ours == {name for name in dir(plain) if not name.startswith("_")}
         assert below == {name for name in dir(plain.sync_session) if not name.startswith("_")}
 
