@@ -106,7 +106,7 @@ class Checkout:
     __slots__ = ("_callers", "_connection", "_request", "since")
 
     def __init__(self, request: Any, connection: Connection | None, callers: Frames) -> None:
-        self.since = time.monotonic()
+        self.since: float = time.monotonic()
         self._request = request
         # Weak: a session without references returns its connection when it is garbage-collected.
         self._connection = None if connection is None else ref(connection)
