@@ -19,7 +19,7 @@ KEEPS_STATEMENT_TIMEOUT = "fastapi_asyncdb_keeps_statement_timeout"
 """The execution option of the statement by which the library itself sets that timeout."""
 
 _TICK = 0.5
-"""Seconds between two looks at the statements that run."""
+"""Seconds between two checks of the statements that run."""
 _OVERDUE = "fastapi_asyncdb.overdue"
 _OWN_TIMEOUT = "fastapi_asyncdb.own_timeout"
 
@@ -31,8 +31,8 @@ class Deadlines:
     """End the connection of a statement that its server has not cancelled in time.
 
     The server keeps ``statement_timeout``. Behind a proxy that has forgotten a connection there is no
-    server to keep it, and TCP is content with the proxy. One timer serves all statements, and runs only
-    while there are some. A COMMIT has no deadline.
+    server to keep it, and the proxy still acknowledges TCP's packets. One timer serves all statements,
+    and runs only while there are some. A COMMIT has no deadline.
 
     Args:
         seconds: The timeout of a statement that has no other one; 0 is none.

@@ -170,7 +170,7 @@ def take(query: dict[str, str], converters: Mapping[str, Converter]) -> dict[str
 
 
 def refuse_unknown(query: dict[str, str], drivername: str, advice: str) -> None:
-    """Refuse the other parameters: a setting that is ignored without a word is believed to work."""
+    """Refuse the other parameters: the user would believe that an ignored setting works."""
     if not query:
         return
     # What looks like a parameter may be the end of a password with a raw "?" in it.

@@ -27,9 +27,9 @@ class _Tasks(Protocol):
 
 
 class Snapshot:
-    """What begins before the first stream of a connection and ends after the last: here, nothing.
+    """Begin something before the first stream of a connection, end it after the last: here, nothing.
 
-    Stateless: everything comes in by argument.
+    Stateless: everything is an argument.
     """
 
     def begin(self, dialect: Dialect, connection: DBAPIConnection) -> None:
@@ -86,7 +86,7 @@ class Streams:
         """Close a stream, and end the snapshot with the last one."""
         self._open.discard(stream)
         if self._open:
-            # psycopg gives its connection up when it is cancelled here again and again.
+            # psycopg closes its connection when it is cancelled here repeatedly.
             _to_the_end(cursor.close)
         else:
             self.end_if_left()

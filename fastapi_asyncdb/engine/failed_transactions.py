@@ -23,7 +23,7 @@ _FAILURE = "fastapi_asyncdb.failure"
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class _Failure:
-    """Kept with the connection whose transaction has failed, and by no one else."""
+    """The failure of a transaction; only its connection refers to it."""
 
     error: BaseException
     message: str

@@ -20,7 +20,7 @@ _FAILED_COMMIT = "fastapi_asyncdb.failed_commit"
 _TRANSACTION_ID = "fastapi_asyncdb.transaction_id"
 
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between two questions to a server that has not noticed yet that its client is gone."""
+"""Seconds between two queries to a server that has not noticed yet that its client is gone."""
 
 
 class CommitInterrupted(asyncio.CancelledError):
@@ -66,7 +66,7 @@ def _is_lost(context: ExceptionContext) -> bool:
 
 def _outcome(context: ExceptionContext, connection: Connection) -> BaseException:
     cause = context.original_exception
-    # Whatever the driver thinks, this connection cannot be used again.
+    # This connection cannot be used again, also if the driver considers it open.
     context.is_disconnect = True
     outcome = CommitOutcomeUnknown(
         "The connection was lost while COMMIT was under way, so the work is either stored or not "
@@ -92,7 +92,7 @@ def _transaction_id(connection: Connection) -> int | None:
 
 
 async def remember_transaction_id(session: AsyncSession) -> int | None:
-    """Ask the server for the transaction's number, so that a commit in doubt can be resolved.
+    """Ask the server for the transaction's number, by which the outcome of a lost COMMIT is looked up.
 
     Costs one round trip, and a number, which PostgreSQL gives only to transactions that write: use it
     where a lost answer would be expensive. Valid until the transaction ends.
@@ -112,7 +112,7 @@ async def remember_transaction_id(session: AsyncSession) -> int | None:
 
 
 async def outcome_of(engine: AsyncEngine, transaction_id: int) -> Outcome:
-    """Ask the database what became of a transaction; wait a little for one that is still open."""
+    """Look up the outcome of a transaction; wait a little for one that is still open."""
     preset = preset_of(engine.dialect)
     numbers = None if preset is None else preset.transaction_numbers
     if numbers is None:

@@ -1,6 +1,6 @@
 """Closes connections: those that are given up, and the idle ones when an engine is disposed of.
 
-To the end although the caller is cancelled, and in bounded time.
+The closing is finished although the caller is cancelled, in bounded time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def discard_whole(engine: AsyncEngine, close: Close) -> None:
             if in_greenlet():
                 await_only(_to_the_end(close(dbapi_connection)))
                 return
-            # The garbage collector found it, in any thread; it cannot wait.
+            # Called by the garbage collector, in any thread, which cannot wait.
             if loop is None or loop.is_closed() or loop is _running_loop():
                 terminate(dbapi_connection)
             else:
@@ -100,9 +100,9 @@ async def _close(closing: Awaitable[bool]) -> bool:
 
 
 async def _to_the_end(closing: Awaitable[bool]) -> None:
-    """Close; a cancellation that comes meanwhile hits the next thing that the caller awaits.
+    """Close; a cancellation during that is raised at the next ``await`` of the caller.
 
-    The pool would take one that is raised here for a failure to close.
+    The pool would treat one that is raised here as a failure to close.
     """
     caller = cast("asyncio.Task[None]", asyncio.current_task())
     cancellations = caller.cancelling()

@@ -50,7 +50,7 @@ class FairPool(AsyncAdaptedQueuePool):
     refusal: BaseException | None = None
     """Raised instead of handing out a connection; for the testing kit."""
 
-    # create_engine passes on what it finds here, and it does not look at keyword-only arguments.
+    # create_engine passes on the arguments that it finds here; it ignores keyword-only ones.
     def __init__(
         self,
         creator: Any,
@@ -73,7 +73,7 @@ class FairPool(AsyncAdaptedQueuePool):
         self._warned_at = -math.inf
 
     def waiting(self) -> int:
-        """Return how many wait for a connection."""
+        """Return how many tasks wait for a connection."""
         return self._slots.waiting
 
     def recreate(self) -> FairPool:
@@ -164,7 +164,7 @@ class FairPool(AsyncAdaptedQueuePool):
         return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        # All come by here: checked in, invalidated, detached, failed, garbage-collected.
+        # Called for every connection: checked in, invalidated, detached, failed, garbage-collected.
         try:
             if record.dbapi_connection is None and self._server.refusal is not None:
                 # Without a connection it would be taken before the idle ones, and connect again.

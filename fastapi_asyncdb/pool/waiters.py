@@ -19,7 +19,7 @@ class Slots:
     """Give out so many slots at once; a release passes the slot directly to the first waiter.
 
     So a newcomer cannot overtake a waiter that was woken. The end of the wait is an outcome of the
-    waiter, like the slot itself: unlike a semaphore inside a timeout, the two cannot meet halfway.
+    waiter, like the slot itself: only one of the two happens, unlike with a semaphore in a timeout.
 
     Args:
         number: How many there are; infinity is no limit.
@@ -34,7 +34,7 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many waiters there are."""
         return len(self._queue)
 
     def take_at_once(self) -> bool:

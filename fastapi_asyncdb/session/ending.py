@@ -164,7 +164,7 @@ def _forget_hooks(state: SessionState) -> None:
 
 
 async def run_hooks(state: SessionState) -> None:
-    """Run the hooks that are due; meanwhile each use of the session is looked at."""
+    """Run the hooks that are due; meanwhile each use of the session is checked."""
     if state.hooks is not None and state.hooks.due:
         state.watch_hooks(running=True)
         try:

@@ -23,7 +23,7 @@ from fastapi_asyncdb.errors import ServerReadOnly
 
 _STANDBYS = ("standby", "read-only", "prefer-standby")
 _START = "fastapi_asyncdb.start"
-# Seconds between two replacements, so that a server that stays read-only sees no storm of connects.
+# Seconds between two replacements, so that a server that stays read-only gets few new connections.
 _PAUSE = 0.5
 _MAYBE = (
     "Either the role or the database is not meant to write, see default_transaction_read_only; or the "

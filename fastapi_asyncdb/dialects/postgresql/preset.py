@@ -58,7 +58,7 @@ class PostgreSQL:
     transaction_numbers = NUMBERS
 
     def install_hint(self, target: Target) -> str:
-        """Return the extra that brings asyncpg, or psycopg itself."""
+        """Return the extra that installs asyncpg, or psycopg itself."""
         if target.url.get_driver_name() == "psycopg":
             return "'psycopg[binary]'"
         return "'fastapi-asyncdb[postgresql]'"
@@ -74,7 +74,7 @@ class PostgreSQL:
         return {"connect_args": connect_arguments(target, settings)}
 
     def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
-        """Even out the differences of the drivers; the startup message has said the rest."""
+        """Remove differences between the drivers; the startup message has sent the settings."""
         dialect = engine.sync_engine.dialect
         stream_in(dialect, _READ_ONLY_TRANSACTION)
         if target.url.get_driver_name() == "psycopg":
