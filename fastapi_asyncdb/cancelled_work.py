@@ -126,7 +126,7 @@ class CancelledWork:
 
     def _leave_alone(self) -> NoReturn:
         """Let the rest go on without its caller."""
-        rest = self._loop.create_task(_rest(self._work, self._future))
+        rest = self._loop.create_task(_go_on(self._work, self._future))
         rest.add_done_callback(lambda task: task.cancelled() or task.exception())
         raise asyncio.CancelledError
 
@@ -136,18 +136,18 @@ def _wake(step: asyncio.Future[None]) -> None:
         step.set_result(None)
 
 
-async def _rest(work: Coroutine[Any, Any, Any], future: Any) -> None:
-    with suppress(asyncio.CancelledError):
-        await future
-    await _resume(work)
+async def _go_on(work: Coroutine[Any, Any, Any], future: Any) -> None:
+    await _rest(work, future)
 
 
 @types.coroutine
-def _resume(work: Coroutine[Any, Any, Any]) -> Waiting[None]:
+def _rest(work: Coroutine[Any, Any, Any], future: Any) -> Waiting[None]:
+    # A future says so to the task that it is yielded to; it may be that of a finish_here() inside.
+    future._asyncio_future_blocking = True
     try:
         while True:
-            future = work.send(None)
             with suppress(BaseException):  # what the future raises, it raises in the work
                 yield future
+            future = work.send(None)
     except StopIteration:
         return

@@ -200,14 +200,16 @@ async def test_work_that_needs_two_cancellations_gets_them(
     assert (first.cancelled, second.cancelled) == (1, 1)
 
 
-async def test_work_that_ignores_its_cancellations_is_left_alone(run: Finish):
+@pytest.mark.parametrize("nested", [False, True])
+async def test_work_that_ignores_its_cancellations_is_left_alone(run: Finish, nested: bool):
     """Its caller goes on; the work ends when it likes to."""
     hanging, ended = [Hanging() for _ in range(3)], asyncio.Event()
 
     async def deaf() -> None:
         for each in hanging:
             with suppress(asyncio.CancelledError):
-                await each()
+                await (here(each(), grace=lambda: 0.0) if nested else each())
+        await asyncio.sleep(0.001)
         ended.set()
 
     with pytest.raises(TimeoutError):
