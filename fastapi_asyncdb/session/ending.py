@@ -12,9 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import finishing
+from fastapi_asyncdb.concurrency import task_name
 from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
-from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout, TransactionAborted
-from fastapi_asyncdb.session.state import BEGIN_FAILED, LetsGo, SessionState
+from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout
+from fastapi_asyncdb.session.state import LetsGo, SessionState
 from fastapi_asyncdb.tracebacks import causes
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ async def end_transaction(
     """
     committed = False
     try:
+        state.is_answering = streams_on
         if error is not None or (state.watched and state.tasks.cut_off):
             await _undo(state, session, error, lets_go)
         elif streams_on and state.streams:
@@ -123,8 +125,8 @@ async def _commit(state: SessionState, work: Work) -> None:
     here = state.in_place and state.connections and not state.streams
     finish = finishing.finish_here if here else finishing.finish
     grace = finishing.GRACE.ending
-    if state.failed_begin is not None:
-        raise TransactionAborted(BEGIN_FAILED)
+    if state.closed or state.failed_begin is not None:
+        state.check_open()
     try:
         await finish(work(), grace=lambda: grace if state.connections else 0.0)
     except CommitInterrupted as interrupted:
@@ -143,6 +145,14 @@ async def _roll_back(state: SessionState, work: Work) -> None:
     try:
         await finish(work(), grace=lambda: own, limit=own, after_cancellation=(first, second))
     except TimeoutError as error:
+        user = state.tasks.user
+        if user not in (None, asyncio.current_task()):
+            raise RollbackTimeout(
+                f"A transaction could not be rolled back within {seconds:g} s, since {task_name(user)} "
+                "is in the middle of a call that uses its session. The connection is returned when that "
+                "call ends, and nothing was stored. Await the tasks that use a session before it ends.",
+                error,
+            ) from error
         raise RollbackTimeout(
             f"A transaction could not be rolled back within {seconds:g} s, most likely because the "
             "network is cut. Its connection was discarded, and the server rolls back by itself when it "

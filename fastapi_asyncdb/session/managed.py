@@ -27,7 +27,11 @@ class ManagedSyncSession(Session):
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         state = self._asyncdb
         tasks = state.tasks
-        if state.watched or (tasks.user or tasks.ending) is not asyncio.current_task():
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # in the thread of a "def" endpoint, where SQLAlchemy says what is wrong
+            task = None
+        if state.watched or (tasks.user or tasks.ending) is not task:
             state.check_usable()
         return super().get_bind(*args, **kwargs)
 

@@ -37,8 +37,12 @@ class SessionScope(Misused, AbstractAsyncContextManager[S]):
     def __init__(self, open_session: Callable[[], S], *, repeated: bool = False) -> None:
         self._open = open_session
         self._repeated = repeated
+        self._entered = False
 
     async def __aenter__(self) -> S:
+        if self._entered:
+            self._refuse("was entered again")
+        self._entered = True
         self._session = self._open()
         return self._session
 
@@ -68,9 +72,11 @@ async def end_session(
         error = given_up
         raise
     finally:
-        if session.in_transaction():
-            await _close(state, session, error, lets_go)
-        state.closed = state.watched = True
+        try:
+            if session.in_transaction():
+                await _close(state, session, error, lets_go)
+        finally:
+            state.closed = state.watched = True
 
 
 async def _close(

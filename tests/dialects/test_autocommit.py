@@ -84,7 +84,7 @@ async def test_connection_whose_options_are_cancelled_is_given_back(driver_url: 
 
         dialect = engine.sync_engine.dialect
         set_level = dialect.set_isolation_level
-        dialect.set_isolation_level = hang  # type: ignore[method-assign, assignment]
+        dialect.set_isolation_level = hang  # type: ignore[assignment,method-assign]
         event.listen(engine.sync_engine, "reset", suspend)
         run = Cancellable(engine.connect, "scope")
         run.start()

@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import sqlite3
 import threading
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
 
+import aiosqlite
 import asyncpg
 import pytest
 from asyncpg.exceptions import QueryCanceledError
@@ -18,7 +20,7 @@ from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing import sandbox
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from tests.support.application import Base, Note, Reply, checked_out, stored
-from tests.support.cancelling import Cancellable, Witness, slow_query
+from tests.support.cancelling import FOREVER, Cancellable, Witness, slow_query
 from tests.support.databases import EVERY_KIND
 
 pytestmark = pytest.mark.databases(*EVERY_KIND)
@@ -546,3 +548,35 @@ async def test_setting_of_a_reader_ends_with_its_statement(postgres_url: str):
     ):
         await reader.execute(text("SELECT set_config('app.tenant', 'a', true)"))
         assert await writer.scalar(show) == ""
+
+
+@pytest.mark.databases("sqlite", "sqlite-memory")
+@pytest.mark.parametrize("session", ["session", "read_session"])
+async def test_cursor_of_a_cancelled_query_is_closed(
+    database: Database, monkeypatch: pytest.MonkeyPatch, session: str
+):
+    """Or the garbage collector resets it, in a thread that must not wait for the next query."""
+    reached = asyncio.Event()
+    cursors: list[aiosqlite.Cursor] = []
+
+    async def hang(self: aiosqlite.Cursor) -> Any:
+        cursors.append(self)
+        reached.set()
+        await asyncio.sleep(FOREVER)
+
+    async def work() -> None:
+        async with getattr(database, session)() as opened:
+            await opened.execute(text("VALUES (1), (2)"))
+
+    async with sandbox(database):
+        with monkeypatch.context() as patched:
+            patched.setattr(aiosqlite.Cursor, "fetchall", hang)
+            task = asyncio.create_task(work())
+            await reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert len(cursors) == 1
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            await cursors[0].fetchone()
+        await add(database, "afterwards")

@@ -30,6 +30,20 @@ async def interrupt(driver: Any) -> None:
     await last
 
 
+async def close_cursor(driver: Any, cursor: Any) -> None:
+    """Close the cursor of a cancelled query, on the connection's own thread.
+
+    The garbage collector resets the query of one that has rows left. It does so in the thread that it
+    runs in, most often the event loop's, which then waits for the query that the connection is busy
+    with; and no other task can interrupt that.
+
+    Args:
+        driver: aiosqlite's connection.
+        cursor: SQLAlchemy's adapter of its cursor.
+    """
+    await driver._execute(cursor._cursor._cursor.close)
+
+
 async def roll_back(driver: Any) -> None:
     """Roll back after an interrupt, and so give up the write lock.
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
 from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
-from fastapi_asyncdb.dialects.sqlite.interrupt import interrupt
+from fastapi_asyncdb.dialects.sqlite.interrupt import close_cursor, interrupt
 from fastapi_asyncdb.engine.read_only import only_reads, statements_in
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
@@ -86,7 +86,14 @@ class SharedConnection:
         while it cancels the query.
         """
         self.refuse_broken()
-        self._in_task(statement, execute, cursor, statement, *rest, grace=lambda: 0.0)
+        try:
+            self._in_task(statement, execute, cursor, statement, *rest, grace=lambda: 0.0)
+        except asyncio.CancelledError:
+            if self.dialect.name == "sqlite":
+                # Its own cursor alone: another session may have rows left to fetch.
+                with suppress(TimeoutError, ValueError):
+                    await_only(finish(close_cursor(self._driver, cursor), limit=_LIMIT))
+            raise
 
     def _in_task(
         self, statement: str, run: Callable[..., Any], *arguments: Any, **bounds: Any
