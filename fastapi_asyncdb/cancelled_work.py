@@ -25,6 +25,19 @@ def stalled(deadline: float) -> bool:
     return asyncio.get_running_loop().time() - deadline > _STALL
 
 
+def resume(work: Coroutine[Any, Any, Any], future: Any) -> Any:
+    """Let the work go on; return what it waits for next.
+
+    Args:
+        work: Suspended.
+        future: What it waited for. One of a ``finish_here()`` inside of it that was interrupted has no
+            result that it could raise, and so it gets the cancellation here.
+    """
+    if getattr(future, "is_interrupted", False):
+        return work.throw(asyncio.CancelledError())
+    return work.send(None)
+
+
 class CancelledWork:
     """Drive suspended work to its end, although its caller is cancelled.
 
@@ -90,7 +103,7 @@ class CancelledWork:
             while True:
                 yield from self._wait()
                 if self._future is None or self._future.done():
-                    self._future = self._work.send(None)
+                    self._future = resume(self._work, self._future)
                     continue
                 if stalled(self._deadline):
                     self._deadline = self._loop.time() + AFTER_STALL
@@ -146,8 +159,9 @@ def _rest(work: Coroutine[Any, Any, Any], future: Any) -> Waiting[None]:
     future._asyncio_future_blocking = True
     try:
         while True:
-            with suppress(BaseException):  # what the future raises, it raises in the work
-                yield future
-            future = work.send(None)
+            if not getattr(future, "is_interrupted", False):
+                with suppress(BaseException):  # what the future raises, it raises in the work
+                    yield future
+            future = resume(work, future)
     except StopIteration:
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from fastapi_asyncdb.cancelled_work import AFTER_STALL, CancelledWork, Waiting, stalled
+from fastapi_asyncdb.cancelled_work import AFTER_STALL, CancelledWork, Waiting, resume, stalled
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
                     return (yield from rest.run(cancelled))  # type: ignore[no-any-return]
             except BaseException:  # noqa: S110 - the future's failure, which it raises in the work
                 pass
-            future = work.send(None)
+            future = resume(work, future)
     except StopIteration as returned:
         return returned.value  # type: ignore[no-any-return]
     finally:
@@ -152,7 +152,12 @@ class _Interruptible:
     deadline = math.inf
 
     def done(self) -> bool:
-        return bool(self.future.done())
+        return self.is_interrupted or bool(self.future.done())
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the task was woken although the future is not done."""
+        return self.interrupted or self.expired
 
     def add_done_callback(self, wake: Callable[[Any], object], *, context: Any = None) -> None:
         self._wake, self._context = wake, context

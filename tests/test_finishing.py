@@ -286,6 +286,21 @@ async def test_nested(run: Finish, inner: Finish):
     assert done == ["done", "outer"]
 
 
+@pytest.mark.parametrize("inner", [finish, here])
+async def test_limit_of_nested_work(run: Finish, inner: Finish):
+    """A connection that is closed during a commit has its own time, which the commit survives."""
+    hanging = Hanging()
+
+    async def outer() -> str:
+        with pytest.raises(TimeoutError):
+            await inner(hanging(), limit=0.01)
+        await asyncio.sleep(0.001)
+        return "went on"
+
+    assert await run(outer()) == "went on"
+    assert hanging.cancelled == 1
+
+
 async def test_timeout_of_the_caller_counts_its_cancellations(run: Finish):
     """Behind the work asyncio knows that it was its own, and an outer timeout is not confused."""
     async with asyncio.timeout(10):

@@ -117,6 +117,7 @@ async def end(state: SessionState, work: Work, *, commits: bool) -> None:
     finally:
         state.end_is_over()
         if state.hooks is not None:
+            state.hooks.next_transaction()
             await run_hooks(state)
 
 

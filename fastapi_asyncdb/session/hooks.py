@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from fastapi_asyncdb import finishing
+from fastapi_asyncdb.concurrency import current_task
 from fastapi_asyncdb.engine import seam
 from fastapi_asyncdb.errors import SessionError
 
@@ -127,6 +128,7 @@ class Hooks:
 
     waiting: list[Hook] = field(default_factory=list)
     due: list[Hook] = field(default_factory=list)
+    postponed: list[Hook] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.due)
@@ -135,6 +137,15 @@ class Hooks:
         """Add a hook; the innermost savepoint decides about it."""
         hook.savepoint = session.get_nested_transaction()
         self.waiting.append(hook)
+
+    def postpone(self, hook: Hook) -> None:
+        """Add a hook that comes from another task while a transaction ends: it is for the next."""
+        self.postponed.append(hook)
+
+    def next_transaction(self) -> None:
+        """Note that the transaction is over, and what was postponed waits for the next."""
+        self.waiting += self.postponed
+        self.postponed.clear()
 
     def end(self, *, committed: bool) -> None:
         """Make the hooks due that wait for this end of the outermost transaction; drop the rest."""
@@ -230,7 +241,10 @@ def _register(session: AsyncSession | Session, hook: Hook) -> None:
     state.check_open()
     if state.hooks is None:
         state.hooks = Hooks()
-    state.hooks.register(hook, sync_session)
+    if state.tasks.is_ending_in_another(current_task()):
+        state.hooks.postpone(hook)
+    else:
+        state.hooks.register(hook, sync_session)
 
 
 def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:

@@ -29,7 +29,9 @@ class ManagedSyncSession(Session):
         tasks = state.tasks
         try:
             task = asyncio.current_task()
-        except RuntimeError:  # in the thread of a "def" endpoint, where SQLAlchemy says what is wrong
+        except (
+            RuntimeError
+        ):  # in the thread of a "def" endpoint, where SQLAlchemy says what is wrong
             task = None
         if state.watched or (tasks.user or tasks.ending) is not task:
             state.check_usable()

@@ -7,7 +7,7 @@ from typing import Literal
 from weakref import ref
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_mapper
 
 from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
 from fastapi_asyncdb.dialects.reading_streams import Streams, open_streams
@@ -39,6 +39,7 @@ class SessionState:
         "_detached",
         "_postponed",
         "_request",
+        "_running_hooks",
         "_watch",
         "closed",
         "connections",
@@ -46,6 +47,7 @@ class SessionState:
         "first_step",
         "hooks",
         "in_place",
+        "is_answering",
         "late_bind",
         "lets_go",
         "session",
@@ -73,6 +75,9 @@ class SessionState:
         self.watched = late_bind is not None
         """Whether a statement needs further checks than that of the task that sends it."""
         self.closed = False
+        self.is_answering = False
+        """Whether the handler is done, and what comes now may belong to the response."""
+        self._running_hooks = 0
         self.tasks = SessionTasks()
         self.connections: tuple[Connection, ...] = ()
         """Those that take part in the transaction."""
@@ -136,9 +141,11 @@ class SessionState:
         task = current_task()
         if not self.tasks.is_ending_in_another(task):
             return False
+        object_mapper(instance)  # its error belongs to this task, not to the one that commits
         self._postponed += (instance,)
-        self.expect_tasks_after_response()
-        self.tasks.remember(task)
+        if self.is_answering:
+            self.expect_tasks_after_response()
+            self.tasks.remember(task)
         return True
 
     def end_is_over(self) -> None:
@@ -148,7 +155,8 @@ class SessionState:
             self.tasks.wake()
         if self._postponed:
             postponed, self._postponed = self._postponed, ()
-            self.session.add_all(postponed)
+            if not self.closed and not self.tasks.cut_off:  # else they are not to be stored
+                self.session.add_all(postponed)
 
     # --- Connections and streams ------------------------------------------------------------------
 
@@ -218,8 +226,15 @@ class SessionState:
         self.watched = True
 
     def watch_hooks(self, *, running: bool) -> None:
-        """Look at each use of the session while its hooks run."""
-        self.watched = running or self.closed or self.tasks.are_expected
+        """Look at each use of the session while its hooks run, of two ends perhaps."""
+        self._running_hooks += 1 if running else -1
+        self.watched = (
+            self._running_hooks > 0
+            or self.closed
+            or self.tasks.are_expected
+            or self.failed_begin is not None
+            or self.late_bind is not None
+        )
 
     def rolled_back(self) -> None:
         """Forget what a rollback undoes: tasks that were cut off, hooks without a transaction."""

@@ -334,7 +334,7 @@ async def test_slow_preparation_is_told(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """Who waits learns for what."""
-    monkeypatch.setattr(isolated_module, "_TELL_AFTER", 0.1)
+    monkeypatch.setattr(isolated_module, "_LOG_AFTER", 0.1)
     caplog.set_level(logging.INFO, "fastapi_asyncdb.testing.databases.isolated")
 
     async def prepare(database: Database) -> None:
