@@ -78,6 +78,8 @@ def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
                 tasks.wake()
             if state.hooks is not None and tasks.ending is None:
                 await run_hooks(state)  # of a transaction that run_sync has ended
+            if state.closed and tasks.ending is None and self.in_transaction():
+                await self.close()  # its rollback could not wait for this call
 
     return by_one_task
 

@@ -10,10 +10,19 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import ForeignKey, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm.exc import UnmappedInstanceError
 
-from fastapi_asyncdb import Database
-from fastapi_asyncdb.errors import ConcurrentSessionUse
+from fastapi_asyncdb import Database, on_commit, on_rollback
+from fastapi_asyncdb.concurrency import await_only
+from fastapi_asyncdb.errors import (
+    ConcurrentSessionUse,
+    NotASession,
+    RollbackTimeout,
+    SessionClosed,
+)
+from fastapi_asyncdb.session.managed import state_of
 from tests.support.application import Note, Request, checked_out, stored
+from tests.support.grace import shorten
 
 pytestmark = pytest.mark.promise("T15")
 
@@ -214,3 +223,102 @@ async def test_task_opens_a_savepoint_inside_of_its_parents(database: Database):
         await asyncio.create_task(savepoint(session, 1))
         await savepoint(session, 2)
     assert await stored(database) == ["in a savepoint"] * 2
+
+
+# --- While another task commits, or rolls back ----------------------------------------------------
+
+
+async def during_commit(session: AsyncSession, act: Callable[[], object]) -> None:
+    """Act as soon as another task commits."""
+    tasks = state_of(session).tasks
+    while tasks.ending is None:
+        await asyncio.sleep(0)
+    act()
+
+
+async def test_object_that_cannot_be_added_is_the_error_of_its_own_task(database: Database):
+    """The commit that was under way has succeeded, and says so."""
+    async with database.session() as session:
+        session.add(Note(text="kept"))
+        await session.flush()
+        other = asyncio.create_task(during_commit(session, lambda: session.add(object())))
+        await session.commit()
+        with pytest.raises(UnmappedInstanceError):
+            await other
+    assert await stored(database) == ["kept"]
+
+
+async def test_task_that_is_cancelled_outside_of_requests_undoes_nothing(database: Database):
+    """There is no response that could have been cut off."""
+    async with database.session() as session:
+        session.add(Note(text="first"))
+        await session.flush()
+
+        async def add() -> None:
+            await during_commit(session, lambda: session.add(Note(text="other's")))
+            await asyncio.Event().wait()
+
+        other = asyncio.create_task(add())
+        await asyncio.sleep(0)
+        await session.commit()
+        session.add(Note(text="second"))
+        other.cancel()
+        await asyncio.wait([other])
+    assert await stored(database) == ["first", "other's", "second"]
+
+
+async def test_hook_of_another_task_waits_for_the_work_of_that_task(database: Database):
+    """It was added with an object that belongs to the next transaction, which is rolled back."""
+    ran: list[str] = []
+
+    def act(session: AsyncSession) -> None:
+        session.add(Note(text="lost"))
+        on_commit(session, ran.append, "committed")
+        on_rollback(session, ran.append, "rolled back")
+
+    with pytest.raises(ZeroDivisionError):
+        async with database.session() as session:
+            on_commit(session, ran.append, "own")
+            session.add(Note(text="kept"))
+            await session.flush()
+            other = asyncio.create_task(during_commit(session, lambda: act(session)))
+            await asyncio.sleep(0)
+            await session.commit()
+            await other
+            raise ZeroDivisionError
+    assert ran == ["own", "rolled back"]
+    assert await stored(database) == ["kept"]
+
+
+async def test_rollback_that_cannot_wait_for_another_tasks_call(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """It says which task, the session is closed for good, and that task's call ends the transaction."""
+    shorten(monkeypatch, ending=0.2)
+    others: list[asyncio.Task[None]] = []
+    may_end = asyncio.Event()
+
+    async def busy(session: AsyncSession) -> None:
+        await session.run_sync(lambda _: await_only(may_end.wait()))
+
+    with pytest.raises(RollbackTimeout, match=r"since other \(.*busy\) is in the middle of a call"):
+        async with database.session() as session:
+            session.add(Note(text="lost"))
+            await session.flush()
+            others.append(asyncio.create_task(busy(session), name="other"))
+            await asyncio.sleep(0)
+            raise ZeroDivisionError
+    may_end.set()
+    await others[0]
+    assert checked_out(database) == 0
+    with pytest.raises(SessionClosed):
+        await session.execute(select(1))
+    assert await stored(database) == []
+
+
+async def test_block_is_entered_once(database: Database):
+    """A second task would take the first one's session from it."""
+    scope = database.session()
+    async with scope:
+        with pytest.raises(NotASession, match="entered again"):
+            await scope.__aenter__()
