@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from fastapi_asyncdb.cancelled_work import AFTER_STALL, CancelledWork, Waiting, resume, stalled
+from fastapi_asyncdb.finishing_cancelled import AFTER_STALL, CancelledWork, Waiting, resume, stalled
 
 T = TypeVar("T")
 

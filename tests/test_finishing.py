@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from fastapi_asyncdb import cancelled_work, finishing
+from fastapi_asyncdb import finishing, finishing_cancelled
 from fastapi_asyncdb.finishing import caller_of, finish, finish_here
 
 
@@ -164,7 +164,7 @@ async def test_time_in_which_the_event_loop_stood_still_is_not_the_works(
     run: Finish, cancelled: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """A machine that stood still calls every timer at once: the work has had no chance."""
-    monkeypatch.setattr(cancelled_work, "_STALL", 0.05)
+    monkeypatch.setattr(finishing_cancelled, "_STALL", 0.05)
     done: list[str] = []
 
     async def stall() -> None:

@@ -58,7 +58,7 @@ class Steps:
     refuse_failed: Callable[[Connection | PoolProxiedConnection], None] | None = None
     """Raises if the connection is one of these; called while there are any."""
     forget_failed: Callable[[PoolProxiedConnection], None] | None = None
-    """Notes that a rollback has undone it; called while there are any."""
+    """Forgets the failure of a connection that is rolled back; called while there are any."""
     streams: set[ref[object]] = field(default_factory=set)
     """One for each connection that streams."""
     end_streams: Callable[[PoolProxiedConnection], None] | None = None
@@ -84,7 +84,7 @@ def steps_of(dialect: Dialect) -> Steps:
         wrap(dialect, "do_rollback", partial(_rollback_in_steps, steps))
         wrap(dialect, "do_commit", partial(_commit_in_steps, steps, dialect))
         wrap(dialect, "do_release_savepoint", partial(_release_in_steps, steps, dialect))
-        # Its statement would be refused like any other.
+        # The failure is forgotten first: ROLLBACK TO is a statement, and would be refused.
         wrap(dialect, "do_rollback_to_savepoint", partial(_rollback_in_steps, steps))
         for name, execute in steps.methods.items():
             _put(dialect, name, _in_steps(execute, steps, many=name == _MANY))
@@ -150,7 +150,7 @@ def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
             try:
                 steps.refuse_failed(connection)
             except BaseException:
-                # SQLAlchemy takes a transaction whose COMMIT fails for over, and sends no ROLLBACK.
+                # SQLAlchemy considers a transaction over when its COMMIT fails, and sends no ROLLBACK.
                 dialect.do_rollback(connection)
                 raise
         raw = connection.dbapi_connection

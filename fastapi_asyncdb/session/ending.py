@@ -37,9 +37,8 @@ async def end_transaction(
 ) -> None:
     """Commit, or roll back after any exception, cancellation included; then run the hooks.
 
-    This is the only place in the library that decides between the two. A session that ran no
-    statement has nothing to end and checks out no connection. Nor has a reading session in the middle
-    of a stream, which may be read on: it commits nothing. After a rollback its objects are detached.
+    No other place decides between the two. It does nothing if no statement ran, or while a reading
+    session's stream is open, which may be read on. After a rollback the objects are detached.
 
     Args:
         state: Of the session.
@@ -122,7 +121,8 @@ async def end(state: SessionState, work: Work, *, commits: bool) -> None:
 
 
 async def _commit(state: SessionState, work: Work) -> None:
-    # Without a connection it may connect, which has a timeout of its own, and may be given up.
+    # Without a connection the commit will connect, which sets a timeout and so needs a task of its own,
+    # and which is given up at once when the caller is cancelled.
     here = state.in_place and state.connections and not state.streams
     finish = finishing.finish_here if here else finishing.finish
     grace = finishing.GRACE.ending

@@ -94,8 +94,8 @@ class ManagedSession(AsyncSession):
     sync_session_class = ManagedSyncSession
     _asyncdb: SessionState
 
-    # In this class, since SQLAlchemy names the first caller that is not its own in warnings of the
-    # other: in a listener that is the user's.
+    # Here and not in ManagedSyncSession: SQLAlchemy's warnings name the first caller outside of
+    # SQLAlchemy, and in a listener that must be the user's line.
     def add(self, instance: object, *args: Any, **kwargs: Any) -> None:
         """Add an object; one that comes while a commit is under way belongs to the next."""
         if self._asyncdb.tasks.ending is None or not self._asyncdb.postpones(instance):

@@ -1,6 +1,6 @@
 """The order in which savepoints are begun and ended, seen in SQL."""
 
-from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
+from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint, Savepoints
 
 
 def test_one_inside_of_another_is_released_first():

@@ -16,7 +16,7 @@ from fastapi_asyncdb.engine.read_only import only_reads, statements_in
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.pool.waiters import Slots
-from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint, Savepoints
+from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint, Savepoints
 from fastapi_asyncdb.testing.sandbox.slots import Slot
 
 # SQL that ends the sandbox's own transaction; savepoints of the user's own are allowed. SQLite skips a

@@ -27,7 +27,7 @@ from fastapi_asyncdb.testing.sandbox.reading import (
     refuse_stream_in_autocommit,
     refusing_writes,
 )
-from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint
 from fastapi_asyncdb.testing.sandbox.writing_functions import calls_writer
 
 Execute = Callable[..., None]
@@ -85,7 +85,7 @@ class _Ends:
         try:
             refuse_failed(dbapi_connection)
         except TransactionAborted:
-            self.do_rollback(dbapi_connection)  # SQLAlchemy takes the transaction for over
+            self.do_rollback(dbapi_connection)  # SQLAlchemy considers the transaction over
             raise
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:

@@ -11,7 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.errors import PoolTimeout, SandboxError
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
-from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint
 from fastapi_asyncdb.testing.sandbox.slots import Slot
 
 SAVEPOINT = "fastapi_asyncdb.savepoint"

@@ -6,7 +6,7 @@ import re
 
 from fastapi_asyncdb.engine.read_only import statements_in
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
-from fastapi_asyncdb.testing.sandbox.savepoints import Savepoint
+from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint
 
 _CALL = re.compile(r"(\w+)\s*\(")
 # VOLATILE is the default; the server's own are left out: what nextval() does is not rolled back.
