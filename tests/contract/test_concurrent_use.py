@@ -296,6 +296,7 @@ async def test_rollback_that_cannot_wait_for_another_tasks_call(
     """It says which task, the session is closed for good, and that task's call ends the transaction."""
     shorten(monkeypatch, ending=0.2)
     others: list[asyncio.Task[None]] = []
+    sessions: list[AsyncSession] = []
     may_end = asyncio.Event()
 
     async def busy(session: AsyncSession) -> None:
@@ -303,6 +304,7 @@ async def test_rollback_that_cannot_wait_for_another_tasks_call(
 
     with pytest.raises(RollbackTimeout, match=r"since other \(.*busy\) is in the middle of a call"):
         async with database.session() as session:
+            sessions.append(session)
             session.add(Note(text="lost"))
             await session.flush()
             others.append(asyncio.create_task(busy(session), name="other"))
@@ -312,7 +314,7 @@ async def test_rollback_that_cannot_wait_for_another_tasks_call(
     await others[0]
     assert checked_out(database) == 0
     with pytest.raises(SessionClosed):
-        await session.execute(select(1))
+        await sessions[0].execute(select(1))
     assert await stored(database) == []
 
 
