@@ -19,7 +19,6 @@ from fastapi_asyncdb.engine import seam
 from fastapi_asyncdb.errors import SessionError
 
 logger = logging.getLogger(__name__)
-
 P = ParamSpec("P")
 
 # The hooks that run; tasks that a hook starts inherit it.
@@ -35,17 +34,16 @@ def on_commit(
 ) -> None:
     """Call ``fn(*args, **kwargs)`` once the session's work is committed, and only then.
 
-    For mail, messages and cache updates: sent earlier, they may be about work that is rolled back
-    later. Hooks run in the order of registration, after the outermost commit, when the
-    connection is back in the pool; in a request, before the response starts. A savepoint that is
-    rolled back takes its hooks with it.
+    For mail, messages and cache updates. Hooks run in the order of registration, after the outermost
+    commit, when the connection is back in the pool; in a request, before the response starts. A
+    savepoint that is rolled back takes its hooks with it.
 
-    In a session without a transaction the hook runs after the next commit, or when the request or
-    the ``async with`` block ends well. So do the hooks of reading sessions, which never commit.
+    Without a transaction, and in a reading session, the hook runs after the next commit, or when the
+    request or the ``async with`` block ends well.
 
-    A hook that fails is logged; the committed work stays, and the other hooks run. A hook that needs
-    the database opens ``database.session()``, since this session is between two transactions. When the
-    connection is lost during COMMIT, the outcome is unknown, and no hook runs.
+    A hook that fails is logged, and the others run. One that needs the database opens
+    ``database.session()``: this session is between two transactions. No hook runs when the connection
+    is lost during COMMIT.
 
     Args:
         session: A session of this library, or what ``run_sync`` makes of it.
@@ -74,8 +72,8 @@ def on_rollback(
     before the outermost transaction has ended: until then its connection is in use.
 
     Args:
-        session: A session of this library, or what ``run_sync`` makes of it.
-        fn: A function or coroutine function. A plain function runs on the event loop.
+        session: As for ``on_commit``, like ``fn`` and its arguments.
+        fn: A function or coroutine function.
         *args: Passed to ``fn``.
         **kwargs: Passed to ``fn``.
 
@@ -218,10 +216,8 @@ class Hooks:
 
 
 def _may_run(hook: Hook) -> bool:
-    if not hook.after_commit:
-        return True
-    # All of them first: each filter sees each hook, also one that another filter stops.
-    verdicts = [wanted(hook) for wanted in seam.commit_hook_filters]
+    # A list: each filter sees each hook, also one that another filter stops.
+    verdicts = [wanted(hook) for wanted in seam.commit_hook_filters if hook.after_commit]
     return all(verdicts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
@@ -9,12 +10,13 @@ from typing import TypeVar
 from sqlalchemy.exc import IllegalStateChangeError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.errors import RollbackTimeout
 from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import Misused
 from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.state import LetsGo, SessionState
+
+logger = logging.getLogger(__name__)
 
 S = TypeVar("S", bound=AsyncSession)
 
@@ -68,27 +70,21 @@ async def end_session(
     """
     try:
         await end_transaction(state, session, error, lets_go)
-    except RollbackTimeout as given_up:
-        error = given_up
-        raise
     finally:
         try:
             if session.in_transaction():
-                await _close(state, session, error, lets_go)
+                await _close(state, session, lets_go)
         finally:
             state.closed = state.watched = True
 
 
-async def _close(
-    state: SessionState, session: AsyncSession, error: BaseException | None, lets_go: LetsGo
-) -> None:
-    # Without an error it is the commit that has failed.
+async def _close(state: SessionState, session: AsyncSession, lets_go: LetsGo) -> None:
     state.lets_go = lets_go if lets_go == "expired" else None
     try:
         await (session.rollback() if lets_go == "expired" else session.close())
     except IllegalStateChangeError:
-        # A driver that ignores its cancellation may still be in the rollback that was given up.
-        if not isinstance(error, RollbackTimeout):
-            raise
+        # A driver that ignores its cancellation may still be in the commit or rollback that was given
+        # up, which says more: its error is on its way.
+        logger.debug("A session is still in the end of its transaction, and is left to it.")
     finally:
         state.lets_go = None
