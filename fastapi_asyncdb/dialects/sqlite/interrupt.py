@@ -41,7 +41,10 @@ async def close_cursor(driver: Any, cursor: Any) -> None:
         driver: aiosqlite's connection.
         cursor: SQLAlchemy's adapter of its cursor.
     """
-    await driver._execute(cursor._cursor._cursor.close)
+    # SQLAlchemy 2.0 keeps the cursor of a stream only: it fetches all other rows in the same call.
+    opened = getattr(cursor, "_cursor", None)
+    if opened is not None:
+        await driver._execute(opened._cursor.close)
 
 
 async def roll_back(driver: Any) -> None:
