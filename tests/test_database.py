@@ -109,7 +109,7 @@ async def test_last_stop_closes(database_url: str):
 
 
 async def test_stop_closes_every_connection(postgres_url: str):
-    """After stop the server sees nobody any more."""
+    """After stop the server has no client any more."""
     settings = DatabaseSettings(url=postgres_url + "?application_name=stopping")
     count = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopping'")
     async with Database(DatabaseSettings(url=postgres_url)) as witness:

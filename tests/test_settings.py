@@ -173,7 +173,7 @@ async def test_old_connection_is_replaced(
 async def test_ping_finds_the_connection_that_died(
     driver_url: str, options: dict[str, Any], survives: bool
 ) -> None:
-    """Past the idle window nobody sees that a connection was killed; inside it, or unasked, one does."""
+    """Past the idle window no request notices a killed connection; inside it, or without a ping, one does."""
     async with Database(DatabaseSettings(url=driver_url, **options)) as database:
         backend = await _backend(database)
         async with Database(DatabaseSettings(url=driver_url)) as other, other.session() as session:
@@ -326,7 +326,7 @@ async def test_waiting_for_a_lock_ends(database_url: str) -> None:
 
 
 async def test_transaction_that_idles_is_ended(driver_url: str) -> None:
-    """Whoever forgets an open transaction loses it, and its locks, after the timeout."""
+    """A session that forgets an open transaction loses it, and its locks, after the timeout."""
     settings = DatabaseSettings(url=driver_url, idle_in_transaction_timeout=0.1)
     async with Database(settings) as database:
         with pytest.raises(DBAPIError):
@@ -363,7 +363,7 @@ async def test_echo_logs_statements(
 
 @pytest.mark.parametrize("query", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=require"])
 async def test_production_refuses_a_stranger(driver: str, query: str) -> None:
-    """In production nobody sends a password to a host that has not proved who it is."""
+    """In production no password is sent to a host that has not proved its identity."""
     settings = DatabaseSettings(
         url=f"postgresql+{driver}://u:{PASSWORD}@db.invalid/app{query}", environment="production"
     )
@@ -455,7 +455,7 @@ async def test_bad_value_is_one_message_that_names_the_variable(
 
 
 def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to mend one variable after the other."""
+    """One start names all variables that are wrong."""
     monkeypatch.setenv("DATABASE_POOL_SIZE", "0")
     monkeypatch.setenv("DATABASE_ECHO", "loud")
     with pytest.raises(ConfigurationError, match=r"DATABASE_POOL_SIZE.*DATABASE_ECHO"):
@@ -546,7 +546,7 @@ def test_argument_and_variable_are_named_side_by_side(monkeypatch: pytest.Monkey
 async def test_message_of_the_start_names_no_variable_that_may_be_unset(
     variables: dict[str, str], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the engines are built nobody knows any more where the URL came from."""
+    """When the engines are built, the source of the URL is not known any more."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InsecureConnectionError, match="The database URL connects to") as caught:

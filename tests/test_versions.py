@@ -155,7 +155,7 @@ def test_python_is_found_on_the_path(tmp_path: Path):
 
 @pytest.mark.parametrize("variable", ["HOME", "PYENV_ROOT"])
 def test_python_is_found_in_pyenv(tmp_path: Path, variable: str):
-    """The newest release of a version; one that is chosen by nobody is not on the path."""
+    """The newest release of a version; one that is not chosen is not on the path."""
     root = tmp_path / ".pyenv" if variable == "HOME" else tmp_path
     for release in (f"{HERE}.2", f"{HERE}.10", f"{HERE}.9"):
         make_interpreter(root / "versions" / release / "bin" / "python")

@@ -155,7 +155,7 @@ async def test_next_transaction_is_watched_anew(
 
 
 async def test_slow_commit_is_told_as_the_end(database: Database, caplog: pytest.LogCaptureFixture):
-    """A connection that only the commit has taken was taken by nobody's line."""
+    """A connection that only the commit has taken was taken by no line of the user's."""
     pause(database, "commit", 0.25)
     async with database.session() as session:
         session.add(Note(text="late"))

@@ -350,7 +350,7 @@ async def test_session_outside_a_request_commits_or_rolls_back(database: Databas
 
 @pytest.mark.promise("T2")
 async def test_connection_of_a_failed_commit_is_clean(database: Database, database_url: str):
-    """Whoever gets the connection next begins anew, and nobody waits for a lock."""
+    """The next session on the connection begins anew, and no session waits for a lock."""
     for _ in range(2):
         with pytest.raises(IntegrityError):
             async with database.session() as session:

@@ -146,7 +146,7 @@ ENDS = {"aclose", "close", "commit", "invalidate", "reset", "rollback"}
 
 
 def test_every_coroutine_of_asyncsession_is_known_here():
-    """A coroutine that SQLAlchemy adds must be put into one of the two lists, or nobody tests it."""
+    """A coroutine that SQLAlchemy adds must be put into one of the two lists, or no test calls it."""
     coroutines = {
         name
         for name, member in vars(AsyncSession).items()

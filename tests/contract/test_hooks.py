@@ -392,7 +392,7 @@ async def test_hook_may_register_further_hooks(database: Database, journal: Jour
 
 
 async def test_hook_may_wait_for_a_task_that_ends_the_session(database: Database):
-    """The commit is over for everybody else when hooks run, so nobody waits for it."""
+    """The commit is over for all other tasks when hooks run, so none waits for it."""
 
     async def hook(session: AsyncSession) -> None:
         await asyncio.create_task(session.rollback())
@@ -539,7 +539,7 @@ async def test_failing_hook_leaves_the_response_alone(database: Database):
 async def test_cancellation_waits_for_the_hooks(
     database: Database, journal: Journal, scope: str, explicit: bool
 ):
-    """Committed work has its hooks, whoever leaves; then the cancellation goes on."""
+    """Committed work has its hooks, although the client leaves; then the cancellation goes on."""
     running = asyncio.Event()
 
     async def slow() -> None:
@@ -616,7 +616,7 @@ async def test_hook_that_never_ends_is_cut_off_once_its_caller_is_cancelled(
 async def test_hook_may_take_its_time_while_somebody_waits(
     database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ):
-    """The bound is for those that nobody waits for."""
+    """The bound is for hooks that no task waits for."""
     shorten(monkeypatch, ending=0.05)
 
     async def slow() -> None:

@@ -37,7 +37,7 @@ def application(database: Database) -> FastAPI:
 
 @pytest.mark.parametrize(("at_commit", "rows"), [("cut before", []), ("cut after", ["written"])])
 async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
-    """The client is never told of a success or failure that nobody knows; nothing is repeated."""
+    """The client is never told of a success or failure that is unknown; nothing is repeated."""
     database = Database(DatabaseSettings(url=proxy.through(postgres_url)))
     await database.start(create_tables=Base.metadata)
     app = application(database)

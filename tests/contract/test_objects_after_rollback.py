@@ -34,7 +34,7 @@ class User(Base):
 
 
 class Letter(Base):
-    """A letter from nobody is refused at COMMIT, and not before: the constraint is deferred."""
+    """A letter without a sender is refused at COMMIT, and not before: the constraint is deferred."""
 
     __tablename__ = "letter"
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -232,7 +232,7 @@ async def test_what_it_writes_belongs_to_the_transaction(database_url: str):
 
 
 async def test_rollback_of_its_own_is_an_error(database_url: str):
-    """Without its transaction the settings would be gone, and nobody would know."""
+    """Without its transaction the settings would be gone without a sign."""
 
     async def on_begin(session: AsyncSession, connection: HTTPConnection | None) -> None:
         await session.execute(text("SELECT 1"))
@@ -318,7 +318,7 @@ END $$
 
 
 async def set_tenant(session: AsyncSession, connection: HTTPConnection | None) -> None:
-    """Say whose rows the transaction may see; nobody's outside of a request."""
+    """Say whose rows the transaction may see; no tenant's outside of a request."""
     if connection is not None:
         await session.execute(OF_TENANT, {"tenant": connection.headers["X-Tenant"]})
 
@@ -381,7 +381,7 @@ def bills_app(database: Database) -> FastAPI:
 
 
 async def test_no_tenant_ever_sees_the_others_rows(postgres_url: str, driver: str):
-    """500 interleaved requests on two connections, some of them cut off: nobody's rows mix."""
+    """500 interleaved requests on two connections, some of them cut off: no tenants' rows mix."""
     chance = random.Random(20)
     calls = [
         ("POST", "/bills/{}"),

@@ -1,4 +1,4 @@
-"""One session per request, lazy while nobody uses it, and closed at the end."""
+"""One session per request, lazy while it is unused, and closed at the end."""
 
 from typing import Annotated
 

@@ -78,7 +78,7 @@ def reading_app(dependency: Any) -> FastAPI:
 async def test_request_is_answered_503_within_pool_timeout_and_not_before(
     database_url: str, dependency: str, options: dict[str, Any]
 ):
-    """Whoever waits in vain gets 503 and a short sentence; whoever comes later is served."""
+    """A request that waits in vain gets 503 and a short sentence; a later one is served."""
     async with limited(database_url) as database, client(_app(database, dependency)) as http:
         async with held(database.session(**options)):
             started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Whoever waits for a connection is served in turn, whatever becomes of the connections."""
+"""Waiters for a connection are served in their order, whatever becomes of the connections."""
 
 import asyncio
 import gc
@@ -24,14 +24,14 @@ from tests.support.application import eventually
 
 pytestmark = pytest.mark.promise("T18")
 
-# Nobody waits so long: what should happen at once happens long before.
+# No waiter waits so long: what should happen at once happens long before.
 FOREVER = 50.0
 SOON = 20.0
 
 
 @asynccontextmanager
 async def limited(url: str, **options: Any) -> AsyncIterator[Database]:
-    """Run a handle with one connection; after the test it is back, and nobody waits."""
+    """Run a database with one connection; after the test it is back, and no task waits."""
     settings = {"pool_size": 1, "max_overflow": 0, "pool_timeout": FOREVER, **options}
     async with Database(DatabaseSettings(url=url, **settings)) as database:
         yield database
@@ -107,7 +107,7 @@ async def test_newcomer_does_not_overtake_a_waiter_that_was_woken(database: Data
 
 
 async def test_free_connection_is_taken_without_a_task(database: Database):
-    """Nobody pays for the line while there is none."""
+    """The queue costs nothing while it is empty."""
     started: list[object] = []
 
     def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
@@ -126,7 +126,7 @@ async def test_free_connection_is_taken_without_a_task(database: Database):
 
 
 async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
-    """The connection goes to whoever still waits."""
+    """The connection goes to the waiter that still waits."""
     async with limited(database_url, pool_timeout=0.2) as database:
         line = Line(database)
         async with database.read_engine.connect():
@@ -209,7 +209,7 @@ async def test_however_a_connection_is_given_up_the_next_is_served(
 
 
 async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
-    """Whoever holds it gets the error, whoever waits gets a connection."""
+    """The session that has it gets the error, the waiter gets a connection."""
     async with limited(postgres_url) as database, Database(database.settings) as other:
         line = Line(database)
         holder = await database.read_engine.connect()
@@ -226,7 +226,7 @@ async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
 
 
 async def test_connection_that_cannot_be_made_makes_room(database_url: str):
-    """Each in line tries for itself, and nobody waits for what will not come."""
+    """Each waiter tries for itself, and none waits for what will not come."""
     async with limited(database_url, max_overflow=1) as database:
         line = Line(database)
         engine = database.read_engine.sync_engine
@@ -294,7 +294,7 @@ async def test_connection_whose_closing_fails_makes_room(database_url: str):
 async def test_connection_that_the_garbage_collector_finds_makes_room(
     database: Database, in_thread: bool
 ):
-    """Somebody forgot it; the collector runs in whichever thread it likes."""
+    """The application forgot it; the collector runs in any thread."""
     line = Line(database)
     forgotten = [await database.read_engine.raw_connection()]
     await line.join("next")

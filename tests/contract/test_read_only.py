@@ -1,4 +1,4 @@
-"""Reading sessions refuse writes, run in autocommit, and block nobody."""
+"""Reading sessions refuse writes, run in autocommit, and block no writer."""
 
 from typing import Annotated
 

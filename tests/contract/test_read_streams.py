@@ -140,7 +140,7 @@ async def test_stream_that_is_left_in_the_middle_ends_with_its_session(database:
 
 
 async def test_read_after_a_break_sees_new_commits(database: Database, writer: Database):
-    """The snapshot of a stream that nobody can read on ends at the next statement."""
+    """The snapshot of a stream that cannot be read on ends at the next statement."""
     async with database.read_session() as session:
         async for _ in await session.stream(TEXTS):
             break

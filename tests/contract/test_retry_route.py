@@ -145,7 +145,7 @@ async def test_handler_of_the_application_answers_the_last_failure_only(postgres
 async def test_attempts_wait_longer_each_time(
     postgresql: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whoever met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
+    """A request that met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
     monkeypatch.setattr("fastapi_asyncdb.concurrency.random.uniform", lambda low, high: high)
     started = time.monotonic()
     async with client(conflicting_app(postgresql, conflicts=2, seen={})) as http:
@@ -163,7 +163,7 @@ async def test_no_attempt_starts_after_the_deadline(postgresql: Database):
 
 
 async def test_cancelled_request_is_not_run_again(postgresql: Database):
-    """Whoever cancels during the answer to a conflict gets the cancellation."""
+    """A cancellation during the answer to a conflict is passed on."""
     seen: dict[str, Any] = {}
     app = conflicting_app(postgresql, conflicts=9, seen=seen)
     answering = asyncio.Event()

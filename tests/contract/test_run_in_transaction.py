@@ -479,7 +479,7 @@ async def test_requests_are_refused_while_their_transaction_is_open(database: Da
 
 
 async def test_attempts_wait_longer_each_time(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
-    """Whoever met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
+    """Work that met a conflict lets the other one finish: up to 0.05 s, then up to 0.1 s."""
     monkeypatch.setattr("fastapi_asyncdb.concurrency.random.uniform", lambda low, high: high)
     begun: list[float] = []
 

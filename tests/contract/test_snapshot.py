@@ -1,4 +1,4 @@
-"""Snapshots: every statement of a report sees one state, nobody waits, and nothing is written."""
+"""Snapshots: every statement of a report sees one state, no session waits, and nothing is written."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -33,7 +33,7 @@ async def database(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIter
 
 
 async def test_fifty_concurrent_read_modify_writes_give_fifty(database: Database):
-    """Writers begin with the lock, so nobody writes on top of a stale read."""
+    """Writers begin with the lock, so no writer writes on top of a stale read."""
     app = FastAPI()
     async with database.session() as session:
         session.add(Counter(id=1, value=0))

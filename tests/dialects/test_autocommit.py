@@ -42,7 +42,7 @@ async def test_each_connection_has_them_and_gives_them_back(engine: AsyncEngine)
 
 
 async def test_execution_options_of_it_have_them_too(engine: AsyncEngine):
-    """Whoever adds another option keeps these, and may replace one of them."""
+    """A further option keeps these, and may replace one of them."""
     own = with_connection_options(engine, isolation_level="AUTOCOMMIT")
     async with own.execution_options(logging_token="mine").connect() as connection:
         assert not await shares_a_transaction(connection)

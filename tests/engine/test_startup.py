@@ -409,7 +409,7 @@ class Authority:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that nobody knows without its file."""
+    """An authority that is unknown without its file."""
     folder = tmp_path_factory.mktemp("authority")
     made = Authority(trustme.CA(), folder / "ca.pem", folder / "stranger.pem")
     made.own.cert_pem.write_to_path(str(made.file))

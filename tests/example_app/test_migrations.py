@@ -88,7 +88,7 @@ def test_a_downgrade_leaves_nothing(alembic_config: Config) -> None:
 def test_offline_mode_prints_the_sql(
     alembic_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For whoever runs SQL by hand; no connection is opened."""
+    """For operators who run SQL by hand; no connection is opened."""
     monkeypatch.setenv("DATABASE_URL", "postgresql://ada:50%25@nowhere.invalid/app")
     alembic_config.output_buffer = StringIO()
     command.upgrade(alembic_config, "head", sql=True)

@@ -43,7 +43,7 @@ async def test_users_are_listed_page_by_page(client: AsyncClient) -> None:
 
 
 async def test_a_page_is_bounded(client: AsyncClient) -> None:
-    """Nobody asks for the whole table, nor for a number that the database cannot take."""
+    """A client gets neither the whole table nor a number of rows that the database cannot take."""
     for query in ["limit=0", "limit=101", "offset=-1", f"offset={2**31}"]:
         assert (await client.get(f"/users?{query}")).status_code == 422, query
 

@@ -1,4 +1,4 @@
-"""A database with the tables of the contract, and somebody who watches it from outside."""
+"""A database with the tables of the contract, and a witness that watches it from outside."""
 
 from collections.abc import AsyncIterator
 

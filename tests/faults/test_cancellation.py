@@ -131,7 +131,7 @@ async def write_a_note(database: Database) -> None:
 
 
 async def test_waiting_for_a_connection(database: Database, how: str):
-    """Whoever waits for the pool and is cancelled leaves at once, and takes nothing with him."""
+    """A task that is cancelled while it waits for the pool leaves at once, without a connection."""
     run = Cancellable(lambda: write_a_note(database), how)
     async with pool_in_use(database):
         run.start()
@@ -232,7 +232,7 @@ async def test_commit_that_gets_no_end(
 
 
 async def test_rollback_that_gets_no_end(database: Database, monkeypatch: pytest.MonkeyPatch):
-    """A rollback has to be over soon even when nobody is cancelled."""
+    """A rollback has to be over soon even when no task is cancelled."""
     shorten(monkeypatch, ending=0.1)
     pause(database, "rollback", FOREVER)
     with pytest.raises(RollbackTimeout, match="rolls back by itself") as caught:

@@ -34,7 +34,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture(params=["ALTER COLUMN n TYPE text", "ADD COLUMN m int"])
 def change(request: pytest.FixtureRequest, witness: Witness) -> Callable[[], Awaitable[Any]]:
-    """Change the table as a migration does: in another process, which tells nobody."""
+    """Change the table as a migration does: in another process, without a notice."""
 
     async def change() -> None:
         await witness.ask(f"ALTER TABLE thing {request.param}")

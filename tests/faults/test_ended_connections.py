@@ -74,7 +74,7 @@ async def test_silent_server_is_named_at_start(driver: str, hosts: str, silent_p
 
 
 async def test_server_that_falls_silent_is_named(driver: str, postgres_url: str, proxy: Proxy):
-    """A new connection that a request needs, and that nobody answers."""
+    """A new connection that a request needs, and that no server answers."""
     settings = DatabaseSettings(url=proxy.through(postgres_url, driver), connect_timeout=0.5)
     async with Database(settings) as database, database.session() as one:
         await one.execute(text("SELECT 1"))

@@ -212,7 +212,7 @@ async def _lose_connections(database: Database) -> None:
 async def test_at_the_end_of_pool_timeout_the_error_says_that_the_server_refused(
     small_url: str, others: Others, lost: bool
 ):
-    """It is a pool at its limit, whoever set the limit."""
+    """It is a pool at its limit, whether the server or the settings set that."""
     async with started(small_url, pool_timeout=0.4) as database, AsyncExitStack() as stack:
         if lost:
             await _lose_connections(database)
@@ -249,7 +249,7 @@ async def test_request_is_answered_503(small_url: str, others: Others):
 
 
 async def test_refused_connect_counts_for_max_waiting(small_url: str, others: Others):
-    """If nobody may wait, one that was refused may not either."""
+    """If no request may wait, one that was refused may not either."""
     async with started(small_url, max_waiting=0) as database:
         await others.leave_room_for(0)
         async with database.engine.connect():

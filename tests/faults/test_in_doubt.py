@@ -44,7 +44,7 @@ async def database(proxy: Proxy, postgres_url: str, driver: str) -> AsyncIterato
 
 @pytest.fixture
 def witness(database: Database, postgres_url: str) -> Witness:
-    """Whoever looks from outside, and does not use the proxy."""
+    """A witness that looks from outside, and does not use the proxy."""
     return Witness(database, postgres_url)
 
 
@@ -80,7 +80,7 @@ async def test_cut_connection(
 
 @pytest.mark.promise("T14")
 async def test_no_hook_runs(database: Database, proxy: Proxy, caplog: pytest.LogCaptureFixture):
-    """Nobody knows which of the two would be right; the log names both."""
+    """Which of the two would be right is unknown; the log names both."""
     ran: list[str] = []
     with pytest.raises(CommitOutcomeUnknown):
         async with database.session() as session:

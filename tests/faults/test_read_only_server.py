@@ -243,7 +243,7 @@ async def test_first_connection_takes_the_host_that_fits(
     assert port == fits.port
 
 
-# --- Read-only because somebody asked for it ------------------------------------------------------
+# --- Read-only because the session asked for it ------------------------------------------------------
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: P
 @pytest.mark.promise("T10")
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_cancelled_query_is_given_up(database: Database, proxy: Proxy, how: str):
-    """Whoever is cancelled in a query that nobody answers leaves in bounded time."""
+    """A task that is cancelled in a query without an answer leaves in bounded time."""
 
     async def work() -> None:
         async with database.session() as session:
@@ -100,7 +100,7 @@ async def test_rollback_takes_no_longer_than_it_may(database: Database, proxy: P
 
 @pytest.mark.promise("T18")
 async def test_forgotten_connections_are_replaced(database: Database, proxy: Proxy):
-    """A ping that nobody answers has a limit; the request goes on with a new connection."""
+    """A ping without an answer has a limit; the request goes on with a new connection."""
     proxy.forget_open()
     for _ in range(5):
         async with database.session() as session:

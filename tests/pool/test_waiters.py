@@ -127,7 +127,7 @@ async def test_leaving_from_another_thread_wakes_the_loop():
 
 
 def test_leaving_after_the_loop_was_closed_is_no_error():
-    """The garbage collector comes late; nobody waits any more."""
+    """The garbage collector comes late, when no task waits any more."""
 
     async def enter() -> Slots:
         slots = Slots(1)

@@ -112,7 +112,7 @@ class Witness:
     url: str
 
     async def nothing_is_left_behind(self) -> None:
-        """Nothing is checked out, the pools can count, no transaction is open, anybody may write."""
+        """Nothing is checked out, the pools can count, no transaction is open, all may write."""
         assert checked_out(self.database) == 0
         for pool in {self.database.engine.pool, self.database.read_engine.pool}:
             counted: Any = pool

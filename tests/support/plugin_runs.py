@@ -29,7 +29,7 @@ def make_project(folder: Path, tests: str = "", *lines: str) -> Path:
 def run_pytest(
     project: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run pytest there. ``DATABASE_URL`` leads nowhere: whoever uses it fails."""
+    """Run pytest there. ``DATABASE_URL`` leads nowhere: a test that uses it fails."""
     kept = {
         name: value
         for name, value in os.environ.items()

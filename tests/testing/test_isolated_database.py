@@ -149,7 +149,7 @@ async def test_copy_is_dropped_under_its_clients(
 
 
 async def test_client_that_has_not_quite_gone_costs_nothing(postgres_url: str):
-    """A server that finds somebody in a database to drop sleeps for 100 ms before it looks again."""
+    """A server that finds a client in a database to drop sleeps for 100 ms before it looks again."""
     times = []
     async with DatabaseTemplate(postgres_url, metadata=Base.metadata) as template:
         for _ in range(5):
@@ -215,7 +215,7 @@ async def test_cancelled_copy_leaves_nothing(database_url: str):
 
 
 async def test_drop_that_is_cancelled_goes_on(database_url: str, monkeypatch: pytest.MonkeyPatch):
-    """Nobody else would drop it."""
+    """It would never be dropped otherwise."""
     async with DatabaseTemplate(database_url, metadata=Base.metadata) as template:
         drop, begun = template._copies.drop, asyncio.Event()
 
@@ -298,7 +298,7 @@ async def test_client_that_prepare_forgot_does_not_disturb(database_url: str):
 
 
 async def test_open_transaction_of_prepare_is_refused(sqlite_url: str):
-    """A log that somebody still reads cannot be written back."""
+    """A log that a reader still uses cannot be written back."""
     kept: list[sqlite3.Connection] = []
 
     async def prepare(database: Database) -> None:

@@ -252,7 +252,7 @@ async def test_options_end_with_their_transaction(postgres_url: str):
     ["SET LOCAL app.tenant = 'b'", "SELECT set_config('app.tenant', 'b', true)", "bound"],
 )
 async def test_settings_of_a_transaction_end_with_it(postgres_url: str, driver: str, change: str):
-    """A tenant is nobody else's: neither the next session's, nor that of one around it."""
+    """A tenant is of one session: not the next session's, nor that of one around it."""
     url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
     show = text("SELECT coalesce(current_setting('app.tenant', true), '')")
 
@@ -479,7 +479,7 @@ async def test_session_of_the_test_waits_for_nobody(database: Database):
 
 
 async def test_turn_that_is_over_is_nobodys(database: Database):
-    """Whoever has ended its transaction waits again, behind those that have come meanwhile."""
+    """A session that has ended its transaction waits again, behind those that have come meanwhile."""
     order: list[str] = []
     async with sandbox(database):
         began, may_end = asyncio.Event(), asyncio.Event()
@@ -587,7 +587,7 @@ async def test_sql_that_would_end_it_is_refused(database: Database, statement: s
 
 
 async def test_engine_from_before_is_refused(database: Database):
-    """Whoever kept an engine or a session would commit for good (an admin page, a worker)."""
+    """An engine or a session that was kept would commit for good (an admin page, a worker)."""
     engine = database.engine
     async with database.session() as before:
         async with sandbox(database):
@@ -618,7 +618,7 @@ async def test_handle_that_is_stopped_too_often_inside(database_url: str):
 
 
 async def test_session_whose_work_is_gone_cannot_go_on(database: Database):
-    """What it wrote now would belong to nobody."""
+    """What it wrote now would belong to no transaction."""
     async with sandbox(database), database.session() as outer:
         outer.add(Note(text="outer"))
         await outer.flush()
@@ -666,7 +666,7 @@ async def test_engine_in_autocommit_keeps_each_statement(database: Database):
 
 
 async def test_constraint_that_another_session_may_have_violated(database: Database):
-    """The innocent one is not blamed: nobody can tell them apart on one connection."""
+    """The innocent one is not blamed: on one connection they cannot be told apart."""
     async with sandbox(database):
         with pytest.raises(SandboxError, match="cannot know which session"):
             async with database.session() as outer:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong in a sandbox is undone, told, and nobody else's."""
+"""Whatever goes wrong in a sandbox is undone and reported, and disturbs no other session."""
 
 import asyncio
 import gc
@@ -132,7 +132,7 @@ async def test_connection_that_is_lost_when_the_test_ends(
 
 
 async def test_connection_that_is_lost_in_a_query(postgres_url: str, driver: str):
-    """The server's own error comes first, and whoever comes later is told that it is lost."""
+    """The server's own error comes first, and later sessions are told that it is lost."""
     url = postgres_url.replace("postgresql://", f"postgresql+{driver}://")
     async with Database(DatabaseSettings(url=url)) as database, sandbox(database) as session:
         pid = await session.scalar(text("SELECT pg_backend_pid()"))
@@ -152,7 +152,7 @@ async def test_connection_that_is_lost_in_a_query(postgres_url: str, driver: str
 
 
 async def test_session_that_is_left_to_the_garbage_collector(database: Database):
-    """Nobody knows what it would have done: the sandbox is over."""
+    """Its effects are unknown: the sandbox is over."""
     opened = []
 
     async def forget() -> None:
@@ -171,7 +171,7 @@ async def test_session_that_is_left_to_the_garbage_collector(database: Database)
 
 
 async def test_drivers_own_work_that_still_runs_at_the_end(postgres_url: str):
-    """Nobody can roll back behind it: the connection is given up, and the next one is as before."""
+    """It cannot be rolled back: the connection is given up, and the next one is as before."""
     database = Database(DatabaseSettings(url=postgres_url))
     await database.start(create_tables=Base.metadata)
     tasks: list[asyncio.Task[None]] = []
@@ -230,7 +230,7 @@ async def test_query_that_still_runs_in_a_sandbox_inside_of_another(database: Da
 
 
 async def test_failed_statement_stops_nobody_else(database: Database):
-    """PostgreSQL ends the transaction of whoever failed, and of nobody else."""
+    """PostgreSQL ends the transaction of the session that failed, and of no other."""
     async with sandbox(database) as own:
         with pytest.raises(IntegrityError):
             await own.execute(insert(Note).values(id=1, text="twice"))
@@ -350,7 +350,7 @@ async def test_commit_on_the_drivers_connection_is_refused(database: Database, w
 
 @pytest.mark.parametrize("then", ["nothing", "a session"])
 async def test_transaction_that_ends_behind_the_sandboxs_back(database_url: str, then: str):
-    """What nobody can undo is told, at the latest at the end."""
+    """What cannot be undone is reported, at the latest at the end."""
     database = Database(DatabaseSettings(url=database_url))
     await database.start(create_tables=Base.metadata)
     with pytest.raises(SandboxError, match=r"may be stored|on the driver's own connection"):
@@ -509,7 +509,7 @@ async def test_connections_in_use_are_counted(database: Database):
 
 
 async def test_session_that_was_opened_in_a_turn_that_is_over(database: Database):
-    """It waits behind those who have come meanwhile, like anybody else."""
+    """It waits behind those that have come meanwhile, like any other."""
     order: list[str] = []
     async with sandbox(database):
         may_begin, began, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -20,7 +20,7 @@ from fastapi_asyncdb.testing import PostgresServer, given_server, postgres_serve
 from fastapi_asyncdb.testing.servers.process import until
 from tests.support.leaks import PASSWORD, leaks
 
-# What the processes of PostgreSQL may leave in the kernel, if nobody frees it.
+# What the processes of PostgreSQL may leave in the kernel, unless it is freed.
 SHARED_MEMORY = Path("/proc/sysvipc/shm")
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_left_behind(folders: Path, end: str):
 
 
 def test_owner_that_is_killed_leaves_nothing(folders: Path):
-    """Nobody is asked to be tidy when a CI's time is over, and everybody is killed who came with it."""
+    """When the time of a CI is over, it kills the run and all its processes at once."""
     code = (
         "from fastapi_asyncdb.testing import postgres_server\n"
         "with postgres_server() as server, server.replica():\n    print('up', flush=True)\n    input()"

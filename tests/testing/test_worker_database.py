@@ -49,7 +49,7 @@ async def test_it_has_the_tables_and_runs_on_this_loop(
 
 
 async def test_a_server_keeps_nothing(worker_database: str, tmp_path: Path) -> None:
-    """Also when a test fails: the database goes, with whoever is still connected."""
+    """Also when a test fails: the database is dropped, although clients are still connected."""
     connections = []
     server = SecretStr(worker_database)
     with pytest.raises(ZeroDivisionError), empty_database(server, tmp_path) as url:

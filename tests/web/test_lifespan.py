@@ -233,7 +233,7 @@ async def test_tables_in_production_are_refused(database_url: str):
 
 
 def test_contradictions_are_refused_when_the_lifespan_is_made():
-    """Settings and handles together, or tables of nobody, fail where they are written."""
+    """Settings beside databases, or tables without a database, fail where they are written."""
     with pytest.raises(ConfigurationError, match="not both"):
         create_lifespan(DatabaseSettings(), databases=[Database()])
     with pytest.raises(ConfigurationError, match=r"metadata=Base\.metadata"):
