@@ -173,7 +173,7 @@ async def test_old_connection_is_replaced(
 async def test_ping_finds_the_connection_that_died(
     driver_url: str, options: dict[str, Any], survives: bool
 ) -> None:
-    """Past the idle window no request notices a killed connection; inside it, or without a ping, one does."""
+    """Past the idle window no request notices a killed connection; inside it, or unpinged, one does."""
     async with Database(DatabaseSettings(url=driver_url, **options)) as database:
         backend = await _backend(database)
         async with Database(DatabaseSettings(url=driver_url)) as other, other.session() as session:
