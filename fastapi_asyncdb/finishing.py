@@ -130,8 +130,7 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
     except StopIteration as returned:
         return returned.value  # type: ignore[no-any-return]
     finally:
-        if waiting.alarm is not None:
-            waiting.stop_alarm()
+        waiting.stop_alarm()
 
 
 class _Interruptible:

@@ -57,6 +57,8 @@ class Steps:
     """One for each connection whose transaction a failed statement has ended."""
     refuse_failed: Callable[[Connection | PoolProxiedConnection], None] | None = None
     """Raises if the connection is one of these; called while there are any."""
+    refuse_end: Callable[..., None] | None = None
+    """Refuses COMMIT, or the release of a savepoint, likewise, and undoes it."""
     forget_failed: Callable[[PoolProxiedConnection], None] | None = None
     """Forgets the failure of a connection that is rolled back; called while there are any."""
     streams: set[ref[object]] = field(default_factory=set)
@@ -100,7 +102,9 @@ def surround_statements(dialect: Dialect, around: Callable[[Execute], Execute]) 
     """
     steps = steps_of(dialect)
     inner = Steps({}, deadlines=steps.deadlines, may_repeat=steps.may_repeat)
-    outer = Steps({}, steps.refuse_write, steps.failed, steps.refuse_failed)
+    outer = Steps(
+        {}, refuse_write=steps.refuse_write, failed=steps.failed, refuse_failed=steps.refuse_failed
+    )
     for name, execute in steps.methods.items():
         many = name == _MANY
         surrounded = around(_in_steps(execute, inner, many=many))
@@ -146,13 +150,8 @@ def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
     def do_commit(connection: PoolProxiedConnection) -> None:
         if steps.streams and steps.end_streams is not None:
             steps.end_streams(connection)
-        if steps.failed and steps.refuse_failed is not None:
-            try:
-                steps.refuse_failed(connection)
-            except BaseException:
-                # SQLAlchemy considers a transaction over when its COMMIT fails, and sends no ROLLBACK.
-                dialect.do_rollback(connection)
-                raise
+        if steps.failed and steps.refuse_end is not None:
+            steps.refuse_end(connection, dialect.do_rollback)
         raw = connection.dbapi_connection
         closed = raw is None or (steps.is_closed is not None and steps.is_closed(raw))
         try:
@@ -167,12 +166,8 @@ def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
 
 def _release_in_steps(steps: Steps, dialect: Dialect, release: Method) -> Method:
     def do_release_savepoint(connection: Connection, name: str) -> None:
-        if steps.failed and steps.refuse_failed is not None:
-            try:
-                steps.refuse_failed(connection)
-            except BaseException:
-                dialect.do_rollback_to_savepoint(connection, name)
-                raise
+        if steps.failed and steps.refuse_end is not None:
+            steps.refuse_end(connection, dialect.do_rollback_to_savepoint, name)
         release(connection, name)
 
     return do_release_savepoint

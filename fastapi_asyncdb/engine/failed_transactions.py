@@ -6,6 +6,7 @@ and stores each further statement by itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import ref
 
@@ -32,7 +33,8 @@ class _Failure:
 def refuse_failed_transactions(engine: AsyncEngine) -> None:
     """Refuse statements and COMMIT in a transaction that has failed, until a rollback undoes it."""
     steps = steps_of(engine.sync_engine.dialect)
-    steps.refuse_failed, steps.forget_failed = refuse_failed, forget_failure
+    steps.refuse_failed, steps.refuse_end = _refuse_failed, refuse_end
+    steps.forget_failed = forget_failure
 
 
 def failed_statements(preset: Preset) -> ErrorStep:
@@ -86,7 +88,7 @@ def _in_transaction(connection: Connection) -> bool:
     return not commits_itself(connection.get_execution_options())
 
 
-def refuse_failed(connection: Connection | PoolProxiedConnection) -> None:
+def _refuse_failed(connection: Connection | PoolProxiedConnection) -> None:
     """Refuse to go on in a transaction that has failed.
 
     Raises:
@@ -98,3 +100,25 @@ def refuse_failed(connection: Connection | PoolProxiedConnection) -> None:
     failure: _Failure | None = info_of(connection).get(_FAILURE)
     if failure is not None:
         raise TransactionAborted(failure.message) from failure.error
+
+
+def refuse_end(
+    connection: Connection | PoolProxiedConnection, undo: Callable[..., None], *name: str
+) -> None:
+    """Refuse to commit a transaction, or to release a savepoint, that has failed, and undo it.
+
+    SQLAlchemy considers either over when its end fails, and does not roll it back.
+
+    Args:
+        connection: Of the transaction.
+        undo: Called with the connection, and the name, if the end is refused.
+        *name: Of the savepoint.
+
+    Raises:
+        TransactionAborted: chained to the error that was caught.
+    """
+    try:
+        _refuse_failed(connection)
+    except TransactionAborted:
+        undo(connection, *name)
+        raise

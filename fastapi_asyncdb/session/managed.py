@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
+from fastapi_asyncdb.concurrency import current_task
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
@@ -27,13 +28,7 @@ class ManagedSyncSession(Session):
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         state = self._asyncdb
         tasks = state.tasks
-        try:
-            task = asyncio.current_task()
-        except (
-            RuntimeError
-        ):  # in the thread of a "def" endpoint, where SQLAlchemy says what is wrong
-            task = None
-        if state.watched or (tasks.user or tasks.ending) is not task:
+        if state.watched or (tasks.user or tasks.ending) is not current_task():
             state.check_usable()
         return super().get_bind(*args, **kwargs)
 

@@ -15,9 +15,9 @@ from fastapi_asyncdb.dialects.autocommit import commits_itself
 from fastapi_asyncdb.dialects.calls import surround_statements
 from fastapi_asyncdb.dialects.reading_streams import NOTHING, end_streams
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
-from fastapi_asyncdb.engine.failed_transactions import forget_failure, refuse_failed
+from fastapi_asyncdb.engine.failed_transactions import forget_failure, refuse_end
 from fastapi_asyncdb.engine.read_only import only_reads
-from fastapi_asyncdb.errors import SandboxError, TransactionAborted
+from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.local_settings import LocalSettings
 from fastapi_asyncdb.testing.sandbox.pool import SAVEPOINT
@@ -82,11 +82,7 @@ class _Ends:
             self.shared.run(f"SET LOCAL {name} = {value:d}")
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
-        try:
-            refuse_failed(dbapi_connection)
-        except TransactionAborted:
-            self.do_rollback(dbapi_connection)  # SQLAlchemy considers the transaction over
-            raise
+        refuse_end(dbapi_connection, self.do_rollback)
         savepoint = dbapi_connection.info.pop(SAVEPOINT)
         try:
             self.check()
@@ -118,11 +114,7 @@ class _Ends:
         self.shared.savepoints.rollback(connection.info.pop((SAVEPOINT, name)))
 
     def do_release_savepoint(self, connection: Connection, name: str) -> None:
-        try:
-            refuse_failed(connection)
-        except TransactionAborted:
-            self.do_rollback_to_savepoint(connection, name)
-            raise
+        refuse_end(connection, self.do_rollback_to_savepoint, name)
         self.shared.savepoints.release(connection.info.pop((SAVEPOINT, name)))
 
     def around(self, execute: Execute) -> Execute:
