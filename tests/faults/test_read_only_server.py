@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
 from fastapi_asyncdb.testing import PostgresReplica, PostgresServer, postgres_server
 from tests.support.application import client
+from tests.support.databases import with_driver
 from tests.support.tcp_proxy import tcp_proxy
 
 SOON = 20.0
@@ -247,18 +249,33 @@ async def test_first_connection_takes_the_host_that_fits(
 
 
 @pytest.fixture
-async def healthy_url(postgres_url: str, driver: str) -> AsyncIterator[str]:
-    """A server that takes writes, a table, a function that writes, and a role that must not."""
+async def healthy_url(postgres_url: str, driver: str) -> str:
+    """A server that takes writes, a table, and a function that writes."""
     connection = await asyncpg.connect(postgres_url)
     await connection.execute(
         "CREATE TABLE thing (id serial PRIMARY KEY);"
         "CREATE FUNCTION write_thing() RETURNS int LANGUAGE sql VOLATILE AS "
-        "'INSERT INTO thing DEFAULT VALUES RETURNING id';"
-        "CREATE ROLE looker LOGIN; ALTER ROLE looker SET default_transaction_read_only = on;"
-        "GRANT USAGE ON SCHEMA public TO looker; GRANT ALL ON ALL TABLES IN SCHEMA public TO looker"
+        "'INSERT INTO thing DEFAULT VALUES RETURNING id'"
     )
-    yield postgres_url.replace("postgresql:", f"postgresql+{driver}:", 1)
-    await connection.execute("DROP OWNED BY looker; DROP ROLE looker")
+    await connection.close()
+    return with_driver(postgres_url, driver)
+
+
+@pytest.fixture
+async def read_only_role_url(postgres_url: str, healthy_url: str) -> AsyncIterator[str]:
+    """The same as a role that must not write.
+
+    Roles belong to the server, and the workers of the suite share it: each test makes a role of its own.
+    """
+    role = f"looker_{secrets.token_hex(4)}"
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute(
+        f"CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET default_transaction_read_only = on;"
+        f"GRANT USAGE ON SCHEMA public TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+    )
+    parts = urlsplit(healthy_url)
+    yield parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
+    await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     await connection.close()
 
 
@@ -306,10 +323,8 @@ async def test_transaction_that_was_to_be_read_only_costs_no_connection(
         assert await backends(database) == before
 
 
-async def test_role_that_must_not_write_costs_one_connection_at_most(healthy_url: str):
+async def test_role_that_must_not_write_costs_one_connection_at_most(read_only_role_url: str):
     """Of a role's setting the driver cannot tell where it comes from: the pool as a whole stays."""
-    parts = urlsplit(healthy_url)
-    url = parts._replace(netloc=f"looker@{parts.netloc.rpartition('@')[2]}").geturl()
     attempts = 0
 
     async def again(session: AsyncSession) -> None:
@@ -317,7 +332,7 @@ async def test_role_that_must_not_write_costs_one_connection_at_most(healthy_url
         attempts += 1
         await session.execute(text(WRITE))
 
-    async with started(url) as database:
+    async with started(read_only_role_url) as database:
         before = await backends(database)
         connects = count_connects(database)
         for _ in range(20):
