@@ -32,8 +32,9 @@ class Database(Generic[S]):
     """One database of an application.
 
     It reads no settings and opens no connection before its start. It may be started several times, and
-    on several event loops, which have connections of their own; the last stop closes them. Generic over
-    the session class: ``Database()`` is a ``Database[AsyncSession]``, and the sessions of
+    on several event loops, which have connections of their own; the last stop closes them. What needs a
+    connection raises ``DatabaseNotStarted`` before the start, after the stop, and on other event loops.
+    Generic over the session class: ``Database()`` is a ``Database[AsyncSession]``, and the sessions of
     ``Database(session_class=MySession)`` have the type ``MySession``.
 
     Args:
@@ -127,20 +128,12 @@ class Database(Generic[S]):
 
     @property
     def engine(self) -> AsyncEngine:
-        """The writing engine.
-
-        Raises:
-            DatabaseNotStarted: before start, after stop, or on another event loop.
-        """
+        """The writing engine."""
         return self._runs.required().write
 
     @property
     def read_engine(self) -> AsyncEngine:
-        """The reading engine: autocommit, refuses writes.
-
-        Raises:
-            DatabaseNotStarted: before start, after stop, or on another event loop.
-        """
+        """The reading engine: autocommit, refuses writes."""
         return self._runs.required().read
 
     def session(self, **options: Unpack[SessionOptions]) -> AbstractAsyncContextManager[S]:
@@ -153,7 +146,6 @@ class Database(Generic[S]):
 
         Raises:
             ConfigurationError: the options contradict each other, or the database does not have them.
-            DatabaseNotStarted: before start, after stop, or on another event loop.
             TypeError: there is no such option.
         """
         return self._sessions.scope(options)
@@ -163,7 +155,6 @@ class Database(Generic[S]):
 
         Raises:
             ConfigurationError: there is an ``on_begin``, for which there is no transaction.
-            DatabaseNotStarted: before start, after stop, or on another event loop.
             ReadOnlySession: at the statement that would write, or lock rows.
         """
         return self._sessions.scope({"read_only": True})
@@ -194,7 +185,6 @@ class Database(Generic[S]):
 
         Raises:
             ConfigurationError: ``attempts`` below 1, ``deadline`` below 0, or as for ``session()``.
-            DatabaseNotStarted: before start, after stop, or on another event loop.
             TransactionInProgress: a session of this ``Database`` around the call is in a transaction.
             Exception: the last attempt's own, with a note of how many there were.
         """
@@ -233,9 +223,6 @@ class Database(Generic[S]):
 
         Args:
             transaction_id: The result of ``remember_transaction_id``.
-
-        Raises:
-            DatabaseNotStarted: before start, after stop, or on another event loop.
         """
         return await outcome_of(self.read_engine, transaction_id)
 
