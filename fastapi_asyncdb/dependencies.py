@@ -48,6 +48,8 @@ def session_dependency(
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         session = open_session(connection)
         state = state_of(session)
+        if connection.scope["type"] == "http":
+            state.connections.releases = False  # before the handler is done, which is soon
         try:
             yield session
         except BaseException as error:

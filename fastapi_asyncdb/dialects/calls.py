@@ -65,6 +65,8 @@ class Steps:
     """One for each connection that streams."""
     end_streams: Callable[[PoolProxiedConnection], None] | None = None
     """Ends the streams of a connection before COMMIT or ROLLBACK; called while there are any."""
+    is_idle: Callable[[DBAPIConnection], bool] | None = None
+    """Returns whether no transaction is open, so that COMMIT and ROLLBACK have nothing to end."""
     is_closed: Callable[[DBAPIConnection], bool] | None = None
     """Returns whether the driver knows that a connection is closed, and sends no COMMIT."""
     commit_failed: Callable[[PoolProxiedConnection, BaseException], None] | None = None
@@ -153,6 +155,8 @@ def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
         if steps.failed and steps.refuse_end is not None:
             steps.refuse_end(connection, dialect.do_rollback)
         raw = connection.dbapi_connection
+        if steps.is_idle is not None and _is_idle(steps, connection):
+            return
         closed = raw is None or (steps.is_closed is not None and steps.is_closed(raw))
         try:
             commit(connection)
@@ -179,9 +183,15 @@ def _rollback_in_steps(steps: Steps, rollback: Method) -> Method:
             steps.end_streams(connection)
         if steps.failed and steps.forget_failed is not None:
             steps.forget_failed(connection)
-        rollback(connection, *name)
+        if steps.is_idle is None or name or not _is_idle(steps, connection):
+            rollback(connection, *name)
 
     return do_rollback
+
+
+def _is_idle(steps: Steps, connection: PoolProxiedConnection) -> bool:
+    raw = connection.dbapi_connection
+    return raw is not None and steps.is_idle is not None and steps.is_idle(raw)
 
 
 def _with_parameters(name: str, method: Method) -> Execute:

@@ -26,6 +26,13 @@ class _Tasks(Protocol):
     def exclusive(self) -> AbstractContextManager[None]: ...
 
 
+class _Session(Protocol):
+    @property
+    def tasks(self) -> _Tasks: ...
+
+    def streams_are_over(self) -> None: ...
+
+
 class Snapshot:
     """Begin something before the first stream of a connection, end it after the last: here, nothing.
 
@@ -66,8 +73,8 @@ class Streams:
         self._ended = False
         self.over = False
         """Whether its cursors are closed."""
-        self.tasks_of: Callable[[], _Tasks | None] = lambda: None
-        """Returns the ``SessionTasks`` of the session, which lets one task at a time use it."""
+        self.session: Callable[[], _Session | None] = lambda: None
+        """Returns the state of the session, which lets one task at a time use it."""
         snapshot.begin(self._dialect, self._dbapi_connection)
         self._info[_STREAMS] = self
         streaming = steps_of(self._dialect).streams
@@ -83,13 +90,17 @@ class Streams:
         self._cursors.append(cursor)
 
     def leave(self, stream: object, cursor: DBAPICursor) -> None:
-        """Close a stream, and end the snapshot with the last one."""
-        self._open.discard(stream)
-        if self._open:
-            # psycopg closes its connection when it is cancelled here repeatedly.
-            _to_the_end(cursor.close)
-        else:
-            self.end_if_left()
+        """Close a stream; with the last one end the snapshot, and tell the session."""
+        with self.exclusive():
+            self._open.discard(stream)
+            if self._open:
+                # psycopg closes its connection when it is cancelled here repeatedly.
+                _to_the_end(cursor.close)
+            else:
+                self.end_if_left()
+        session = self.session()
+        if self.over and session is not None:
+            session.streams_are_over()
 
     def end_if_left(self) -> None:
         """End the snapshot if no stream is open, although the caller is cancelled.
@@ -120,8 +131,8 @@ class Streams:
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other tasks from the session in a block."""
-        tasks = self.tasks_of()
-        return nullcontext() if tasks is None else tasks.exclusive()
+        session = self.session()
+        return nullcontext() if session is None else session.tasks.exclusive()
 
 
 def _to_the_end(work: Callable[[], None]) -> None:

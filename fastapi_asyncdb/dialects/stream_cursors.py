@@ -125,8 +125,7 @@ class StreamCursor(CursorProxy):
         if streams is None:
             self._cursor.close()
         elif not streams.over:
-            with streams.exclusive():
-                streams.leave(self, self._cursor)
+            streams.leave(self, self._cursor)
 
     def _exclusively(self, fetch: Callable[[], Any]) -> Any:
         streams = self._streams

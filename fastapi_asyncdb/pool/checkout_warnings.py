@@ -29,6 +29,8 @@ _PACKAGES = (
     "asyncio.",
 )
 _SHOWN = 3
+_CODE_OF_PACKAGES: set[CodeType] = set()
+"""What of it was met: each checkout walks past the same few functions."""
 _SLOW_WORK = "A pool has few: end the transaction before slow work, with 'await db.commit()'."
 _ANSWER = (
     "The statement is slow, waits for a lock, or the network is cut: DATABASE_STATEMENT_TIMEOUT and "
@@ -144,9 +146,12 @@ def _callers() -> Frames:
     frame: FrameType | None = sys._getframe(2) if parent is None else parent.gr_frame
     found: Frames = []
     while frame is not None and len(found) < _SHOWN:
-        module = frame.f_globals
-        if found or not module.get("__name__", "").startswith(_PACKAGES):
-            found.append((frame.f_code, frame.f_lasti, module))
+        code = frame.f_code
+        if code not in _CODE_OF_PACKAGES:
+            if found or not _is_of_packages(frame.f_globals):
+                found.append((code, frame.f_lasti, frame.f_globals))
+            else:
+                _CODE_OF_PACKAGES.add(code)
         frame = frame.f_back
     return found
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import finishing
-from fastapi_asyncdb.concurrency import task_name
+from fastapi_asyncdb.concurrency import greenlet_spawn, task_name
 from fastapi_asyncdb.engine.in_doubt import CommitInterrupted
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, RollbackTimeout
 from fastapi_asyncdb.session.state import LetsGo, SessionState
@@ -47,16 +47,18 @@ async def end_transaction(
         lets_go: Which values the objects have after a rollback.
         streams_on: Whether an open stream may be read on.
     """
-    committed = False
+    connections, committed = state.connections, False
     try:
         state.is_answering = streams_on
+        connections.releases = connections.reads
         if error is not None or (state.watched and state.tasks.cut_off):
             await _undo(state, session, error, lets_go)
-        elif streams_on and state.streams:
+        elif streams_on and connections.streams:
             await session.flush()  # refused, if there is anything to write
             committed = True
         else:
-            if session.in_transaction():
+            released = connections.reads and await _release(state, session)
+            if not released and session.in_transaction():
                 # A flush that fails rolls back by itself.
                 state.lets_go = "kept" if lets_go == "kept" else None
                 await session.commit()
@@ -68,6 +70,16 @@ async def end_transaction(
         state.lets_go = None
         if state.hooks is not None:
             await _run_remaining_hooks(state, committed=committed)
+
+
+async def _release(state: SessionState, session: AsyncSession) -> bool:
+    """Return a reading session's connection instead of a commit, and whether that was possible."""
+    if session.new or session.dirty or session.deleted:
+        return False  # to be flushed, and so refused
+    if state.tasks.user is not None:
+        return True  # a stream is in the middle of a statement, and returns the connection after it
+    await greenlet_spawn(state.connections.release)
+    return not session.in_transaction()
 
 
 async def _undo(
@@ -123,13 +135,14 @@ async def end(state: SessionState, work: Work, *, commits: bool) -> None:
 async def _commit(state: SessionState, work: Work) -> None:
     # Without a connection the commit will connect, which sets a timeout and so needs a task of its own,
     # and which is given up at once when the caller is cancelled.
-    here = state.in_place and state.connections and not state.streams
+    connections = state.connections
+    here = state.in_place and connections.in_use and not connections.streams
     finish = finishing.finish_here if here else finishing.finish
     grace = finishing.GRACE.ending
     if state.closed or state.failed_begin is not None:
         state.check_open()
     try:
-        await finish(work(), grace=lambda: grace if state.connections else 0.0)
+        await finish(work(), grace=lambda: grace if connections.in_use else 0.0)
     except CommitInterrupted as interrupted:
         _forget_hooks(state)
         raise interrupted.outcome from interrupted
@@ -142,7 +155,8 @@ async def _commit(state: SessionState, work: Work) -> None:
 async def _roll_back(state: SessionState, work: Work) -> None:
     seconds = finishing.GRACE.ending
     own, first, second = (seconds * share for share in _ROLLBACK)
-    finish = finishing.finish_here if state.in_place and not state.streams else finishing.finish
+    here = state.in_place and not state.connections.streams
+    finish = finishing.finish_here if here else finishing.finish
     try:
         await finish(work(), grace=lambda: own, limit=own, after_cancellation=(first, second))
     except TimeoutError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from fastapi_asyncdb.concurrency import getcurrent
 from fastapi_asyncdb.engine.failed_transactions import mark_failed
 from fastapi_asyncdb.session.state import BEGIN_FAILED, SessionState
 
@@ -30,7 +31,10 @@ def _after_begin(session: Any, transaction: SessionTransaction, connection: Conn
     state: SessionState = session._asyncdb
     if state.first_step is not None and not transaction.nested:
         _take_first_step(state, connection)
-    state.add_connection(connection)
+    connections = state.connections
+    if connections.releases and state.tasks.user is None:
+        connections.release_after(getcurrent())  # of awaitable_attrs
+    connections.add(connection)
 
 
 def _take_first_step(state: SessionState, connection: Connection) -> None:
@@ -75,9 +79,9 @@ def _after_transaction_end(session: Any, transaction: SessionTransaction) -> Non
         if state.hooks is not None:
             state.hooks.undo(transaction)
     elif transaction.parent is None:
-        if state.hooks is not None:
+        if state.hooks is not None and not state.connections.releasing:
             state.hooks.end(committed=False)
-        state.forget_connections()
+        state.end_of_transaction()
 
 
 _LISTENERS: dict[str, Callable[..., None]] = {

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
-from fastapi_asyncdb.concurrency import current_task
+from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
@@ -31,6 +31,11 @@ class ManagedSyncSession(Session):
         if state.watched or (tasks.user or tasks.ending) is not current_task():
             state.check_usable()
         return super().get_bind(*args, **kwargs)
+
+    def connection(self, *args: Any, **kwargs: Any) -> Connection:
+        """Return the connection, which a reading session then keeps."""
+        self._asyncdb.connections.keeps = True
+        return super().connection(*args, **kwargs)
 
     def rollback(self) -> None:
         """Roll back, and forget what is undone by it."""
@@ -55,7 +60,7 @@ def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
     @wraps(method)
     async def by_one_task(self: ManagedSession, *args: Any, **kwargs: Any) -> Any:
         state = self._asyncdb
-        tasks = state.tasks
+        tasks, connections = state.tasks, state.connections
         if tasks.ending is not None:
             await tasks.until_ended()
         task = asyncio.current_task()
@@ -64,19 +69,28 @@ def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
             return await method(self, *args, **kwargs)  # one of its methods calls another
         tasks.user = task
         try:
-            if state.streams is not None:
-                await state.end_left_streams()
-            return await method(self, *args, **kwargs)
+            try:
+                if connections.streams is not None:
+                    await connections.end_left_streams()
+                return await method(self, *args, **kwargs)
+            finally:
+                if connections.releases:
+                    await greenlet_spawn(connections.release)
         finally:
             tasks.user = None
             if tasks.free is not None:
                 tasks.wake()
-            if state.hooks is not None and tasks.ending is None:
-                await run_hooks(state)  # of a transaction that run_sync has ended
-            if state.closed and tasks.ending is None and self.in_transaction():
-                await self.close()  # its rollback could not wait for this call
+            if (state.hooks is not None or state.closed) and tasks.ending is None:
+                await _end_late(self, state)
 
     return by_one_task
+
+
+async def _end_late(session: ManagedSession, state: SessionState) -> None:
+    """Run the hooks of a transaction that ``run_sync`` has ended; end a session that is closed."""
+    await run_hooks(state)
+    if state.closed and session.in_transaction():
+        await session.close()  # its rollback could not wait for this call
 
 
 class ManagedSession(AsyncSession):
@@ -136,7 +150,7 @@ class ManagedSession(AsyncSession):
     async def stream(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Execute a statement and stream its rows, which one task at a time may fetch."""
         result = await super().stream(*args, **kwargs)
-        self._asyncdb.note_streams()
+        self._asyncdb.connections.note_streams()
         return result
 
 
@@ -206,6 +220,7 @@ def open_managed(
     engine: AsyncEngine | None,
     *,
     in_place: bool = False,
+    reads: bool = False,
     request: object = None,
     watch: CheckoutWatch | None = None,
     first_step: Callable[[Connection], None] | None = None,
@@ -221,6 +236,7 @@ def open_managed(
     session._asyncdb = sync_session._asyncdb = SessionState(
         sync_session,
         in_place=in_place,
+        reads=reads,
         request=request,
         watch=watch,
         first_step=first_step,

@@ -97,6 +97,7 @@ class SessionOpener(Generic[S]):
                 self._managed_class,
                 engines.bound(options),
                 in_place=engines.ends_in_place or options.autocommit,
+                reads=options.autocommit,
                 request=connection,
                 watch=engines.checkouts,
                 first_step=step,

@@ -69,7 +69,8 @@ async def end_session(
         lets_go: Which values its objects have after a rollback.
     """
     try:
-        await end_transaction(state, session, error, lets_go)
+        if error is not None or not state.is_at_rest():
+            await end_transaction(state, session, error, lets_go)
     finally:
         try:
             if session.in_transaction():

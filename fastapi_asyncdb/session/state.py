@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
-from weakref import ref
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, object_mapper
 
-from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
-from fastapi_asyncdb.dialects.reading_streams import Streams, open_streams
+from fastapi_asyncdb.concurrency import current_task
 from fastapi_asyncdb.errors import SessionClosed, TransactionAborted
-from fastapi_asyncdb.pool.checkout_warnings import Checkout, CheckoutWatch
+from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
+from fastapi_asyncdb.session.connections import SessionConnections
 from fastapi_asyncdb.session.detached import Detached
 from fastapi_asyncdb.session.hooks import Hooks
 from fastapi_asyncdb.session.tasks import SessionTasks
@@ -28,6 +27,7 @@ class SessionState:
         session: The session.
         in_place: Whether the driver ends a transaction without a timeout of its own, so that the
             caller's task can do it.
+        reads: Whether it reads in autocommit, and so needs no connection between two statements.
         request: The request's ``HTTPConnection``, or ``None`` outside of requests.
         watch: Warns of a connection that is checked out for too long.
         first_step: Called first in each transaction, with its connection.
@@ -35,12 +35,9 @@ class SessionState:
     """
 
     __slots__ = (
-        "_checkout",
         "_detached",
         "_postponed",
-        "_request",
         "_running_hooks",
-        "_watch",
         "closed",
         "connections",
         "failed_begin",
@@ -51,7 +48,6 @@ class SessionState:
         "late_bind",
         "lets_go",
         "session",
-        "streams",
         "tasks",
         "watched",
     )
@@ -61,6 +57,7 @@ class SessionState:
         session: Session,
         *,
         in_place: bool,
+        reads: bool,
         request: object,
         watch: CheckoutWatch | None,
         first_step: Callable[[Connection], None] | None,
@@ -68,8 +65,6 @@ class SessionState:
     ) -> None:
         self.session = session
         self.in_place = in_place
-        self._request = request
-        self._watch = watch
         self.first_step = first_step
         self.late_bind = late_bind
         self.watched = late_bind is not None
@@ -79,13 +74,11 @@ class SessionState:
         """Whether the handler is done, and what comes now may belong to the response."""
         self._running_hooks = 0
         self.tasks = SessionTasks()
-        self.connections: tuple[Connection, ...] = ()
-        """Those that take part in the transaction."""
-        self._checkout: Checkout | None = None
+        self.connections = SessionConnections(
+            session, self.tasks, reads=reads, request=request, watch=watch
+        )
         self.failed_begin: Connection | None = None
         """Where the first step raised; nothing may run in such a transaction."""
-        self.streams: Streams | None = None
-        """The streams of a reading session, once it has opened any."""
         self.hooks: Hooks | None = None
         """Made with the first one."""
         self.lets_go: LetsGo = None
@@ -136,6 +129,10 @@ class SessionState:
             raise TransactionAborted(BEGIN_FAILED)
         self.tasks.remember(current_task())
 
+    def is_at_rest(self) -> bool:
+        """Return whether there is nothing to end, and no task has used it since the handler was done."""
+        return not (self.session.in_transaction() or self.hooks or self.tasks.after_response)
+
     def postpones(self, instance: object) -> bool:
         """Keep an object for the next transaction if another task is ending this one."""
         task = current_task()
@@ -158,42 +155,12 @@ class SessionState:
             if not self.closed and not self.tasks.cut_off:  # else they are not to be stored
                 self.session.add_all(postponed)
 
-    # --- Connections and streams ------------------------------------------------------------------
-
-    def add_connection(self, connection: Connection) -> None:
-        """Note a connection that takes part in the transaction, and watch its checkout."""
-        if connection in self.connections:
-            return
-        self.connections += (connection,)
-        if self._watch is not None:
-            if self._checkout is not None:
-                self._watch.end(self._checkout)
-            at_end = self.tasks.ending is not None
-            self._checkout = self._watch.begin(self._request, connection, at_end=at_end)
-
-    def forget_connections(self) -> None:
+    def end_of_transaction(self) -> None:
         """Note that the transaction is over, and its connections are returned."""
         self.failed_begin = None
-        self.connections = ()
+        self.connections.forget()
         if self._detached is not None:
             self._detached.forget_deleted()
-        if self._watch is not None and self._checkout is not None:
-            self._watch.end(self._checkout)
-            self._checkout = None
-
-    def note_streams(self) -> None:
-        """Note the open streams: one task at a time may fetch their rows."""
-        for connection in self.connections:
-            streams = open_streams(connection)
-            if streams is not None:
-                streams.tasks_of = ref(self.tasks)
-                self.streams = streams
-
-    async def end_left_streams(self) -> None:
-        """End the snapshot of streams that a loop has left in the middle."""
-        if self.streams is not None and not self.streams:
-            streams, self.streams = self.streams, None
-            await greenlet_spawn(streams.end_if_left)
 
     # --- Objects ----------------------------------------------------------------------------------
 
@@ -222,7 +189,8 @@ class SessionState:
 
     def expect_tasks_after_response(self) -> None:
         """Note from now on which tasks use the session: a stream may follow."""
-        self.tasks.expect_after_response()
+        if self.tasks.after_response is None:
+            self.tasks.after_response = set()
         self.watched = True
 
     def watch_hooks(self, *, running: bool) -> None:

@@ -22,7 +22,7 @@ class SessionTasks:
     hide the mistake by running one after the other, in an order that depends on chance.
     """
 
-    __slots__ = ("__weakref__", "_after_response", "_savepoints", "ending", "free", "user")
+    __slots__ = ("_savepoints", "after_response", "ending", "free", "user")
 
     user: asyncio.Task[Any] | None
     """The task that is in the middle of a call."""
@@ -33,8 +33,11 @@ class SessionTasks:
 
     def __init__(self) -> None:
         self.user = self.ending = self.free = None
-        # The tasks that used the session since the handler was done; None until then.
-        self._after_response: set[asyncio.Task[Any]] | None = None
+        self.after_response: set[asyncio.Task[Any]] | None = None
+        """The tasks that used the session since the handler was done; ``None`` until then.
+
+        A response may be streamed by a task of its own. When the client leaves, Starlette cancels that
+        task and goes on as if the stream had ended; only the task itself knows better."""
         # The tasks that opened the savepoints that are open; made with the first one.
         self._savepoints: dict[SessionTransaction, asyncio.Task[Any] | None] | None = None
 
@@ -127,33 +130,24 @@ class SessionTasks:
 
     # --- After the response -----------------------------------------------------------------------
 
-    def expect_after_response(self) -> None:
-        """Note from now on which tasks use the session: the handler is done, a stream may follow.
-
-        A response may be streamed by a task of its own. When the client leaves, Starlette cancels
-        that task and goes on as if the stream had ended; only the task itself knows better.
-        """
-        if self._after_response is None:
-            self._after_response = set()
-
     @property
     def are_expected(self) -> bool:
         """Whether the handler is done, and a stream or a background task may follow."""
-        return self._after_response is not None
+        return self.after_response is not None
 
     @property
     def cut_off(self) -> bool:
         """Whether a task that used the session after the response was cancelled."""
-        if not self._after_response:
+        if not self.after_response:
             return False
-        return any(task.done() and task.cancelled() for task in self._after_response)
+        return any(task.done() and task.cancelled() for task in self.after_response)
 
     def remember(self, task: asyncio.Task[Any] | None) -> None:
         """Note a task that uses the session, once the handler is done."""
-        if self._after_response is not None and task is not None:
-            self._after_response.add(task)
+        if self.after_response is not None and task is not None:
+            self.after_response.add(task)
 
     def forget(self) -> None:
         """Forget the tasks whose work is rolled back."""
-        if self._after_response:
-            self._after_response.clear()
+        if self.after_response:
+            self.after_response.clear()

@@ -14,7 +14,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from fastapi_asyncdb.dialects.autocommit import commits_itself
 from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
-from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.calls import Method, steps_of, wrap
 from fastapi_asyncdb.dialects.reading_streams import NOTHING
 from fastapi_asyncdb.dialects.sqlite.connection import connect, keep_in_memory
 from fastapi_asyncdb.dialects.sqlite.errors import diagnose
@@ -98,6 +98,8 @@ class SQLite:
         if read_only:
             # An open query of SQLite's sees one state by itself.
             stream_in(engine.sync_engine.dialect, NOTHING)
+            # Each end of a reader's transaction that is none would be a call of the thread.
+            steps_of(engine.sync_engine.dialect).is_idle = _is_idle
         else:
             event.listen(engine.sync_engine, "begin", _begin_immediate)
             _roll_back_failed_commits(engine.sync_engine.dialect)
@@ -216,6 +218,13 @@ def _begin_immediate(connection: Connection) -> None:
     # The event fires for autocommit connections too, which must not have a transaction.
     if not commits_itself(connection.get_execution_options()):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _is_idle(connection: DBAPIConnection) -> bool:
+    try:
+        return not connection.driver_connection.in_transaction
+    except ValueError:
+        return False  # aiosqlite's error for a connection that is closed
 
 
 def _roll_back_failed_commits(dialect: Dialect) -> None:
