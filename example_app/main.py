@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from example_app.routes import accounts, export, posts, users
+from example_app.routes import accounts, events, export, posts, users
 from fastapi_asyncdb import db_lifespan
 
 app = FastAPI(title="fastapi_asyncdb example", lifespan=db_lifespan)
@@ -12,6 +12,7 @@ app.include_router(users.router)
 app.include_router(posts.router)
 app.include_router(accounts.router)
 app.include_router(export.router)
+app.include_router(events.router)
 
 
 @app.get("/", include_in_schema=False)

@@ -34,7 +34,5 @@ async def lines(db: AsyncSession) -> AsyncIterator[str]:
     posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
     last = 0
     while batch := (await db.scalars(posts.where(Post.id > last))).all():
-        # Checks the connection in: a slow client must not keep it.
-        await db.commit()
         yield "".join(PostOut.model_validate(post).model_dump_json() + "\n" for post in batch)
         last = batch[-1].id

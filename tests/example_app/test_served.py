@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -57,6 +57,27 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("/").is_redirect
     except httpx.ConnectError:
         return False
+
+
+def test_events_reach_the_clients_that_listen(serve: Serve) -> None:
+    """Forty streams are open, more than there are connections, and a post reaches all of them."""
+    with serve() as client, ExitStack() as stack:
+        ada = _create(client, "/users", name="Ada", email="ada@example.org")
+        first = _create(client, "/posts", author_id=ada["id"], title="First", body="1")
+        streams = [
+            stack.enter_context(client.stream("GET", "/events/posts", timeout=10)).iter_lines()
+            for _ in range(40)
+        ]
+        assert {_next_id(lines) for lines in streams} == {first["id"]}
+        second = _create(client, "/posts", author_id=ada["id"], title="Second", body="2")
+        assert {_next_id(lines) for lines in streams} == {second["id"]}
+        seen = {"Last-Event-ID": str(first["id"])}
+        late = stack.enter_context(client.stream("GET", "/events/posts", headers=seen))
+        assert _next_id(late.iter_lines()) == second["id"]
+
+
+def _next_id(lines: Iterator[str]) -> int:
+    return next(int(line.removeprefix("id: ")) for line in lines if line.startswith("id: "))
 
 
 def test_what_was_answered_is_there_after_a_restart(serve: Serve) -> None:
