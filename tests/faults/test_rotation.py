@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Credentials, Database, DatabaseSettings, credentials
-from fastapi_asyncdb.credentials import CredentialsCache
+from fastapi_asyncdb.credentials import CredentialsCache, CredentialsError
 from fastapi_asyncdb.errors import CannotConnect, ConfigurationError, DatabaseUnavailable
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import client, eventually
@@ -136,12 +136,12 @@ async def test_rotated_password_under_load_fails_no_request(
         async with asyncio.TaskGroup() as clients:
             for _ in range(6):
                 clients.create_task(load(app, stop, statuses))
-            await eventually(lambda: len(statuses) > 30)
+            await eventually(lambda: len(statuses) > 12)
             # The server first: for a moment the store has a password that is refused.
             await rotate(server, NEW)
             store.publish(NEW)
             seen = len(statuses)
-            await eventually(lambda: len(statuses) > seen + 60)
+            await eventually(lambda: len(statuses) > seen + 18)
             stop.set()
         # Of all connections none is left.
         await server_executes(
@@ -339,42 +339,41 @@ async def test_failing_function_is_one_clear_error(
     assert not leaks(error)
 
 
-async def test_function_without_an_answer_is_an_error_in_time(settings: DatabaseSettings):
-    """After ``connect_timeout`` seconds, and a coroutine is cancelled."""
+async def test_function_without_an_answer_is_an_error_in_time():
+    """A connection waits no longer, and a coroutine is cancelled: the next call may succeed."""
     hangs = asyncio.Event()
 
     async def read() -> str:
         await hangs.wait()
         return OLD
 
-    short = settings.model_copy(update={"connect_timeout": 0.2})
-    database = Database(short, password=read)
-    with pytest.raises(DatabaseUnavailable, match=r"did not return within 0\.2 s|TimeoutError"):
-        await database.start()
+    cache = CredentialsCache(read, 0.05)
+    with pytest.raises(CredentialsError, match=r"did not return within 0\.05 s|TimeoutError"):
+        await cache.get()
     hangs.set()
-    async with database:
-        await use(database)
+    await eventually(lambda: cache._call is not None and cache._call.done())
+    assert (await cache.get()).secret == OLD
 
 
-async def test_function_that_blocks_for_ever_takes_one_thread(settings: DatabaseSettings):
+async def test_function_that_blocks_for_ever_takes_one_thread():
     """A thread cannot be cancelled: all further connections wait for the same one."""
     answer, calls = threading.Event(), []
 
     def read() -> str:
         calls.append(1)
-        if len(calls) > 1:
-            answer.wait()
+        answer.wait()
         return OLD
 
-    short = settings.model_copy(update={"connect_timeout": 0.2})
-    async with Database(short, password=read) as database:
-        for _ in range(3):
-            with pytest.raises(ExceptionGroup, match="unhandled") as caught:
-                await use(database, connections=2)
-            assert caught.group_contains(CannotConnect, match=r"did not return within 0\.2 s")
-        assert len(calls) == 2
-        answer.set()
-        await use(database, connections=2)
+    cache = CredentialsCache(read, 0.05)
+    for _ in range(3):
+        with pytest.raises(
+            CredentialsError, match=r"read in Database.* did not return within 0\.05"
+        ):
+            await cache.get()
+    answer.set()
+    await eventually(lambda: cache._call is not None and cache._call.done())
+    assert (await cache.get()).secret == OLD
+    assert len(calls) == 2
 
 
 async def test_failing_function_leaves_valid_credentials_in_use(
