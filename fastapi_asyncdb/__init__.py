@@ -1,5 +1,6 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
+from fastapi_asyncdb.credentials import Credentials
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,
@@ -21,6 +22,7 @@ from fastapi_asyncdb.web.retry_route import RetryRoute
 __all__ = [
     "DB",
     "Base",
+    "Credentials",
     "Database",
     "DatabaseSettings",
     "ReadDB",

@@ -11,6 +11,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from typing_extensions import TypeVar
 
+from fastapi_asyncdb.credentials import PasswordFunction
 from fastapi_asyncdb.dependencies import SessionDependency, session_dependency
 from fastapi_asyncdb.engine.in_doubt import outcome_of
 from fastapi_asyncdb.engine.runs import Runs
@@ -39,6 +40,8 @@ class Database(Generic[S]):
 
     Args:
         settings: Where the database is; ``None`` reads ``DATABASE_*`` at each start.
+        password: Called for each new connection, for passwords that change; sync or async. Returns a
+            ``str``, a ``SecretStr``, or ``Credentials``, which are kept until they expire.
         session_class: Your own subclass of ``AsyncSession``, if you have one.
         metadata: The tables that ``auto_create_tables`` creates.
         on_begin: Awaited first in each transaction that writes or is a snapshot, with a session on its
@@ -51,13 +54,14 @@ class Database(Generic[S]):
         self,
         settings: DatabaseSettings | None = None,
         *,
+        password: PasswordFunction | None = None,
         session_class: type[S] | None = None,
         metadata: MetaData | None = None,
         on_begin: OnBegin[S] | None = None,
     ) -> None:
         self.settings = settings
         self.metadata = metadata
-        self._runs = Runs(type(self).__name__)
+        self._runs = Runs(type(self).__name__, password)
         self._sessions = SessionOpener(self._runs, session_class, on_begin)
 
     def __repr__(self) -> str:

@@ -3,8 +3,11 @@
 import importlib
 import logging
 import re
+import time
 import types
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -12,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 import fastapi_asyncdb
-from fastapi_asyncdb import Base, DatabaseSettings
+from fastapi_asyncdb import Base, Credentials, DatabaseSettings
 from tests.support.application import running
 from tests.support.databases import ONE_DRIVER
 
@@ -149,6 +152,33 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
         assert (await http.post("/orders", params={"item": "tea"})).status_code == 201
         assert (await http.post("/orders", params={"item": "nothing"})).status_code == 500
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
+
+
+async def test_recipes_for_passwords_return_credentials():
+    """With clients that answer as those of the providers do."""
+    recipes = run(blocks(DOCS / "passwords.md")[1])
+
+    async def get_token(scope: str) -> Any:
+        return SimpleNamespace(token=scope, expires_on=time.time() + 60)
+
+    def refresh(request: object) -> None:
+        google.token, google.expiry = "secret", datetime(2100, 1, 1)  # noqa: DTZ001 - as google-auth
+
+    google = SimpleNamespace(refresh=refresh)
+    lease = {"lease_duration": 3600, "data": {"username": "v-app", "password": "secret"}}
+    secrets = SimpleNamespace(generate_credentials=lambda name: lease)
+    found: list[Credentials] = [
+        recipes["aws_rds"](
+            SimpleNamespace(generate_db_auth_token=lambda **_: "secret"), "db.example.com", "app"
+        ),
+        await recipes["azure_entra"](SimpleNamespace(get_token=get_token)),
+        recipes["google_cloud_sql"](google, None),
+        recipes["vault"](SimpleNamespace(secrets=SimpleNamespace(database=secrets)), "app"),
+    ]
+    assert all(each.secret and each.expires_in and each.expires_in > 0 for each in found)
+    assert [each.user for each in found] == [None, None, None, "v-app"]
+    cache = SimpleNamespace(get_secret_string=lambda name: name)
+    assert recipes["aws_secrets_manager"](cache, "secret") == "secret"
 
 
 def test_commands_are_targets_of_make():

@@ -28,9 +28,10 @@ def marked(path: Path) -> set[str]:
 MARKED = {path.resolve(): marked(path) for path in TESTS.rglob("test_*.py")}
 
 
-def test_promises_are_numbered_without_a_gap():
+def test_promises_are_in_order():
     """The page has each number once, in order: a number that tests name means one thing."""
-    assert [f"T{number}" for number in range(1, len(PROMISES) + 1)] == PROMISES
+    numbers = [int(promise.removeprefix("T")) for promise in PROMISES]
+    assert numbers == sorted(set(numbers))
     assert len(PROMISES) >= 18
 
 

@@ -33,6 +33,7 @@ def test_front_door():
     """Public names change only on purpose, and with a line in the changelog."""
     assert sorted(fastapi_asyncdb.__all__) == [
         "Base",
+        "Credentials",
         "DB",
         "Database",
         "DatabaseSettings",

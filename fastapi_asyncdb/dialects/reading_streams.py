@@ -102,6 +102,20 @@ class Streams:
         if self.over and session is not None:
             session.streams_are_over()
 
+    def take_out(self, stream: object, cursor: DBAPICursor) -> bool:
+        """End the snapshot if no other stream is open, so that the cursor can begin another one.
+
+        Returns:
+            Whether it has ended.
+        """
+        if len(self._open) > 1:
+            return False
+        # Or it would be closed with the others.
+        self._cursors.remove(cursor)
+        self._open.discard(stream)
+        self.end_if_left()
+        return True
+
     def end_if_left(self) -> None:
         """End the snapshot if no stream is open, although the caller is cancelled.
 

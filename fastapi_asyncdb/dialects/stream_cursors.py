@@ -107,6 +107,10 @@ class StreamCursor(CursorProxy):
         streams.enter(self, self._cursor)
         return self._cursor.execute(*arguments)
 
+    def leave_snapshot(self) -> bool:
+        """End the snapshot of a failed execution; return whether no other stream needs it."""
+        return self._streams is not None and self._streams.take_out(self, self._cursor)
+
     def fetchone(self) -> Any:
         """Fetch a row, while no other task uses the session."""
         return self._exclusively(self._cursor.fetchone)

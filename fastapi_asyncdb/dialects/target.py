@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from sqlalchemy import URL
 
+from fastapi_asyncdb.credentials import CredentialsCache
+
 TLSMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
@@ -79,6 +81,8 @@ class Target:
     tls: TLS = TLS()
     connect_timeout: float | None = None
     """Seconds for one host, if the URL says so; 0 is no limit."""
+    credentials: CredentialsCache | None = None
+    """Where the password comes from, if it does not come from the URL."""
 
     @property
     def is_local(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy.ext.asyncio
@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from fastapi_asyncdb.credentials import CredentialsCache, PasswordFunction
 from fastapi_asyncdb.dialects import Preset, Target, connect_timeout, parse_url, preset_for
 from fastapi_asyncdb.dialects.autocommit import SAVEPOINTS, with_connection_options
 from fastapi_asyncdb.dialects.calls import READS, steps_of
@@ -98,14 +99,21 @@ def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> N
     record.invalidate()
 
 
-def create_engines(settings: DatabaseSettings) -> Engines:
+def create_engines(settings: DatabaseSettings, password: PasswordFunction | None = None) -> Engines:
     """Build the engines that the settings describe.
 
+    Args:
+        settings: Where the database is, and how to connect to it.
+        password: Called for the password of new connections, instead of the URL's.
+
     Raises:
-        ConfigurationError: the URL cannot be used, its driver is not installed, or production asks
-            for a connection to another host whose certificate is not verified.
+        ConfigurationError: the URL cannot be used, its driver is not installed, production asks for a
+            connection to another host whose certificate is not verified, or there are two passwords.
     """
     target = parse_url(settings.url)
+    if password is not None:
+        cache = CredentialsCache(password, connect_timeout(target, settings))
+        target = replace(target, credentials=cache)
     preset = preset_for(target)
     _refuse_unverified(target, settings)
     target = preset.resolve(target)

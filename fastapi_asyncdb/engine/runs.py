@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, MetaData
 
+from fastapi_asyncdb.credentials import PasswordFunction
 from fastapi_asyncdb.dialects import parse_url, preset_for
 from fastapi_asyncdb.engine.create import Engines, create_engines
 from fastapi_asyncdb.engine.startup import (
@@ -44,10 +45,12 @@ class Runs:
 
     Args:
         name: The class of the ``Database``, for messages.
+        password: Returns the password for new connections, if the URL has none.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, password: PasswordFunction | None = None) -> None:
         self._name = name
+        self._password = password
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Run] = WeakKeyDictionary()
         self._options: set[TransactionOptions] = set()
         self._override: DatabaseSettings | None = None
@@ -88,7 +91,9 @@ class Runs:
         async with run.lock:
             chosen = run.settings = self._settings_for(run, self._override or settings)
             refuse_tables_in_production(tables, chosen)
-            engines = run.engines or create_engines(chosen)
+            # Settings that override those of the application have credentials of their own.
+            password = None if self.overridden else self._password
+            engines = run.engines or create_engines(chosen, password)
             for options in self._options:
                 engines.preset.check(options)
             try:

@@ -177,4 +177,8 @@ def _attempt_limit(engines: Engines, settings: DatabaseSettings) -> float | None
         # A file answers at once, and SQLite has its own timeout for locks.
         return None
     per_host = connect_timeout(engines.target, settings)
-    return (per_host + 1) * max(1, len(engines.target.hosts)) if per_host else None
+    steps = max(1, len(engines.target.hosts))
+    if engines.target.credentials is not None:
+        # Both again, if the server refuses the first credentials.
+        steps = 2 * (steps + 1)
+    return (per_host + 1) * steps if per_host else None

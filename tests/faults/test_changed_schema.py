@@ -48,6 +48,12 @@ async def read_with_session(database: Database) -> int:
         return len((await session.execute(text(EVERYTHING))).all())
 
 
+async def stream_with_session(database: Database) -> int:
+    """Stream in autocommit, which is a snapshot while the stream is open."""
+    async with database.read_session() as session:
+        return len([row async for row in await session.stream(text(EVERYTHING))])
+
+
 async def read_with_engine(database: Database) -> int:
     """Read with the engine itself, and a statement that has no parameters for the driver."""
     async with database.read_engine.connect() as connection:
@@ -70,7 +76,14 @@ async def write_many(database: Database) -> int:
 
 
 @pytest.mark.parametrize(
-    "work", [read_with_session, read_with_engine, read_without_parameters, write_many]
+    "work",
+    [
+        read_with_session,
+        stream_with_session,
+        read_with_engine,
+        read_without_parameters,
+        write_many,
+    ],
 )
 async def test_changed_table_costs_no_error_in_autocommit(
     database: Database,

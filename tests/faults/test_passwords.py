@@ -22,7 +22,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import Credentials, Database, DatabaseSettings
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import client, eventually
 from tests.support.leaks import PASSWORD, leaks
@@ -170,7 +170,20 @@ async def test_connection_that_cannot_be_made_shows_no_password(
     driver: str, fault: Fault, form: str, network: Network
 ):
     """The error of a request has the driver's frames, without what was in them."""
-    database = Database(settings_for(network, driver, form))
+    await assert_no_leak(Database(settings_for(network, driver, form)), driver, fault, network)
+
+
+@pytest.mark.parametrize("fault", [refused, silent, broken_off, rotated])
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_password_of_a_function_is_not_shown(driver: str, fault: Fault, network: Network):
+    """The same, where a function returns the password."""
+    settings = settings_for(network, driver, FORMS[0].replace(":{password}", ""))
+    database = Database(settings, password=lambda: Credentials(PASSWORD, expires_in=900))
+    await assert_no_leak(database, driver, fault, network)
+
+
+async def assert_no_leak(database: Database, driver: str, fault: Fault, network: Network) -> None:
+    """Let a request fail that needs a connection, and look for the password in its error."""
     async with database, database.session() as session:
         await session.execute(text("SELECT 1"))
         await fault(network)

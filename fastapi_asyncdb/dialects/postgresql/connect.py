@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
+from fastapi_asyncdb.credentials import Credentials, CredentialsCache
 from fastapi_asyncdb.dialects.base import connect_timeout
 from fastapi_asyncdb.dialects.calls import Method, wrap
-from fastapi_asyncdb.dialects.postgresql.connect_errors import no_answer
+from fastapi_asyncdb.dialects.postgresql.connect_errors import is_refused, no_answer
 from fastapi_asyncdb.dialects.postgresql.hosts import connect_in_turn, connect_psycopg_in_turn
 from fastapi_asyncdb.dialects.postgresql.keepalive import KEEPALIVES, keepalive_arguments
 from fastapi_asyncdb.dialects.postgresql.server_settings import timeouts
@@ -21,6 +22,9 @@ from fastapi_asyncdb.dialects.target import Target, supplier
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _APPLICATION_NAME = "fastapi_asyncdb"
+
+Connect = Callable[..., Awaitable[Any]]
+"""Connects, called with the driver's arguments."""
 
 
 def connect_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
@@ -38,8 +42,11 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         "ssl": asyncpg_ssl(target.tls),
         **_password(target),
         "server_settings": {**defaults, **given.pop("server_settings", {})},
-        "async_creator_fn": partial(
-            _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
+        "async_creator_fn": _with_credentials(
+            partial(
+                _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
+            ),
+            target.credentials,
         ),
         **{name: value for name, value in given.items() if name not in KEEPALIVES},
     }
@@ -55,7 +62,7 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.
         "connect_timeout": math.ceil(connect_timeout(target, settings)),
         "options": options,
-        "async_creator_fn": _connect_psycopg,
+        "async_creator_fn": _with_credentials(_connect_psycopg, target.credentials),
         **libpq_arguments(target.tls),
         **_password(target),
         **given,
@@ -66,6 +73,32 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
 def _password(target: Target) -> dict[str, Callable[[], str]]:
     """Return a function in its place, as asyncpg takes it: SQLAlchemy keeps arguments in its frames."""
     return {"password": supplier(target.url.password)} if target.url.password else {}
+
+
+def _with_credentials(connect: Connect, cache: CredentialsCache | None) -> Connect:
+    """Return a function that connects with the credentials of the moment, if there is a cache of them.
+
+    It tries once more if the server refuses them.
+    """
+    if cache is None:
+        return connect
+
+    async def connect_with_credentials(*args: Any, **options: Any) -> Any:
+        credentials = await cache.get()
+        try:
+            return await connect(*args, **options | _arguments(credentials))
+        except Exception as error:
+            if not is_refused(error):
+                raise
+        credentials = await cache.get_instead_of(credentials)
+        return await connect(*args, **options | _arguments(credentials))
+
+    return connect_with_credentials
+
+
+def _arguments(credentials: Credentials) -> dict[str, Any]:
+    user = {"user": credentials.user} if credentials.user else {}
+    return {"password": supplier(credentials.secret), **user}
 
 
 async def _connect_asyncpg(

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 
+from fastapi_asyncdb.credentials import CredentialsError
 from fastapi_asyncdb.dialects.base import NO_ANSWER, Diagnosis
 from fastapi_asyncdb.tracebacks import causes
 
@@ -38,6 +39,11 @@ def no_answer(error: BaseException, seconds: float | None) -> str | None:
     )
 
 
+def is_refused(error: BaseException) -> bool:
+    """Return whether the server has refused the user or the password (28P01, 28000)."""
+    return diagnose(error) in (_PASSWORD, _NO_ROLE, _NO_ENTRY)
+
+
 def _refusal(state: str) -> Diagnosis:
     if state == "28000":
         return _NO_ENTRY
@@ -49,7 +55,13 @@ def _refusal(state: str) -> Diagnosis:
     )
 
 
-_PASSWORD = Diagnosis("User or password is wrong: correct DATABASE_URL", permanent=True)
+_PASSWORD = Diagnosis(
+    "User or password is wrong: correct DATABASE_URL, or the function in Database(password=...)",
+    permanent=True,
+)
+_NO_CREDENTIALS = Diagnosis(
+    "The text of an exception is left out, since it may contain the secret: log it in the function"
+)
 _NO_ROLE = Diagnosis(
     "The user does not exist: create it (createuser NAME), or correct DATABASE_URL", permanent=True
 )
@@ -133,7 +145,8 @@ _STATES = {
 # For 28000, which has several causes; for asyncpg's own errors; and for psycopg, which gives no
 # SQLSTATE for a connection that was refused.
 _TEXTS = {
-    "password authentication failed|no password supplied": _PASSWORD,
+    # PAM is what AWS answers to a token that has expired.
+    "(password|PAM|LDAP|RADIUS) authentication failed|no password supplied": _PASSWORD,
     'role ".*" does not exist': _NO_ROLE,
     'database ".*" does not exist|no such database': _NO_DATABASE,
     "[Tt]enant.* not found": _NO_TENANT,
@@ -158,6 +171,7 @@ _TEXTS = {
     ),
 }
 _CLASSES: tuple[tuple[type[BaseException], Diagnosis], ...] = (
+    (CredentialsError, _NO_CREDENTIALS),
     (ssl.SSLError, _NO_HANDSHAKE),
     (socket.gaierror, _NO_NAME),
     (ConnectionRefusedError, _NOT_LISTENING),

@@ -10,9 +10,10 @@ IDLE_IN_TRANSACTION = "25P03"
 READ_ONLY = "25006"
 """read_only_sql_transaction"""
 
-# serialization_failure, deadlock_detected. Not lock_not_available (55P03), which a lock_timeout causes:
+_DEADLOCK = "40P01"
+# serialization_failure, and the above. Not lock_not_available (55P03), which a lock_timeout causes:
 # https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-_CONFLICTS = {"40001", "40P01"}
+_CONFLICTS = {"40001", _DEADLOCK}
 # in_failed_sql_transaction: the consequence of an error, which comes later in the chain.
 _CONSEQUENCE = "25P02"
 # undefined_function, and invalid_parameter_value: a number that this server has not used yet.
@@ -20,6 +21,10 @@ _NO_SUCH_TRANSACTION = ("42883", "22023")
 # The server's function that reports it; the words may be in the server's language, and the SQLSTATE,
 # feature_not_supported, says many other things.
 _REVALIDATION = "RevalidateCachedQuery"
+# internal_error, for a type that was replaced since the statement was parsed: nothing locks types. The
+# server translates no internal error.
+_INTERNAL = "XX000"
+_TYPE_IS_GONE = "cache lookup failed for type"
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:
@@ -39,8 +44,17 @@ def is_conflict(error: BaseException) -> bool | None:
 
 
 def is_outdated_plan(error: BaseException) -> bool:
-    """Return whether the statement failed because a plan that its connection kept is out of date."""
-    return any(_field(cause, "source_function") == _REVALIDATION for cause in causes(error))
+    """Return whether the statement failed because a table or type was changed since it was parsed."""
+    return any(
+        _field(cause, "source_function") == _REVALIDATION
+        or (sqlstate_of(cause) == _INTERNAL and _TYPE_IS_GONE in str(cause))
+        for cause in causes(error)
+    )
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Return whether the server has ended the statement because it and others waited for each other."""
+    return sqlstate_of(error) == _DEADLOCK
 
 
 def comes_from_server(error: BaseException) -> bool:

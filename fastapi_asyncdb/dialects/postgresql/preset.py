@@ -37,6 +37,7 @@ from fastapi_asyncdb.dialects.postgresql.transactions import (
 )
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.dialects.target import Target
+from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -64,7 +65,12 @@ class PostgreSQL:
         return "'fastapi-asyncdb[postgresql]'"
 
     def resolve(self, target: Target) -> Target:
-        """Return the target as it is."""
+        """Return the target as it is, if it has no more than one password."""
+        if target.url.password and target.credentials is not None:
+            raise ConfigurationError(
+                "The database URL contains a password, and Database(password=...) returns another. "
+                "Leave the password out of DATABASE_URL, or the function out of the Database."
+            )
         return target
 
     def engine_options(

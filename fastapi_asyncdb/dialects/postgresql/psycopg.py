@@ -77,17 +77,12 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
             selector.register(self.pgconn.socket, selectors.EVENT_READ)
             return not selector.select(0)
 
-    async def forget_plans(self) -> bool:
+    async def forget_plans(self) -> None:
         """Drop all plans, here and on the server; in a transaction, on the server later.
 
         psycopg does the same after a rollback. It has no public call for it.
-
-        Returns:
-            Whether there is a transaction.
         """
         self._prepared.clear()
-        if self.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            return True
-        async with self.lock:
-            await self.wait(self._prepared.maintain_gen(self))
-        return False
+        if self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            async with self.lock:
+                await self.wait(self._prepared.maintain_gen(self))

@@ -52,6 +52,10 @@ class SQLite:
 
     def resolve(self, target: Target) -> Target:
         """Give an in-memory database a name, under which several connections find it."""
+        if target.credentials is not None:
+            raise ConfigurationError(
+                "SQLite has no passwords: leave the function out of Database(password=...)."
+            )
         if target.url.database != ":memory:":
             return target
         query = {"mode": "memory", "cache": "shared", "uri": "true"}
