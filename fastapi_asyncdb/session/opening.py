@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
-from fastapi_asyncdb.session.managed import managed, open_managed
+from fastapi_asyncdb.session.managed import managed, open_managed, state_of
 from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
 from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
 from fastapi_asyncdb.session.scopes import SessionScope
@@ -84,8 +84,10 @@ class SessionOpener(Generic[S]):
         Raises:
             DatabaseNotStarted: outside of requests. A request may need no connection: it fails at the
                 first use of the session instead.
+            DatabaseStopping: likewise, while the database stops.
         """
-        engines = self._runs.required() if connection is None else self._runs.current()
+        find = self._runs.required if connection is None else self._runs.current
+        engines = find(opens=True)
         step = self._on_begin and first_step(self._on_begin, self._plain_class, connection)
         if engines is None:
             late = partial(self._runs.bound_engine, options)
@@ -102,9 +104,19 @@ class SessionOpener(Generic[S]):
                 watch=engines.checkouts,
                 first_step=step,
             )
+            engines.sessions[session] = state_of(session)
         if not options.autocommit:
             remember(self._runs, session)
         return cast(S, session)
+
+    def pool_size(self) -> int:
+        """Return how many connections the pool for reading keeps open.
+
+        Raises:
+            DatabaseNotStarted: there is no pool.
+        """
+        pool: Any = self._runs.required().read.pool
+        return int(pool.size())
 
     def open_on(self, engine: AsyncEngine) -> S:
         """Open a session on this engine, for the testing kit; the caller ends its transactions."""
