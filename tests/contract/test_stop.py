@@ -152,7 +152,7 @@ async def test_task_with_a_session_may_open_another(database_url: str):
         await job.began.wait()
         began, may_go_on = asyncio.Event(), asyncio.Event()
 
-        async def work() -> int | None:
+        async def work() -> Any:
             async with database.read_session():
                 began.set()
                 await may_go_on.wait()

@@ -71,7 +71,7 @@ async def side_by_side() -> None:
         tuple[int, str, int, str, int],
     )
     assert_type(await database.gather(*[how_many] * 9), tuple[int, ...])
-    await database.gather(how_many(1))  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await database.gather(how_many(AsyncSession()))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert_type(await database.ping(timeout=1), float)
 
 
