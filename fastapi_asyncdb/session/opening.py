@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
-from fastapi_asyncdb.session.managed import managed, open_managed, state_of
+from fastapi_asyncdb.session.managed import managed, open_managed
 from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
 from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
 from fastapi_asyncdb.session.scopes import SessionScope
@@ -103,8 +103,8 @@ class SessionOpener(Generic[S]):
                 request=connection,
                 watch=engines.checkouts,
                 first_step=step,
+                running=engines.sessions,
             )
-            engines.sessions[session] = state_of(session)
         if not options.autocommit:
             remember(self._runs, session)
         return cast(S, session)
