@@ -70,9 +70,12 @@ async def test_number_at_the_same_time_is_limited(
 
 async def test_first_failure_cancels_the_others(database: Database):
     """And is raised itself, when they have ended: no group, no context of the library's."""
+    connected: list[bool] = []
     cancelled: list[bool] = []
 
     async def slow(session: AsyncSession) -> None:
+        await session.connection()
+        connected.append(True)
         try:
             await session.execute(text(slow_query(database)))
         except BaseException:
@@ -80,7 +83,7 @@ async def test_first_failure_cancels_the_others(database: Database):
             raise
 
     async def fail(session: AsyncSession) -> None:
-        await eventually(lambda: checked_out(database) >= 2)
+        await eventually(lambda: len(connected) == 2)
         raise LookupError("no such row")
 
     with pytest.raises(LookupError, match="no such row") as caught:
@@ -102,13 +105,15 @@ async def test_failure_of_a_statement_is_itself(database: Database):
 
 async def test_cancellation_ends_all(database: Database):
     """The caller's cancellation goes to each read, and no connection stays in use."""
-    slow = text(slow_query(database))
+    connected: list[bool] = []
 
     async def read(session: AsyncSession) -> None:
-        await session.execute(slow)
+        await session.connection()
+        connected.append(True)
+        await session.execute(text(slow_query(database)))
 
     task = asyncio.create_task(database.gather(read, read))
-    await eventually(lambda: checked_out(database) == 2)
+    await eventually(lambda: len(connected) == 2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
