@@ -228,10 +228,7 @@ def open_managed(
     late_bind: Callable[[], Engine] | None = None,
     running: RunningSessions | None = None,
 ) -> ManagedSession:
-    """Open a session and give it its state; the arguments are those of ``SessionState``.
-
-    ``running`` notes the session for a stop.
-    """
+    """Open a session and give it its state, whose arguments these are; note it as running."""
     # Objects stay readable after the commit: responses and streams still want them, and a refresh
     # would be I/O in the middle of an attribute access.
     session = session_class(engine, expire_on_commit=False)
