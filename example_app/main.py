@@ -1,11 +1,13 @@
-"""The application: its database, its routes, and its answer to invalid requests."""
+"""The application: its database, its routes, its health, and its answer to invalid requests."""
+
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from example_app.routes import accounts, events, export, posts, users
-from fastapi_asyncdb import db_lifespan
+from fastapi_asyncdb import db_lifespan, health_router
 
 app = FastAPI(title="fastapi_asyncdb example", lifespan=db_lifespan)
 app.include_router(users.router)
@@ -13,6 +15,9 @@ app.include_router(posts.router)
 app.include_router(accounts.router)
 app.include_router(export.router)
 app.include_router(events.router)
+app.include_router(
+    health_router(migrations=Path(__file__).with_name("alembic.ini"), access_log=False)
+)
 
 
 @app.get("/", include_in_schema=False)

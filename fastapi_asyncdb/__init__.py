@@ -16,6 +16,7 @@ from fastapi_asyncdb.engine.in_doubt import remember_transaction_id
 from fastapi_asyncdb.models import Base
 from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.web.health import health_router
 from fastapi_asyncdb.web.lifespan import create_lifespan
 from fastapi_asyncdb.web.retry_route import RetryRoute
 
@@ -34,6 +35,7 @@ __all__ = [
     "get_db",
     "get_read_db",
     "get_snapshot_db",
+    "health_router",
     "on_commit",
     "on_rollback",
     "remember_transaction_id",

@@ -17,6 +17,7 @@ from fastapi_asyncdb.engine.in_doubt import outcome_of
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.errors import Outcome
 from fastapi_asyncdb.options import SessionOptions
+from fastapi_asyncdb.session.gather import Gather
 from fastapi_asyncdb.session.on_begin import OnBegin
 from fastapi_asyncdb.session.opening import SessionOpener
 from fastapi_asyncdb.session.retry import Attempts
@@ -95,7 +96,8 @@ class Database(Generic[S]):
     async def stop(self) -> None:
         """Close all connections, if this ends the last start on this event loop.
 
-        A session that is open may end its work; its connection is closed after that.
+        New sessions are refused. Those that are open have ``shutdown_timeout`` seconds to end; then the
+        tasks that opened them are cancelled, except for the calling one.
         """
         await self._runs.stop()
 
@@ -130,6 +132,18 @@ class Database(Generic[S]):
         """
         return self._runs.override_settings(settings)
 
+    async def ping(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109
+        """Return the seconds that the database takes to answer, on a connection outside of the pool.
+
+        Args:
+            timeout: Seconds to wait; ``None`` is ``connect_timeout``.
+
+        Raises:
+            DatabaseNotStarted: it is not started on this event loop; ``DatabaseStopping``: it stops.
+            DatabaseUnavailable: there is no connection, or no answer in time; the message has the cause.
+        """
+        return await self._runs.ping(timeout)
+
     @property
     def engine(self) -> AsyncEngine:
         """The writing engine."""
@@ -162,6 +176,11 @@ class Database(Generic[S]):
             ReadOnlySession: at the statement that would write, or lock rows.
         """
         return self._sessions.scope({"read_only": True})
+
+    @cached_property
+    def gather(self) -> Gather[S]:
+        """Run a few reads side by side: ``await database.gather(work, work, limit=None)``."""
+        return Gather(self._sessions)
 
     async def run_in_transaction(
         self,

@@ -19,13 +19,13 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
+from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import UncalledDependency
 from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.scopes import end_session
-from fastapi_asyncdb.unavailable import OutageLog, answered
+from fastapi_asyncdb.unavailable import OutageLog, Unavailable, answered
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """The key of the request's scope for the exception after which ``RetryRoute`` runs it again."""
@@ -84,7 +84,7 @@ def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) ->
         connection.scope[CONFLICT] = error
     if isinstance(error, CannotConnect):
         outages.add(error)
-    if isinstance(error, PoolTimeout | CannotConnect):
+    if isinstance(error, Unavailable):
         return answered(error, connection)
     return error
 

@@ -8,6 +8,7 @@
     │   ├── InsecureConnectionError
     │   └── AutoCreateTablesProductionError
     ├── DatabaseNotStarted (RuntimeError)
+    │   └── DatabaseStopping
     ├── NotASession (TypeError, AttributeError)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
@@ -114,12 +115,16 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
     """
 
 
+class DatabaseStopping(DatabaseNotStarted):
+    """The ``Database`` is being stopped and opens no new session. A request is answered with 503."""
+
+
 class NotASession(AsyncDBError, TypeError, AttributeError):
     """A dependency that FastAPI did not call, or a context manager, was used as a session."""
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
-    """The start made no connection within ``startup_timeout``, or its cause does not pass by waiting."""
+    """The start, or a ``ping()``, got no connection or no answer in time."""
 
 
 class CannotConnect(_OfDriver, OperationalError):

@@ -57,6 +57,8 @@ class DatabaseSettings(BaseSettings):
     https://man7.org/linux/man-pages/man7/tcp.7.html"""
     startup_timeout: float = Field(default=30.0, ge=0, allow_inf_nan=False)
     """Seconds for which the start keeps trying; 0 tries once."""
+    shutdown_timeout: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    """Seconds that open sessions have to end at the stop; then their tasks are cancelled."""
     statement_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Cancel a statement that runs longer (PostgreSQL); 0 is no limit. Without an answer 5 to 6 seconds
     later the connection is discarded."""

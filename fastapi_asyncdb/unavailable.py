@@ -1,4 +1,4 @@
-"""The answer to a request or socket that can have no connection: 503, or a close; and its log."""
+"""The answer to a request or socket that can have no session or connection: 503, or a close; its log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from fastapi import HTTPException, WebSocket, WebSocketException, status
 from fastapi.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from fastapi_asyncdb.errors import CannotConnect, PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.errors import CannotConnect, DatabaseStopping, PoolTimeout, TooManyWaiting
 
 logger = logging.getLogger(__name__)
 
 _BUSY = "The service is busy. Please try again later."
+_STOPPING = "The service is restarting. Please try again later."
 _DOWN = "The database is not available. Please try again later."
 # https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
 _DENIAL = "websocket.http.response"
@@ -44,6 +45,12 @@ class _AnsweredDown(CannotConnect, HTTPException):
         self.args = (message,)
 
 
+class _AnsweredStopping(DatabaseStopping, HTTPException):
+    def __init__(self, message: str) -> None:
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _STOPPING)
+        self.args = (message,)
+
+
 class _Closed(PoolTimeout, WebSocketException):
     code: Any  # the socket's; to SQLAlchemy it is the page of an error
 
@@ -65,13 +72,23 @@ class _ClosedDown(CannotConnect, WebSocketException):
         self.args = (message,)
 
 
-def answered(
-    error: PoolTimeout | CannotConnect, connection: HTTPConnection
-) -> PoolTimeout | CannotConnect:
+class _ClosedStopping(DatabaseStopping, WebSocketException):
+    def __init__(self, message: str) -> None:
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _STOPPING)
+        self.args = (message,)
+
+
+Unavailable = PoolTimeout | CannotConnect | DatabaseStopping
+"""The errors of a session that has no connection, or gets none."""
+
+
+def answered(error: Unavailable, connection: HTTPConnection) -> Unavailable:
     """Return the error as one that FastAPI answers: with 503, or by closing an accepted socket."""
     as_response = _has_status(connection)
     if isinstance(error, CannotConnect):
         return (_AnsweredDown if as_response else _ClosedDown)(error.args[0], error.orig)
+    if isinstance(error, DatabaseStopping):
+        return (_AnsweredStopping if as_response else _ClosedStopping)(error.args[0])
     at_once = isinstance(error, TooManyWaiting)
     if as_response:
         return (_AnsweredAtOnce if at_once else _Answered)(error.args[0])
@@ -93,7 +110,7 @@ class OutageLog:
         self._answered = 0
         self._warned_at = -math.inf
 
-    def add(self, error: CannotConnect) -> None:
+    def add(self, error: Exception) -> None:
         """Count a request; warn at most once in ten seconds."""
         self._answered += 1
         now = time.monotonic()

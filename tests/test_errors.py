@@ -23,6 +23,12 @@ PUBLIC = {
     and not name.startswith("_")
 }
 WITH_DRIVER_ERROR = [cls for cls in PUBLIC.values() if issubclass(cls, DBAPIError)]
+UNAVAILABLE = [
+    errors.PoolTimeout,
+    errors.TooManyWaiting,
+    errors.CannotConnect,
+    errors.DatabaseStopping,
+]
 HTTP = HTTPConnection({"type": "http"})
 SOCKET = WebSocket({"type": "websocket"}, None, None)  # type: ignore[arg-type]
 
@@ -77,7 +83,7 @@ def test_pickling_keeps_the_transaction_id():
 
 
 @pytest.mark.parametrize("connection", [HTTP, SOCKET], ids=["request", "socket"])
-@pytest.mark.parametrize("cls", [errors.PoolTimeout, errors.TooManyWaiting, errors.CannotConnect])
+@pytest.mark.parametrize("cls", UNAVAILABLE)
 def test_answered_error_has_the_page_once_and_the_client_none_of_it(
     cls: type[errors.AsyncDBError], connection: HTTPConnection
 ):

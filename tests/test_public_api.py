@@ -46,6 +46,7 @@ def test_front_door():
         "get_db",
         "get_read_db",
         "get_snapshot_db",
+        "health_router",
         "on_commit",
         "on_rollback",
         "remember_transaction_id",

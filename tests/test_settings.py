@@ -52,6 +52,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "connect_timeout": (5.0, "0.5", 0.5),
     "tcp_keepalive": (30.0, "12.5", 12.5),
     "startup_timeout": (30.0, "0", 0.0),
+    "shutdown_timeout": (10.0, "0", 0.0),
     "statement_timeout": (None, "3", 3.0),
     "lock_timeout": (None, "0.25", 0.25),
     "idle_in_transaction_timeout": (60.0, "none", None),

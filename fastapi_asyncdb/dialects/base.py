@@ -59,6 +59,11 @@ class Preset(Protocol):
         ...
 
     @property
+    def probe(self) -> str:
+        """The query by which a health check sees that the database answers."""
+        ...
+
+    @property
     def timeout_words(self) -> Collection[str]:
         """Words in lower case; a statement without any of them cannot change the statement timeout."""
         ...

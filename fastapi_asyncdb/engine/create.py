@@ -20,6 +20,7 @@ from fastapi_asyncdb.engine.driver_errors import explain_errors
 from fastapi_asyncdb.engine.failed_transactions import refuse_failed_transactions
 from fastapi_asyncdb.engine.in_doubt import watch_commits
 from fastapi_asyncdb.engine.read_only import refuse_write
+from fastapi_asyncdb.engine.running_sessions import RunningSessions
 from fastapi_asyncdb.errors import InsecureConnectionError, MissingExtra
 from fastapi_asyncdb.options import PLAIN, TransactionOptions
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
@@ -51,6 +52,8 @@ class Engines:
     """Whether the caller's own task may end a transaction: the driver sets no timeout for it."""
     deadlines: Deadlines | None = None
     """Ends connections whose answers are overdue, if there is a ``statement_timeout``."""
+    sessions: RunningSessions = field(default_factory=RunningSessions)
+    """Those that were opened on the engines, and may still run."""
     _bound: dict[TransactionOptions, AsyncEngine] = field(default_factory=dict)
 
     def bound(self, options: TransactionOptions) -> AsyncEngine:
@@ -81,13 +84,17 @@ class Engines:
 
         Takes a few seconds at most, whatever the network does.
         """
-        for engine in (self.write, self.read):
-            event.listen(engine.sync_engine.pool, "checkin", _close)
         try:
-            await dispose(self.write, self.preset.discard)
+            await close_engine(self.write, self.preset)
         finally:
             if self.preset.separate_readers:
-                await dispose(self.read, self.preset.discard)
+                await close_engine(self.read, self.preset)
+
+
+async def close_engine(engine: AsyncEngine, preset: Preset) -> None:
+    """Close the connections of one engine: the idle ones now, those in use at checkin."""
+    event.listen(engine.sync_engine.pool, "checkin", _close)
+    await dispose(engine, preset.discard)
 
 
 def reading_engine(engine: AsyncEngine) -> AsyncEngine:
@@ -118,11 +125,8 @@ def create_engines(settings: DatabaseSettings, password: PasswordFunction | None
     _refuse_unverified(target, settings)
     target = preset.resolve(target)
     write = _create(target, preset, settings, read_only=False)
-    if preset.separate_readers:
-        read = _create(target, preset, settings, read_only=True)
-    else:
-        read = with_connection_options(write, isolation_level="AUTOCOMMIT")
-    read = read.execution_options(**{READS: True})
+    read = _create(target, preset, settings, read_only=True) if preset.separate_readers else write
+    read = _reading(read, preset)
     seconds = settings.hold_warning
     checkouts = CheckoutWatch(seconds, preset.awaits_answer) if seconds else None
     deadlines = Deadlines(
@@ -131,6 +135,27 @@ def create_engines(settings: DatabaseSettings, password: PasswordFunction | None
     if deadlines.seconds:
         deadlines.watch(write)
     return Engines(target, preset, write, read, checkouts, preset.ends_in_place(target), deadlines)
+
+
+def create_probe_engine(engines: Engines, settings: DatabaseSettings) -> AsyncEngine:
+    """Build a reading engine with one connection of its own, for health checks.
+
+    Args:
+        engines: Where to connect to.
+        settings: What the engines were made from.
+    """
+    own: dict[str, Any] = {"pool_size": 1, "max_overflow": 0, "max_waiting": None}
+    # A connection that was lost since the last probe is replaced, and no failure.
+    own |= {"pool_pre_ping": True, "pool_ping_idle": 0.0}
+    settings = settings.model_copy(update=own)
+    engine = _create(engines.target, engines.preset, settings, read_only=True)
+    return _reading(engine, engines.preset)
+
+
+def _reading(engine: AsyncEngine, preset: Preset) -> AsyncEngine:
+    if not preset.separate_readers:
+        engine = with_connection_options(engine, isolation_level="AUTOCOMMIT")
+    return engine.execution_options(**{READS: True})
 
 
 def _create(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, MetaData
@@ -13,31 +13,26 @@ from sqlalchemy import Engine, MetaData
 from fastapi_asyncdb.credentials import PasswordFunction
 from fastapi_asyncdb.dialects import parse_url, preset_for
 from fastapi_asyncdb.engine.create import Engines, create_engines
+from fastapi_asyncdb.engine.probe import Check
+from fastapi_asyncdb.engine.run import Run
 from fastapi_asyncdb.engine.startup import (
     create_tables,
     first_connection,
     refuse_tables_in_production,
     refuse_tables_without_connection,
 )
-from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted, SandboxError
+from fastapi_asyncdb.errors import (
+    ConfigurationError,
+    DatabaseNotStarted,
+    DatabaseStopping,
+    SandboxError,
+)
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.options import PLAIN, TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
 
 start_checks: list[Callable[[Runs, DatabaseSettings | None], None]] = []
 """Called before each start with the settings that it asks for; see ``engine.seam``."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """The engines of one event loop: a connection cannot move to another loop."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
-    settings: DatabaseSettings | None = None
-    engines: Engines | None = None
-    replaced: list[Engines | None] = field(default_factory=list)
-    """The run's own engines and those of each sandbox, innermost last; empty outside of sandboxes."""
 
 
 class Runs:
@@ -51,7 +46,7 @@ class Runs:
     def __init__(self, name: str, password: PasswordFunction | None = None) -> None:
         self._name = name
         self._password = password
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Run] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Run] = WeakKeyDictionary()
         self._options: set[TransactionOptions] = set()
         self._override: DatabaseSettings | None = None
 
@@ -86,7 +81,7 @@ class Runs:
         refuse_tables_without_connection(tables, require_connection=require_connection)
         for check in start_checks:
             check(self, settings)
-        run = self._by_loop.setdefault(asyncio.get_running_loop(), _Run())
+        run = self._by_loop.setdefault(asyncio.get_running_loop(), Run())
         self._refuse_beside_sandbox(run)
         async with run.lock:
             chosen = run.settings = self._settings_for(run, self._override or settings)
@@ -105,10 +100,9 @@ class Runs:
                 if run.engines is None:
                     await finish(engines.dispose())
                 raise
-            run.engines = engines
-            run.users += 1
+            run.begin(engines, chosen)
 
-    def _settings_for(self, run: _Run, wanted: DatabaseSettings | None) -> DatabaseSettings:
+    def _settings_for(self, run: Run, wanted: DatabaseSettings | None) -> DatabaseSettings:
         if run.engines is None or run.settings is None:
             return wanted or DatabaseSettings.load()
         if wanted is not None and wanted != run.settings:
@@ -118,7 +112,7 @@ class Runs:
             )
         return run.settings
 
-    def _refuse_beside_sandbox(self, run: _Run) -> None:
+    def _refuse_beside_sandbox(self, run: Run) -> None:
         if any(other.replaced for other in self._by_loop.values() if other is not run):
             raise SandboxError(
                 f"{self!r}, in a sandbox on another event loop: what is committed on this one would "
@@ -130,34 +124,36 @@ class Runs:
         """Close the engines of this event loop, if this ends the last start; see ``Database.stop()``."""
         run = self._by_loop.get(asyncio.get_running_loop())
         if run is not None:
-            await finish(self._stop(run))
+            caller = asyncio.current_task()
+            # A stop that is cancelled waits no longer for sessions.
+            await finish(run.end(caller), grace=lambda: 0.0 if run.is_stopping else math.inf)
 
-    async def _stop(self, run: _Run) -> None:
-        async with run.lock:
-            run.users = max(0, run.users - 1)
-            if run.users == 0 and run.engines is not None and not run.replaced:
-                engines, run.engines = run.engines, None
-                await engines.dispose()
+    def current(self, *, opens: bool = False) -> Engines | None:
+        """Return the engines of this event loop; ``None`` if it was not started here.
 
-    def current(self) -> Engines | None:
-        """Return the engines of this event loop; ``None`` if it was not started here."""
+        Args:
+            opens: Whether for a new session, which a database that stops does not open.
+        """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             started = self.started()
             return started[0] if len(started) == 1 else None
         run = self._by_loop.get(loop)
-        return run.engines if run is not None else None
+        if run is None:
+            return None
+        return run.engines_for_session() if opens and run.is_stopping else run.engines
 
-    def required(self) -> Engines:
-        """Return the engines of this event loop.
+    def required(self, *, opens: bool = False) -> Engines:
+        """Return the engines of this event loop; ``opens`` as for ``current()``.
 
         Raises:
             DatabaseNotStarted: before start, after stop, or on another event loop.
+            DatabaseStopping: while it stops, for a new session.
         """
-        engines = self.current()
+        engines = self.current(opens=opens)
         if engines is None:
-            raise DatabaseNotStarted(self._why_not_started())
+            raise self._refusal()
         return engines
 
     def bound_engine(self, options: TransactionOptions) -> Engine:
@@ -165,12 +161,33 @@ class Runs:
 
         Raises:
             DatabaseNotStarted: there is none yet.
+            DatabaseStopping: the database stops.
         """
-        return self.required().bound(options).sync_engine
+        return self.required(opens=True).bound(options).sync_engine
+
+    async def ping(self, seconds: float | None, check: Check | None = None) -> float:
+        """Wait for an answer of the database on a connection of its own; see ``Database.ping()``.
+
+        Args:
+            seconds: How long; ``None`` is ``connect_timeout``.
+            check: Called on the connection; returns what is missing, if anything.
+        """
+        run = self._by_loop.get(asyncio.get_running_loop())
+        if run is None or run.probe is None or run.is_stopping:
+            raise self._refusal()
+        return await run.probe.run(seconds, check)
 
     def started(self) -> list[Engines]:
         """Return the engines in use, of every event loop."""
         return [run.engines for run in self._by_loop.values() if run.engines is not None]
+
+    def _refusal(self) -> DatabaseNotStarted:
+        if self.current() is None:
+            return DatabaseNotStarted(self._why_not_started())
+        return DatabaseStopping(
+            f"{self!r}, but it is being stopped and opens no new session: most likely the process shuts "
+            "down. Try again later, or in another process; a job ends its loop here."
+        )
 
     def _why_not_started(self) -> str:
         if self.started():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from anyio import CancelScope
 from sqlalchemy import MetaData, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb.concurrency import backoff, greenlet_spawn
@@ -95,7 +95,7 @@ async def _connect(engines: Engines, settings: DatabaseSettings) -> None:
     attempts = 0
     while True:
         attempts += 1
-        failure = await _attempt(engines, settings)
+        failure = await attempt(engines, settings, engines.write)
         if failure is None:
             return
         waited = time.monotonic() - started
@@ -118,7 +118,7 @@ async def _connect(engines: Engines, settings: DatabaseSettings) -> None:
 
 async def _connect_if_possible(engines: Engines, settings: DatabaseSettings) -> None:
     """Try once to open the first connection; log the cause if there is none."""
-    failure = await _attempt(engines, settings)
+    failure = await attempt(engines, settings, engines.write)
     if failure is not None:
         logger.log(
             logging.ERROR if failure.diagnosis.permanent else logging.WARNING,
@@ -129,11 +129,26 @@ async def _connect_if_possible(engines: Engines, settings: DatabaseSettings) -> 
         )
 
 
-async def _attempt(engines: Engines, settings: DatabaseSettings) -> Failure | None:
+async def attempt(
+    engines: Engines,
+    settings: DatabaseSettings,
+    engine: AsyncEngine,
+    work: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+) -> Failure | None:
+    """Try once to get a connection, in bounded time; return the cause if there is none.
+
+    Args:
+        engines: Where to connect to.
+        settings: What they were made from.
+        engine: Makes the connection, unless its pool has one.
+        work: Done with it in the same time, if it is given.
+    """
     try:
-        async with _closing_failed(engines.write):
+        async with _closing_failed(engine):
             async with asyncio.timeout(_attempt_limit(engines, settings)):
-                async with engines.write.connect():
+                async with engine.connect() as connection:
+                    if work is not None:
+                        await work(connection)
                     return None
     except Exception as error:
         failure = failure_of(

@@ -125,7 +125,7 @@ class Checkout:
         waits = raw is not None and awaits_answer(raw)
         logger.warning(
             "%s has had a database connection checked out for %.1f s%s. The checkout was at %s. %s",
-            _name(self._request),
+            request_name(self._request),
             seconds,
             ", and waits for the answer to a statement" if waits else "",
             " < ".join(places) or "the end of the transaction",
@@ -167,8 +167,8 @@ def _line(code: CodeType, instruction: int) -> int | None:
     return next(lines, None)
 
 
-def _name(request: Any) -> str:
-    """Return the method and the route; never the path, which may contain secrets."""
+def request_name(request: Any) -> str:
+    """Return the method and the route of a request; never the path, which may contain secrets."""
     if request is None:
         return "A session outside of requests"
     route = getattr(request.scope.get("route"), "path", "an unknown route")

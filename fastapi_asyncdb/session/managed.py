@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransa
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
+from fastapi_asyncdb.engine.running_sessions import RunningSessions
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
@@ -225,8 +226,9 @@ def open_managed(
     watch: CheckoutWatch | None = None,
     first_step: Callable[[Connection], None] | None = None,
     late_bind: Callable[[], Engine] | None = None,
+    running: RunningSessions | None = None,
 ) -> ManagedSession:
-    """Open a session and give it its state; the arguments are those of ``SessionState``."""
+    """Open a session and give it its state, whose arguments these are; note it as running."""
     # Objects stay readable after the commit: responses and streams still want them, and a refresh
     # would be I/O in the middle of an attribute access.
     session = session_class(engine, expire_on_commit=False)
@@ -242,6 +244,8 @@ def open_managed(
         first_step=first_step,
         late_bind=late_bind,
     )
+    if running is not None:
+        running[session] = session._asyncdb
     return session
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -84,8 +84,10 @@ class SessionOpener(Generic[S]):
         Raises:
             DatabaseNotStarted: outside of requests. A request may need no connection: it fails at the
                 first use of the session instead.
+            DatabaseStopping: likewise, while the database stops.
         """
-        engines = self._runs.required() if connection is None else self._runs.current()
+        find = self._runs.required if connection is None else self._runs.current
+        engines = find(opens=True)
         step = self._on_begin and first_step(self._on_begin, self._plain_class, connection)
         if engines is None:
             late = partial(self._runs.bound_engine, options)
@@ -101,10 +103,20 @@ class SessionOpener(Generic[S]):
                 request=connection,
                 watch=engines.checkouts,
                 first_step=step,
+                running=engines.sessions,
             )
         if not options.autocommit:
             remember(self._runs, session)
         return cast(S, session)
+
+    def pool_size(self) -> int:
+        """Return how many connections the pool for reading keeps open.
+
+        Raises:
+            DatabaseNotStarted: there is no pool.
+        """
+        pool: Any = self._runs.required().read.pool
+        return int(pool.size())
 
     def open_on(self, engine: AsyncEngine) -> S:
         """Open a session on this engine, for the testing kit; the caller ends its transactions."""

@@ -77,6 +77,7 @@ async def end_session(
                 await _close(state, session, lets_go)
         finally:
             state.closed = state.watched = True
+            state.owner = None
 
 
 async def _close(state: SessionState, session: AsyncSession, lets_go: LetsGo) -> None:

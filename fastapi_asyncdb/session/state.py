@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, object_mapper
@@ -47,6 +48,8 @@ class SessionState:
         "is_answering",
         "late_bind",
         "lets_go",
+        "owner",
+        "request",
         "session",
         "tasks",
         "watched",
@@ -65,6 +68,9 @@ class SessionState:
     ) -> None:
         self.session = session
         self.in_place = in_place
+        self.request = request
+        self.owner: asyncio.Task[Any] | None = asyncio.current_task()
+        """The task that has opened the session; ``None`` once it is closed."""
         self.first_step = first_step
         self.late_bind = late_bind
         self.watched = late_bind is not None

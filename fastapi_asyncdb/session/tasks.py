@@ -53,7 +53,7 @@ class SessionTasks:
             raise ConcurrentSessionUse(
                 f"{task_name(task)} uses this session while {task_name(self.user)} is using it, "
                 "and a session does one thing at a time. Await one after the other, or give each task a "
-                "session of its own: 'async with database.session()'."
+                "session of its own: 'async with database.session()', or 'database.gather()' for reads."
             )
 
     @contextmanager

@@ -91,6 +91,8 @@ def test_what_was_answered_is_there_after_a_restart(serve: Serve) -> None:
         assert client.post("/transfers", json=transfer).status_code == 200
         assert client.post("/transfers", json=transfer).status_code == 409
         _refuses(client)
+        assert client.get("/health/live").json() == {"status": "ok"}
+        assert client.get("/health/ready").json() == {"status": "ok"}
     with serve() as client:
         assert client.get("/users").json() == [ada]
         assert [json.loads(line) for line in client.get("/export/posts").iter_lines()] == [post]

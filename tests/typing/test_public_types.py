@@ -51,6 +51,30 @@ async def job() -> None:
             assert_type(reader, AsyncSession)
 
 
+async def how_many(session: AsyncSession) -> int:
+    """A read."""
+    return 1
+
+
+async def title(session: AsyncSession) -> str:
+    """Another one."""
+    return ""
+
+
+async def side_by_side() -> None:
+    """Each result keeps its type: one by one up to five, together beyond."""
+    database = Database()
+    assert_type(await database.gather(how_many), tuple[int])
+    assert_type(await database.gather(how_many, title, limit=2), tuple[int, str])
+    assert_type(
+        await database.gather(how_many, title, how_many, title, how_many),
+        tuple[int, str, int, str, int],
+    )
+    assert_type(await database.gather(*[how_many] * 9), tuple[int, ...])
+    await database.gather(how_many(AsyncSession()))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert_type(await database.ping(timeout=1), float)
+
+
 async def set_tenant(session: AsyncSession, connection: HTTPConnection | None) -> None:
     """A user's on_begin."""
 

@@ -55,6 +55,7 @@ class PostgreSQL:
 
     needs_ping = True
     separate_readers = False
+    probe = "SELECT 1"
     timeout_words = ("statement_timeout", "set_config")
     transaction_numbers = NUMBERS
 

@@ -43,6 +43,8 @@ class SQLite:
 
     needs_ping = False
     separate_readers = True
+    # "SELECT 1" would not look into the file.
+    probe = "SELECT count(*) FROM sqlite_master"
     timeout_words = ()
     transaction_numbers = None
 

@@ -70,6 +70,10 @@ class SandboxPool(NullPool):
         """Return how many sessions have the connection."""
         return self._out
 
+    def size(self) -> int:
+        """Return 1: there is one connection."""
+        return 1
+
     def dispose(self) -> None:
         """Do nothing: the connection belongs to the pool that it comes from."""
 
