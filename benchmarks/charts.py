@@ -8,13 +8,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from benchmarks.contenders import OURS
+from benchmarks.contenders import CONTENDERS, OURS
 from benchmarks.measures.goodput import LIMITED, LOADS
 from benchmarks.measures.latency import DELAYS
 from benchmarks.run import Numbers
 from benchmarks.targets import Results
 
 OWN, OTHER, PALE = "#d1495b", "#6b7a8f", "#c3cbd6"
+VARIANTS = {contender.name for contender in CONTENDERS if contender.variant}
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -33,12 +34,11 @@ def throughput(numbers: Numbers, axes: Sequence[Any]) -> None:
 
 
 def latency(numbers: Numbers, axes: Sequence[Any]) -> None:
-    """Draw the latency of reads and writes over the delay of the network."""
+    """Draw the latency of reads and writes with the slowest network."""
+    shown = {name: values for name, values in numbers.items() if name not in VARIANTS}
     for axis, kind in zip(axes, ("read", "write"), strict=True):
-        columns = {delay: f"{kind} at {delay} ms" for delay in DELAYS}
-        lines(axis, numbers, columns)
-        axis.set(title=f"ms for one {kind}", xlabel="ms of network delay, per round trip")
-        axis.set_xticks(DELAYS)
+        bars(axis, shown, f"{kind} at {DELAYS[-1]} ms")
+        axis.set_title(f"ms for one {kind}, {DELAYS[-1]} ms to the database")
 
 
 def goodput(numbers: Numbers, axes: Sequence[Any]) -> None:
@@ -71,22 +71,21 @@ def bars(axis: Any, numbers: Numbers, column: str) -> None:
 
 def lines(axis: Any, numbers: Numbers, columns: Mapping[int, str]) -> None:
     """Draw a line for each contender."""
+    styles = {OURS.name: "-", LIMITED.name: "--"}
     for name, values in numbers.items():
         points = {x: values[column] for x, column in columns.items() if column in values}
-        style = "--" if name == LIMITED.name else "-"
         own = color(name) == OWN
         axis.plot(
             list(points),
             list(points.values()),
-            style,
+            styles.get(name, ":" if own else "-"),
             marker="o",
             markersize=4,
-            color=color(name) if own else None,
+            color=OWN if own else None,
             linewidth=2.5 if own else 1.2,
             label=name,
-            zorder=3 if own else 2,
         )
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def color(name: str) -> str:
