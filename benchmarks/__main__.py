@@ -125,7 +125,7 @@ def print_table(title: str, lines: Iterator[list[str]]) -> None:
     head, *body = lines
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(head):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
     for line in body:
         table.add_row(*(cell.replace("**", "") for cell in line))
     console.print(table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,3 +103,13 @@ _TO_PARENT = sys.stdout
 def keep_output() -> None:
     """Keep the pipe to the parent free of what the libraries of an application print."""
     sys.stdout = sys.stderr
+
+
+def end_with_parent() -> None:
+    """End this process when the parent has ended, which closes the pipe."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -16,6 +16,8 @@ TIMEOUT = 60.0
 """Seconds that a client waits for an answer."""
 PAUSE = 1.0
 """Seconds that a client waits after a failed request, unless the answer says ``Retry-After``."""
+DRAIN = 3.0
+"""Seconds for the last answers, more than the shortest pool timeout; later ones do not count."""
 RECENT = 5.0
 """Seconds; a stream without an event for longer is as good as closed."""
 
@@ -59,9 +61,8 @@ class Connection:
 
 async def send_requests(load: Load) -> dict[str, Any]:
     """Let all clients send requests."""
-    outcome = Outcome()
-    started = time.perf_counter()
-    until = started + load.seconds
+    outcome = Outcome(load.seconds)
+    until = time.perf_counter() + load.seconds
     left = load.requests
 
     async def client() -> None:
@@ -70,14 +71,20 @@ async def send_requests(load: Load) -> dict[str, Any]:
         while left > 0 and (sent := time.perf_counter()) < until:
             left -= 1
             good, pause = await _exchange(connection)
-            took = time.perf_counter() - sent
-            (outcome.answered if good else outcome.failed).append(took)
+            now = time.perf_counter()
+            (outcome.answered if good else outcome.failed).append(now - sent)
+            outcome.in_time += good and now < until
             if not good:
-                await asyncio.sleep(min(pause, max(0, until - time.perf_counter())))
+                await asyncio.sleep(min(pause, max(0, until - now)))
         connection.close()
 
-    await asyncio.gather(*(client() for _ in range(load.clients)))
-    outcome.seconds = time.perf_counter() - started
+    clients = [asyncio.create_task(client()) for _ in range(load.clients)]
+    timeout = None if load.seconds == math.inf else load.seconds + DRAIN
+    done, late = await asyncio.wait(clients, timeout=timeout)
+    for task in late:
+        task.cancel()
+    for task in done:
+        task.result()
     return asdict(outcome)
 
 

@@ -26,16 +26,18 @@ class Load:
 class Outcome:
     """What the clients saw."""
 
-    seconds: float = 0.0
+    seconds: float
     answered: list[float] = field(default_factory=list)
     """Seconds of each request with a 2xx."""
     failed: list[float] = field(default_factory=list)
     """Seconds of each other request."""
+    in_time: int = 0
+    """Answered requests before the time was up; the last ones come after it."""
 
     @property
     def rate(self) -> float:
         """Answered requests for each second."""
-        return len(self.answered) / self.seconds
+        return self.in_time / self.seconds
 
 
 def send_requests(load: Load) -> Outcome:

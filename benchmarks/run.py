@@ -29,7 +29,7 @@ Samples = dict[str, list[dict[str, float]]]
 class Effort:
     """How much is measured."""
 
-    rounds: int = 9
+    rounds: int = 7
     """After one that warms up."""
     requests: int = 100
     """Of one kind, contender and round, where they are called one after the other."""

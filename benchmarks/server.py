@@ -10,7 +10,7 @@ from typing import Self
 import psutil
 import uvicorn
 
-from benchmarks.children import Child, answer, arguments, keep_output
+from benchmarks.children import Child, answer, arguments, end_with_parent, keep_output
 from benchmarks.contenders import Contender, Pool
 
 
@@ -65,6 +65,7 @@ class _Announcing(uvicorn.Server):
 def main() -> None:
     """Serve until the parent ends the process."""
     keep_output()
+    end_with_parent()
     contender, url, pool, number = arguments()
     app = Contender(**contender).create_app(url, Pool(**pool))
     config = uvicorn.Config(app, log_level="error", access_log=False, backlog=4096)
