@@ -3,11 +3,13 @@
 https://github.com/dialoguemd/fastapi-sqla
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import fastapi_sqla
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi_sqla.async_sqla import default_async_session_dep
 
@@ -17,6 +19,8 @@ from benchmarks.contenders.routes import add_routes
 
 def create_app(url: str, pool: Pool) -> FastAPI:
     """Return the application."""
+    # It logs each error, which structlog prints with long tracebacks. No contender logs here.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     os.environ |= {
         "sqlalchemy_url": url,
         "sqlalchemy_pool_size": str(pool.size),
