@@ -149,7 +149,7 @@ def main() -> None:
     with database() as (server, url):
         version = server.psql("SHOW server_version")
         facts = [
-            report.markdown(report.machine(version)),
+            report.markdown(report.machine(version, effort(options))),
             report.markdown(report.contender_rows(contenders)),
         ]
         taken = take(measures, Run(server, url, contenders, effort(options)))

@@ -6,13 +6,14 @@ import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.contenders import Contender
 from benchmarks.measures import Measure
-from benchmarks.run import Numbers
+from benchmarks.run import Effort, Numbers
 from benchmarks.targets import TARGETS, Results
 
 Failures = Mapping[str, Mapping[str, str]]
@@ -62,12 +63,13 @@ def markdown(table: Iterator[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def machine(server_version: str) -> Iterator[list[str]]:
+def machine(server_version: str, effort: Effort) -> Iterator[list[str]]:
     """Return what the numbers depend on."""
     yield ["machine", ""]
     yield ["date", datetime.now(UTC).date().isoformat()]
     yield ["processor", f"{_processor()}, {os.cpu_count()} cores"]
     yield ["load before the run", f"{os.getloadavg()[0]:.1f}"]
+    yield ["effort", ", ".join(f"{name} {value:,}" for name, value in asdict(effort).items())]
     yield ["Python", platform.python_version()]
     yield ["PostgreSQL", server_version]
     for package in ("fastapi", "starlette", "sqlalchemy", "asyncpg", "uvicorn"):
