@@ -7,6 +7,8 @@ PORT ?= 8000
 # the newest that pyproject.toml allows.
 GROUP := dev
 CONSTRAINTS := pinned-versions.txt
+# FastSQLA needs Python 3.12, and fastapi-sqla one before 3.14; on others `make bench` leaves them out.
+PEERS_PYTHON := import sys; from tests.other_pythons import find; print(find("3.13") or find("3.12") or sys.executable)
 # What `make test` runs; all of it by default.
 TESTS :=
 # Of pytest: most of what the tests of faults do is to wait, so there are more workers than cores.
@@ -21,7 +23,7 @@ PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
 .PHONY: help run migrate test check format lint types layers lock build clean
-.PHONY: test-oldest test-newest test-pythons test-wheel
+.PHONY: test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -67,10 +69,14 @@ test-wheel: build ## Run the README's application with nothing but the wheel
 	.venv-wheel/bin/pip install --quiet dist/*.whl $(PIN)
 	.venv-wheel/bin/python -P tests/wheel_check.py
 
+bench: ## Measure beside other libraries, for 20 minutes; BENCH='--quick --only cpu' for less
+	$(MAKE) .venv-bench/.peers PYTHON="$$($(PYTHON) -c '$(PEERS_PYTHON)')"
+	.venv-bench/bin/python -m benchmarks $(BENCH)
+
 lock: ## Renew pinned-versions.txt: the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --constraint pinned-versions.txt uv
-	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group lock -o pinned-versions.txt -
+	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group bench --group lock -o pinned-versions.txt -
 
 build: $(READY) ## Build the wheel and the source distribution
 	rm -rf dist && $(BIN)/python -m build --no-isolation
@@ -79,6 +85,12 @@ clean: ## Remove what the other targets made
 	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 .venv-run/.ready: GROUP := example
+
+.venv-bench/.ready: GROUP := bench
+
+.venv-bench/.peers: .venv-bench/.ready benchmarks/peers.txt
+	.venv-bench/bin/pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	@touch $@
 
 %/.ready: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: name one with PYTHON=")'

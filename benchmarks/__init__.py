@@ -1,1 +1,5 @@
-"""Measurements, to be run by hand on a quiet machine. Nothing here is asserted in a test."""
+"""Measurements, for a quiet machine: ``make bench``, and three smaller ones to be run by hand.
+
+``import_time``, ``isolated_database`` and ``sandbox`` look at this library alone; all other modules
+compare it with others. No test asserts a number.
+"""

@@ -1,0 +1,149 @@
+"""An application that is called in its process, as a server calls it, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+from collections.abc import Awaitable, MutableMapping
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from fastapi import FastAPI
+
+from benchmarks.children import Child, ChildFailed, answer, arguments, keep_output
+from benchmarks.contenders import Contender, Pool
+
+Message = MutableMapping[str, Any]
+
+
+class RequestFailed(Exception):
+    """The application did not answer with 2xx."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a number of requests cost."""
+
+    cpu: float
+    """Seconds of CPU of one request."""
+    latencies: list[float]
+    """Seconds of each request."""
+
+
+class Caller:
+    """Start an application in a process of its own, and have it call itself."""
+
+    def __init__(self, contender: Contender, url: str, pool: Pool | None = None) -> None:
+        self._child = Child("caller", asdict(contender), url, asdict(pool or Pool()))
+
+    def call(self, method: str, path: str, count: int) -> Cost:
+        """Send requests, one after the other.
+
+        Raises:
+            ChildFailed: one of them failed.
+        """
+        self._child.say([method, path, count])
+        return Cost(*self._heard())
+
+    def _heard(self) -> list[Any]:
+        numbers, error = self._child.listen()
+        if error is not None:
+            raise ChildFailed(error)
+        return list(numbers)
+
+    def __enter__(self) -> Self:
+        self._child.__enter__()
+        try:
+            self._heard()
+        except BaseException:
+            self._child.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._child.__exit__(*error)
+
+
+async def request(app: FastAPI, method: str, path: str) -> None:
+    """Call an application as a server does.
+
+    Raises:
+        RequestFailed: its answer is not 2xx.
+    """
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "scheme": "http",
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "headers": [],
+        "state": {},
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    status = 0
+
+    async def send(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+
+    # An unexpected error is sent as 500, and raised.
+    await app(scope, receive, send)
+    if not 200 <= status < 300:
+        raise RequestFailed(f"{method} {path}: {status}")
+
+
+async def measure(app: FastAPI, method: str, path: str, count: int) -> Cost:
+    """Return what so many requests cost, everything but the network to the client."""
+    latencies = []
+    cpu = time.process_time()
+    for _ in range(count):
+        started = time.perf_counter()
+        await request(app, method, path)
+        latencies.append(time.perf_counter() - started)
+    return Cost((time.process_time() - cpu) / count, latencies)
+
+
+async def attempt(work: Awaitable[Any]) -> None:
+    """Tell the parent the numbers, or the reason why there are none."""
+    try:
+        cost = await work
+    except Exception as error:
+        answer([[], f"{type(error).__name__}: {error}".partition("\n")[0]])
+    else:
+        answer([[cost.cpu, cost.latencies] if isinstance(cost, Cost) else [], None])
+
+
+async def serve(app: FastAPI) -> None:
+    """Do what the parent says, until it ends the process."""
+    # An event loop with a timer costs a little more, and uvicorn's always has one.
+    asyncio.get_running_loop().call_later(3600, lambda: None)
+    async with AsyncExitStack() as stack:
+        await attempt(stack.enter_async_context(app.router.lifespan_context(app)))
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            await attempt(measure(app, *json.loads(line)))
+
+
+def main() -> None:
+    """Create the application and serve the parent."""
+    keep_output()
+    contender, url, pool = arguments()
+    # A failed request is told to the parent, in one line.
+    logging.disable()
+    asyncio.run(serve(Contender(**contender).create_app(url, Pool(**pool))))
+
+
+if __name__ == "__main__":
+    main()

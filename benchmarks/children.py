@@ -1,0 +1,115 @@
+"""Processes of the benchmark's own: started, watched and ended. Knows not what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).parent.parent
+GRACE = 5.0
+"""Seconds that a process gets to end."""
+
+
+class ChildFailed(Exception):
+    """A process ended by itself; the message is the last line that it wrote."""
+
+
+class Child:
+    """Run a module of this package for as long as the block runs.
+
+    Args:
+        module: Its name in this package.
+        arguments: What the module reads from its command line, as JSON.
+        pass_fds: Open files that it inherits.
+    """
+
+    def __init__(self, module: str, *arguments: Any, pass_fds: tuple[int, ...] = ()) -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{module}", *map(json.dumps, arguments)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            pass_fds=pass_fds,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def say(self, message: Any) -> None:
+        """Send a line to the process.
+
+        Raises:
+            ChildFailed: it has ended.
+        """
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            print(json.dumps(message), file=self._process.stdin, flush=True)
+        except OSError:
+            raise self._failed() from None
+
+    def listen(self) -> Any:
+        """Return the next line of the process.
+
+        Raises:
+            ChildFailed: it has ended.
+        """
+        assert self._process.stdout is not None  # noqa: S101
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._failed()
+        return json.loads(line)
+
+    def _failed(self) -> ChildFailed:
+        self._process.wait(GRACE)
+        self._log.seek(0)
+        # Below the error, uvicorn says no more than that the start failed.
+        lines = [line.strip() for line in self._log if line.strip() and "ERROR: " not in line[:7]]
+        return ChildFailed(lines[-1] if lines else f"exit code {self._process.returncode}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # A server with a thousand open streams would end slowly, and has nothing to lose.
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+
+def arguments() -> list[Any]:
+    """Return what the parent gave, in the process of a ``Child``."""
+    return [json.loads(argument) for argument in sys.argv[1:]]
+
+
+def answer(message: Any) -> None:
+    """Send a line to the parent, in the process of a ``Child``."""
+    print(json.dumps(message), file=_TO_PARENT, flush=True)
+
+
+_TO_PARENT = sys.stdout
+
+
+def keep_output() -> None:
+    """Keep the pipe to the parent free of what the libraries of an application print."""
+    sys.stdout = sys.stderr
+
+
+def end_with_parent() -> None:
+    """End this process when the parent has ended, which closes the pipe."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

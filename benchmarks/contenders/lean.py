@@ -1,0 +1,69 @@
+"""Dependencies that do less than any application needs: what there is to gain for this library."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.requests import HTTPConnection
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from benchmarks.contenders.registry import Pool
+from benchmarks.contenders.routes import add_routes
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+def create_leanest(url: str, pool: Pool) -> FastAPI:
+    """Return an application with the shortest dependency that gives its connection back."""
+
+    def dependency(sessions: Sessions) -> Any:
+        async def get_db() -> AsyncIterator[AsyncSession]:
+            async with sessions() as session:
+                yield session
+                await session.commit()
+
+        return get_db
+
+    return _create_app(url, pool, dependency)
+
+
+def create_three_layers(url: str, pool: Pool) -> FastAPI:
+    """Return an application with the dependencies of this library, without what guards them."""
+
+    def dependency(sessions: Sessions) -> Any:
+        async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+            async with sessions() as session:
+                yield session
+
+        async def handler_transaction(
+            connection: HTTPConnection, session: AsyncSession = Depends(request_session)
+        ) -> AsyncIterator[AsyncSession]:
+            yield session
+            if session.in_transaction():
+                await session.commit()
+
+        async def get_db(
+            session: AsyncSession = Depends(handler_transaction, scope="function"),
+        ) -> AsyncSession:
+            return session
+
+        return get_db
+
+    return _create_app(url, pool, dependency)
+
+
+def _create_app(url: str, pool: Pool, dependency: Callable[[Sessions], Any]) -> FastAPI:
+    engine = create_async_engine(
+        url, pool_size=pool.size, max_overflow=pool.overflow, pool_timeout=pool.timeout
+    )
+    get_db = dependency(async_sessionmaker(engine, expire_on_commit=False))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app = FastAPI(lifespan=lifespan)
+    add_routes(app, Depends(get_db), Depends(get_db))
+    return app

@@ -1,0 +1,95 @@
+"""The list of measures, with what a reader has to know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.measures import (
+    cpu,
+    goodput,
+    latency,
+    memory,
+    poolers,
+    queue,
+    round_trips,
+    streams,
+    throughput,
+)
+from benchmarks.run import Numbers, Run
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, and how it is shown."""
+
+    name: str
+    title: str
+    take: Callable[[Run], Numbers]
+    note: str
+    digits: int = 0
+    """After the point, of values that are no ratios."""
+
+
+MEASURES = (
+    Measure(
+        "round_trips",
+        "Round trips for one row",
+        round_trips.measure,
+        "Counted at a TCP proxy between application and PostgreSQL, or PgBouncer in transaction mode.",
+        digits=1,
+    ),
+    Measure(
+        "poolers",
+        "16 clients through PgBouncer in transaction mode",
+        poolers.measure,
+        "5 connections to the server, with the settings of the other measures. Those fail that keep "
+        "named prepared statements, or send startup parameters that PgBouncer refuses.",
+    ),
+    Measure(
+        "cpu",
+        "CPU for one request, microseconds",
+        cpu.measure,
+        "The application's process, without a web server: medians, and ratios within each round.",
+    ),
+    Measure(
+        "latency",
+        "Latency of one request at a time, milliseconds",
+        latency.measure,
+        "A TCP proxy before PostgreSQL delays each round trip by 0, 1 or 5 ms.",
+        digits=2,
+    ),
+    Measure(
+        "throughput",
+        "Requests for each second at 16 clients, default pool (5 + 10)",
+        throughput.measure,
+        "One worker of uvicorn (asyncio, h11). Application, clients and PostgreSQL share the machine.",
+    ),
+    Measure(
+        "queue",
+        "200 clients on 5 connections, 20 ms for each statement, a pool timeout of 2 s",
+        queue.measure,
+        "The best that 5 connections can do is 800 ms for each request.",
+    ),
+    Measure(
+        "goodput",
+        "Goodput: answers for each second at 1, 2, 4 and 10 times 200 clients on 5 connections",
+        goodput.measure,
+        "20 ms for each statement, a pool timeout of 2 s. A client that is refused pauses for the "
+        "seconds of Retry-After, or one. max_waiting is 200.",
+    ),
+    Measure(
+        "memory",
+        "Memory over 50,000 requests, after 5,000 that warm up",
+        memory.measure,
+        "Resident set of the server's process, half reads, half writes.",
+        digits=1,
+    ),
+    Measure(
+        "streams",
+        "Open streams on 5 connections, of 1,000",
+        streams.measure,
+        "Each queries once a second for 12 s; those without an error. In the second column the stream "
+        "commits after each query.",
+    ),
+)

@@ -1,0 +1,107 @@
+"""What this library has to reach, and whether it did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.contenders import OURS
+from benchmarks.measures.goodput import LIMITED
+from benchmarks.run import Numbers
+
+Results = Mapping[str, Numbers]
+"""The numbers of each measure."""
+
+PEERS = ("advanced-alchemy", "fastapi-sqla", "fastapi-async-sqlalchemy", "FastSQLA")
+WITHOUT_READ_DB = "fastapi_asyncdb, DB for reads"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit for one number."""
+
+    label: str
+    measure: str
+    column: str
+    limit: float | Callable[[Results], float]
+    at_least: bool = False
+    """Whether the limit is the lowest value that is good; else it is the highest."""
+    contender: str = OURS.name
+
+    def value(self, results: Results) -> float | None:
+        """Return our number; ``None`` if it was not measured."""
+        return results.get(self.measure, {}).get(self.contender, {}).get(self.column)
+
+    def bound(self, results: Results) -> float:
+        """Return the limit; not a number if there is none in this run."""
+        return self.limit(results) if callable(self.limit) else self.limit
+
+    def is_met(self, results: Results) -> bool:
+        """Return whether our number was measured, and keeps to the limit."""
+        value = self.value(results)
+        if value is None:
+            return False
+        bound = self.bound(results)
+        return value >= bound if self.at_least else value <= bound
+
+
+def best_peer(column: str) -> Callable[[Results], float]:
+    """Return what finds the highest throughput of a peer."""
+
+    def find(results: Results) -> float:
+        throughput = results.get("throughput", {})
+        values = [throughput[peer][column] for peer in PEERS if peer in throughput]
+        return max(values, default=math.nan)
+
+    return find
+
+
+READS = "reads/s / textbook"
+WRITES = "writes/s / textbook"
+TARGETS = (
+    Target("round trips of a read", "round_trips", "read", 1),
+    Target("round trips of a write", "round_trips", "write", 4),
+    Target("round trips of a read through PgBouncer", "round_trips", "read through PgBouncer", 1),
+    Target("round trips of a write through PgBouncer", "round_trips", "write through PgBouncer", 4),
+    Target("CPU of a read, textbook = 1", "cpu", "read / textbook", 0.73),
+    Target("CPU of a write, textbook = 1", "cpu", "write / textbook", 0.90),
+    Target("latency of a read at 5 ms, textbook = 1", "latency", "read at 5 ms / textbook", 0.20),
+    Target("latency of a write at 5 ms, textbook = 1", "latency", "write at 5 ms / textbook", 0.60),
+    Target("reads/s at 16 clients, textbook = 1", "throughput", READS, 1.3, at_least=True),
+    Target("reads/s, the best peer", "throughput", READS, best_peer(READS), at_least=True),
+    Target("writes/s at 16 clients, textbook = 1", "throughput", WRITES, 1.1, at_least=True),
+    Target("writes/s, the best peer", "throughput", WRITES, best_peer(WRITES), at_least=True),
+    Target("p99 of these reads, textbook = 1", "throughput", "read p99 ms / textbook", 0.10),
+    Target(
+        "connections opened per 1,000 requests", "throughput", "connections opened per 1,000", 1
+    ),
+    Target("200 clients on 5 connections: failures", "queue", "failed", 0),
+    Target("200 clients on 5 connections: p99, ms", "queue", "p99 ms", 900),
+    Target("goodput at 4 times the capacity / peak", "goodput", "4x / peak", 0.9, at_least=True),
+    Target(
+        "the same with max_waiting",
+        "goodput",
+        "4x / peak",
+        0.9,
+        at_least=True,
+        contender=LIMITED.name,
+    ),
+    Target(
+        "p99 of refusals with max_waiting, ms",
+        "goodput",
+        "refusal p99 ms at 4x",
+        50,
+        contender=LIMITED.name,
+    ),
+    Target("open streams with ReadDB", "streams", "streams", 1000, at_least=True),
+    Target(
+        "open streams with DB and commits",
+        "streams",
+        "streams that commit",
+        1000,
+        at_least=True,
+        contender=WITHOUT_READ_DB,
+    ),
+    Target("MB more after 50,000 requests", "memory", "MB more", 1),
+)

@@ -1,0 +1,87 @@
+"""The benchmarks run: what is measured, not how much of it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import Taken, database, take
+from benchmarks.contenders import OURS, TEXTBOOK, Contender
+from benchmarks.load import Load, hold_streams, send_requests
+from benchmarks.measures import MEASURES
+from benchmarks.run import Effort, Run
+from benchmarks.server import Server
+from benchmarks.targets import TARGETS
+
+CHEAP = [measure for measure in MEASURES if measure.name == "cpu"]
+BROKEN = Contender("broken", "no_such_module:create_app")
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Start a server for two contenders, and one that does not start."""
+    with database() as (server, url):
+        yield Run(server, url, [TEXTBOOK, OURS, BROKEN], Effort(rounds=1, requests=2))
+
+
+@pytest.fixture(scope="module")
+def taken(run: Run) -> Taken:
+    """Take the cheapest measure."""
+    return take(CHEAP, run)
+
+
+def test_numbers_of_every_contender_are_measured(taken: Taken):
+    """A contender that starts has numbers, and none of its requests fails."""
+    for measure in CHEAP:
+        numbers = taken.results[measure.name]
+        assert set(numbers) == {TEXTBOOK.name, OURS.name}
+        assert all(value >= 0 for values in numbers.values() for value in values.values())
+
+
+def test_contender_that_fails_stops_nothing(taken: Taken):
+    """It is shown with its reason, and has no numbers."""
+    for measure in CHEAP:
+        assert set(taken.failures[measure.name]) == {BROKEN.name}
+        assert "no_such_module" in taken.failures[measure.name][BROKEN.name]
+
+
+def test_targets_name_what_is_measured(taken: Taken):
+    """Each target of this measure has a value; a misspelt column would have none."""
+    targets = [target for target in TARGETS if target.measure in taken.results]
+    assert len(targets) == 2
+    assert [target.label for target in targets if target.value(taken.results) is None] == []
+
+
+def test_clients_send_requests_and_hold_streams(run: Run):
+    """Under a real server requests are answered, and streams stay open."""
+    load = Load(0, "GET", "/items/1", clients=2, requests=4)
+    with Server(OURS, run.url) as server:
+        outcome = send_requests(replace(load, port=server.port))
+        streams = replace(load, port=server.port, path="/stream", seconds=1.5)
+        assert hold_streams(streams) == 2
+    assert (len(outcome.answered), outcome.failed) == (4, [])
+
+
+def test_targets_name_measures():
+    """Each target belongs to a measure."""
+    assert {target.measure for target in TARGETS} <= {measure.name for measure in MEASURES}
+
+
+def test_number_that_keeps_to_its_limit_is_met():
+    """Lowest and highest values, and numbers that are missing."""
+    at_most = replace(TARGETS[0], measure="m", column="c", limit=2)
+    at_least = replace(at_most, at_least=True)
+    results = [{"m": {OURS.name: {"c": value}}} for value in (1.0, 2.0, 3.0)]
+    assert [at_most.is_met(result) for result in results] == [True, True, False]
+    assert [at_least.is_met(result) for result in results] == [False, True, True]
+    assert not at_most.is_met({"m": {}})
+
+
+def test_page_has_targets_tables_and_failures(taken: Taken):
+    """Everything that was measured is on the page of results."""
+    page = report.results(CHEAP, taken.results, taken.failures, ["throughput.png"], [])
+    assert "| CPU of a read, textbook = 1 | <= 0.73 |" in page
+    assert f"\n| {OURS.name} | " in page
+    assert "\n- broken: " in page
+    assert "![throughput.png](charts/throughput.png)" in page
