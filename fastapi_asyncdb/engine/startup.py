@@ -23,6 +23,7 @@ from fastapi_asyncdb.errors import (
     ConfigurationError,
     DatabaseUnavailable,
 )
+from fastapi_asyncdb.pool.server_limit import LONGEST_PAUSE
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.tracebacks import forget_locals
 

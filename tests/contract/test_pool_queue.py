@@ -281,10 +281,11 @@ async def test_connection_whose_closing_fails_makes_room(database_url: str):
             raise RuntimeError("the listener is broken")
 
         event.listen(engine, "close", fail)
-        await first.close()
         with pytest.raises(RuntimeError):
-            await second.close()
+            await second.invalidate()
         event.remove(engine, "close", fail)
+        await second.close()
+        await first.close()
         async with database.read_engine.connect(), asyncio.timeout(SOON):
             line.tasks = [asyncio.create_task(_use(database.read_engine))]
             await line.empty()
