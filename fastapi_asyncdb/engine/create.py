@@ -29,6 +29,7 @@ from fastapi_asyncdb.pool.closing import discard_whole, dispose
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.pool.ping import ping_after_idling
 from fastapi_asyncdb.pool.server_limit import Refusal
+from fastapi_asyncdb.pool.status import PoolStatus, status_of
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _ADVICE = (
@@ -80,6 +81,10 @@ class Engines:
         if not options.read_only:
             return engine
         return reading_engine(engine)
+
+    def pool_status(self) -> PoolStatus:
+        """Return the numbers of the pool, or of both; see ``Database.pool_status()``."""
+        return status_of(self.write.pool, self.checkouts, self.read.pool)
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use at checkin.

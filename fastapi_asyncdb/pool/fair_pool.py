@@ -51,7 +51,6 @@ class FairPool(AsyncAdaptedQueuePool):
     _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
 
     _queue_class = IdleConnections
-    _pool: IdleConnections
 
     refusal: BaseException | None = None
     """Raised instead of handing out a connection; for the testing kit."""
@@ -67,18 +66,19 @@ class FairPool(AsyncAdaptedQueuePool):
         **options: Any,
     ) -> None:
         super().__init__(creator, **options)
+        self._idle = cast(IdleConnections, self._pool)
         self._create = forgetting_locals(self._invoke_creator)
         self._invoke_creator = self._connect
         self._max_waiting = math.inf if max_waiting is None else max_waiting
         self._advice = advice
         self._explain = explain
-        self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow
+        self._limit = math.inf if self.limit is None else self.limit
         self._slots = Slots(self._limit)
         self._server = ServerLimit(
             self._slots, self._limit, self.size(), self._count, self._refusal_of
         )
         self._overflow_timer = OverflowTimer(
-            overflow_idle, self._pool, lambda: self.overflow() > 0, self._close_idle
+            overflow_idle, self._idle, lambda: self.overflow() > 0, self._close_idle
         )
         self.closing: set[asyncio.Task[None]] = set()
         """Closes the connections beyond ``pool_size`` that were idle for too long."""
@@ -89,6 +89,15 @@ class FairPool(AsyncAdaptedQueuePool):
     def waiting(self) -> int:
         """Return how many tasks wait for a connection."""
         return self._slots.waiting
+
+    def longest_wait(self) -> float:
+        """Return for how many seconds the first of them has been waiting."""
+        return self._slots.longest_wait
+
+    @property
+    def limit(self) -> int | None:
+        """How many connections it may open: pool_size + max_overflow; ``None`` is no limit."""
+        return None if self._max_overflow < 0 else self.size() + self._max_overflow
 
     def recreate(self) -> FairPool:
         """Return a new pool like this one, which goes on to serve its own waiters."""
@@ -118,8 +127,8 @@ class FairPool(AsyncAdaptedQueuePool):
     def take_idle(self) -> list[DBAPIConnection]:
         """Take the idle connections out of the pool for good; the caller closes them."""
         idle: list[DBAPIConnection] = []
-        while self._pool.qsize():
-            record = self._pool.take_oldest()
+        while self._idle.qsize():
+            record = self._idle.take_oldest()
             connection = cast(DBAPIConnection, record.dbapi_connection)
             self.dispatch.close(connection, record)
             idle.append(connection)
@@ -162,8 +171,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def _take(self) -> ConnectionPoolEntry:
         try:
-            # SQLAlchemy 2.0 starts a task for it when no further connection may be made.
-            record = self._pool.get(block=False)
+            record = self._idle.get()
         except Empty:
             return super()._do_get()
         if time.monotonic() > record.info[_EXPIRES]:
