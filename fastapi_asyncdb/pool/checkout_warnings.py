@@ -144,12 +144,8 @@ class Checkout:
         )
 
     def holder(self) -> str:
-        """Return the method and the route of the request; never the path, which may contain secrets."""
-        request = self._request
-        if request is None:
-            return "A session outside of requests"
-        route = getattr(request.scope.get("route"), "path", "an unknown route")
-        return f"{request.scope.get('method', 'WebSocket')} {route}"
+        """Return the name of its request."""
+        return request_name(self._request)
 
     def place(self) -> str:
         """Return the lines of the application that made the checkout, the innermost first."""
@@ -197,3 +193,11 @@ def _line(code: CodeType, instruction: int) -> int | None:
     """Return the line of an instruction."""
     lines = (line for start, end, line in code.co_lines() if start <= instruction < end)
     return next(lines, None)
+
+
+def request_name(request: Any) -> str:
+    """Return the method and the route of a request; never the path, which may contain secrets."""
+    if request is None:
+        return "A session outside of requests"
+    route = getattr(request.scope.get("route"), "path", "an unknown route")
+    return f"{request.scope.get('method', 'WebSocket')} {route}"

@@ -34,8 +34,8 @@ class FairPool(AsyncAdaptedQueuePool):
 
     In SQLAlchemy a newcomer may overtake a waiter that was woken, which then starts to wait anew, and
     no waiter is woken when a connection beyond ``pool_size`` is closed or cannot be made. Here, for a
-    checkout with a slot a connection is free, or may be made. Connections beyond ``pool_size`` stay
-    open when they are checked in, until they have been idle for a while.
+    checkout with a slot a connection is free, or may be made. Connections beyond ``pool_size`` are
+    closed when they have been idle for a while, not at checkin.
 
     Args:
         creator: Connects, as for SQLAlchemy's own pool.
@@ -74,9 +74,8 @@ class FairPool(AsyncAdaptedQueuePool):
         self._explain = explain
         self._limit = math.inf if self.limit is None else self.limit
         self._slots = Slots(self._limit)
-        self._server = ServerLimit(
-            self._slots, self._limit, self.size(), self._count, self._refusal_of
-        )
+        limits = self._slots, self._limit, self.size()
+        self._server = ServerLimit(*limits, self._count, self._refusal_of)
         self._overflow_timer = OverflowTimer(
             overflow_idle, self._idle, lambda: self.overflow() > 0, self._close_idle
         )
@@ -123,6 +122,10 @@ class FairPool(AsyncAdaptedQueuePool):
             except Full:
                 # Read by _do_get, before any other task runs.
                 self._returns = started
+
+    def forget_refusal(self) -> None:
+        """Let the next checkout connect at once, although the server has just refused a connection."""
+        self._server.forget()
 
     def take_idle(self) -> list[DBAPIConnection]:
         """Take the idle connections out of the pool for good; the caller closes them."""
@@ -174,7 +177,7 @@ class FairPool(AsyncAdaptedQueuePool):
             record = self._idle.get()
         except Empty:
             return super()._do_get()
-        if time.monotonic() > record.info[_EXPIRES]:
+        if time.monotonic() > record.info.get(_EXPIRES, math.inf):
             record.invalidate(soft=True)
         return record
 

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.queue import Empty, QueueCommon
 
+IDLE_SINCE = "fastapi_asyncdb.idle_since"
+"""The key of a record's ``info``: when the connection was checked in, by ``time.monotonic()``."""
+
 
 class IdleConnections(QueueCommon[ConnectionPoolEntry]):
     """The queue of SQLAlchemy's pool, without its limit: connections beyond ``pool_size`` stay too.
@@ -25,7 +28,7 @@ class IdleConnections(QueueCommon[ConnectionPoolEntry]):
         self.maxsize = maxsize
         self.use_lifo = use_lifo
         # The one that has been idle for longest is the first, in either order.
-        self._records: deque[tuple[ConnectionPoolEntry, float]] = deque()
+        self._records: deque[ConnectionPoolEntry] = deque()
 
     def qsize(self) -> int:
         """Return how many there are."""
@@ -38,7 +41,8 @@ class IdleConnections(QueueCommon[ConnectionPoolEntry]):
         timeout: float | None = None,
     ) -> None:
         """Add a connection that was checked in."""
-        self._records.append((item, time.monotonic()))
+        item.info[IDLE_SINCE] = time.monotonic()
+        self._records.append(item)
 
     def get(
         self,
@@ -52,15 +56,15 @@ class IdleConnections(QueueCommon[ConnectionPoolEntry]):
         """
         if not self._records:
             raise Empty
-        return self._records.pop()[0] if self.use_lifo else self._records.popleft()[0]
+        return self._records.pop() if self.use_lifo else self._records.popleft()
 
     def oldest(self) -> float | None:
         """Return since when the first to be closed is idle; ``None`` if there is none."""
-        return self._records[0][1] if self._records else None
+        return self._records[0].info[IDLE_SINCE] if self._records else None
 
     def take_oldest(self) -> ConnectionPoolEntry:
         """Take the connection that has been idle for longest."""
-        return self._records.popleft()[0]
+        return self._records.popleft()
 
 
 class OverflowTimer:

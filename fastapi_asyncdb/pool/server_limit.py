@@ -136,6 +136,12 @@ class ServerLimit:
             f"{self._own_limit()}, and said: {words}"
         )
 
+    def forget(self) -> None:
+        """Let all connect that have a slot, as if the server had not refused a connection."""
+        self.stop()
+        self._refusals = 0
+        self._resize(self._limit)
+
     def stop(self) -> None:
         """Stop the timer: the pool is disposed of."""
         if self._alarm is not None:
