@@ -153,7 +153,6 @@ async def test_error_is_the_outage_even_if_no_task_may_wait(server: PostgresServ
         await use_by_many(database)  # notices it
         errors = await use_by_many(database)
         assert {type(error) for error in errors} == {CannotConnect}
-        assert all("efused" in str(error) for error in errors)
         await asyncio.to_thread(server.start)
 
         async def is_back() -> bool:

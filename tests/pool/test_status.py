@@ -123,6 +123,7 @@ async def test_longest_checkout_is_known_after_its_warning(
         assert database.pool_status().longest_checkout is None
 
 
+@pytest.mark.databases("postgresql-asyncpg")
 async def test_forgotten_session_is_not_counted(
     database_url: str, caplog: pytest.LogCaptureFixture
 ):
