@@ -167,19 +167,16 @@ class FairPool(AsyncAdaptedQueuePool):
         if since is not None or not self._slots.take_at_once():
             self._wait(since)
         try:
-            return self._take()
+            try:
+                record = self._idle.get()
+            except Empty:
+                return super()._do_get()
+            if time.monotonic() > record.info.get(_EXPIRES, math.inf):
+                record.invalidate(soft=True)
+            return record
         except BaseException:
             self._slots.release()
             raise
-
-    def _take(self) -> ConnectionPoolEntry:
-        try:
-            record = self._idle.get()
-        except Empty:
-            return super()._do_get()
-        if time.monotonic() > record.info.get(_EXPIRES, math.inf):
-            record.invalidate(soft=True)
-        return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # Called for every connection: checked in, invalidated, detached, failed, garbage-collected.
