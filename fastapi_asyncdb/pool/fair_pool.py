@@ -167,13 +167,16 @@ class FairPool(AsyncAdaptedQueuePool):
         if since is not None or not self._slots.take_at_once():
             self._wait(since)
         try:
-            try:
-                record = self._idle.get()
-            except Empty:
-                return super()._do_get()
-            if time.monotonic() > record.info.get(_EXPIRES, math.inf):
-                record.invalidate(soft=True)
-            return record
+            record = self._idle.get()
+        except Empty:
+            return self._make()
+        if time.monotonic() > record.info.get(_EXPIRES, math.inf):
+            record.invalidate(soft=True)
+        return record
+
+    def _make(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
         except BaseException:
             self._slots.release()
             raise
