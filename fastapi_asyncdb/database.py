@@ -17,6 +17,7 @@ from fastapi_asyncdb.engine.in_doubt import outcome_of
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.errors import Outcome
 from fastapi_asyncdb.options import SessionOptions
+from fastapi_asyncdb.pool.status import PoolStatus
 from fastapi_asyncdb.session.gather import Gather
 from fastapi_asyncdb.session.on_begin import OnBegin
 from fastapi_asyncdb.session.opening import SessionOpener
@@ -153,6 +154,14 @@ class Database(Generic[S]):
     def read_engine(self) -> AsyncEngine:
         """The reading engine: autocommit, refuses writes."""
         return self._runs.required().read
+
+    def pool_status(self) -> PoolStatus:
+        """Return the numbers of the pool: connections in use and idle, waiters, the longest checkout.
+
+        Raises:
+            DatabaseNotStarted: before the start, after the stop, or on another event loop.
+        """
+        return self._runs.required().pool_status()
 
     def session(self, **options: Unpack[SessionOptions]) -> AbstractAsyncContextManager[S]:
         """Open a session for a job, a script or a socket message.

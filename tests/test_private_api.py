@@ -66,7 +66,15 @@ NEEDED = [
         "the garbage collector cannot wait for the closing of a connection",
     ),
     Needed("Empty", "sqlalchemy.util.queue", "pool/fair_pool.py", "the queue raises it"),
+    Needed("Empty", "sqlalchemy.util.queue", "pool/idle.py", "what the pool expects of its queue"),
+    Needed(
+        "QueueCommon", "sqlalchemy.util.queue", "pool/idle.py", "the interface of a pool's queue"
+    ),
     Needed("_pool", _POOL, "pool/fair_pool.py", "the queue of idle connections"),
+    Needed("_queue_class", _POOL, "pool/fair_pool.py", "overflow connections stay in ours"),
+    Needed("_overflow", _POOL, "pool/fair_pool.py", "the number of connections"),
+    Needed("_recycle", _POOL, "pool/fair_pool.py", "each connection has an age of its own"),
+    Needed("_close_connection", _POOL, "pool/fair_pool.py", "closes what was idle for too long"),
     Needed("_do_get", _POOL, "pool/fair_pool.py", "waiters are served there"),
     Needed("_do_return_conn", _POOL, "pool/fair_pool.py", "slots are released there"),
     Needed("_dec_overflow", _POOL, "pool/fair_pool.py", "records without a connection go"),

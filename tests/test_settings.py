@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "pool_timeout": (30.0, "2.5", 2.5),
     "max_waiting": (None, "0", 0),
     "pool_recycle": (3600.0, "60", 60.0),
+    "pool_overflow_idle": (60.0, "0.5", 0.5),
     "pool_pre_ping": (True, "false", False),
     "pool_ping_idle": (1.0, "0", 0.0),
     "connect_timeout": (5.0, "0.5", 0.5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -9,6 +10,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from fastapi_asyncdb.dialects import Diagnosis, ErrorStep, Preset, Target
 from fastapi_asyncdb.dialects.base import NO_ANSWER
 from fastapi_asyncdb.errors import CannotConnect
+from fastapi_asyncdb.pool.server_limit import Refusal
 from fastapi_asyncdb.tracebacks import forget_locals
 
 
@@ -40,25 +42,28 @@ def failure_of(error: BaseException, target: Target, preset: Preset, seconds: fl
     return Failure(f"{type(cause).__name__}: {words}", preset.diagnose(error, target))
 
 
-def connect_failures(target: Target, preset: Preset, seconds: float) -> ErrorStep:
+def refusal_of(error: BaseException, target: Target, preset: Preset, seconds: float) -> Refusal:
+    """Return why there is no connection, with the error to raise; the arguments are ``failure_of``'s."""
+    failure = failure_of(error, target, preset, seconds)
+    forget_locals(error)
+    message = f"Cannot connect to {target.url!r}: {failure}"
+    return Refusal(failure.words, CannotConnect(message, error), failure.diagnosis.full)
+
+
+def connect_failures(explain: Callable[[BaseException], Refusal]) -> ErrorStep:
     """Return the step that raises ``CannotConnect`` where a connection cannot be made.
 
     Args:
-        target: Where to.
-        preset: Knows the errors of the database.
-        seconds: The time that the server has to answer.
+        explain: Returns why there is no connection.
     """
 
-    def explain(context: ExceptionContext) -> BaseException | None:
+    def step(context: ExceptionContext) -> BaseException | None:
         # With a connection it is a statement that failed, or a COMMIT.
         if context.connection is not None or context.sqlalchemy_exception is None:
             return None
-        error = context.original_exception
-        failure = failure_of(error, target, preset, seconds)
-        forget_locals(error)
-        return CannotConnect(f"Cannot connect to {target.url!r}: {failure}", error)
+        return explain(context.original_exception).error
 
-    return explain
+    return step
 
 
 def _innermost(error: BaseException) -> BaseException:

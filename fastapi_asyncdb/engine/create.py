@@ -16,6 +16,7 @@ from fastapi_asyncdb.dialects import Preset, Target, connect_timeout, parse_url,
 from fastapi_asyncdb.dialects.autocommit import SAVEPOINTS, with_connection_options
 from fastapi_asyncdb.dialects.calls import READS, steps_of
 from fastapi_asyncdb.dialects.deadlines import Deadlines
+from fastapi_asyncdb.engine.connect_errors import refusal_of
 from fastapi_asyncdb.engine.driver_errors import explain_errors
 from fastapi_asyncdb.engine.failed_transactions import refuse_failed_transactions
 from fastapi_asyncdb.engine.in_doubt import watch_commits
@@ -27,6 +28,8 @@ from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.pool.closing import discard_whole, dispose
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.pool.ping import ping_after_idling
+from fastapi_asyncdb.pool.server_limit import Refusal
+from fastapi_asyncdb.pool.status import PoolStatus, status_of
 from fastapi_asyncdb.settings import DatabaseSettings
 
 _ADVICE = (
@@ -78,6 +81,10 @@ class Engines:
         if not options.read_only:
             return engine
         return reading_engine(engine)
+
+    def pool_status(self) -> PoolStatus:
+        """Return the numbers of the pool, or of both; see ``Database.pool_status()``."""
+        return status_of(self.write.pool, self.checkouts, self.read.pool)
 
     async def dispose(self) -> None:
         """Close every connection: the idle ones now, those in use at checkin.
@@ -161,14 +168,20 @@ def _reading(engine: AsyncEngine, preset: Preset) -> AsyncEngine:
 def _create(
     target: Target, preset: Preset, settings: DatabaseSettings, *, read_only: bool
 ) -> AsyncEngine:
+    seconds = connect_timeout(target, settings)
+
+    def explain(error: BaseException) -> Refusal:
+        return refusal_of(error, target, preset, seconds)
+
     options: dict[str, Any] = {
         "poolclass": FairPool,
         "pool_size": settings.pool_size,
         "max_overflow": settings.max_overflow,
         "pool_timeout": settings.pool_timeout,
         "max_waiting": settings.max_waiting,
+        "overflow_idle": settings.pool_overflow_idle,
         "advice": _ADVICE,
-        "is_full": lambda error: preset.diagnose(error, target).full,
+        "explain": explain,
         "pool_recycle": settings.pool_recycle,
         # The connection used last is taken first: it needs no ping, and the others can age out.
         "pool_use_lifo": True,
@@ -192,11 +205,9 @@ def _create(
     if not read_only:
         refuse_failed_transactions(engine)
         watch_commits(engine, preset)
-    seconds = connect_timeout(target, settings)
-    explain_errors(engine, target, preset, seconds=seconds, read_only=read_only)
+    explain_errors(engine, preset, explain, read_only=read_only)
     if settings.pool_pre_ping and preset.needs_ping:
-        limit = connect_timeout(target, settings) or None
-        ping_after_idling(engine, settings.pool_ping_idle, limit=limit)
+        ping_after_idling(engine, settings.pool_ping_idle, limit=seconds or None)
     return engine
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fastapi_asyncdb.dialects import ErrorStep, Preset, Target
+from fastapi_asyncdb.dialects import ErrorStep, Preset
 from fastapi_asyncdb.engine.connect_errors import connect_failures
 from fastapi_asyncdb.engine.failed_transactions import failed_statements
 from fastapi_asyncdb.engine.in_doubt import lost_commits
 from fastapi_asyncdb.engine.lost_connections import losses
+from fastapi_asyncdb.pool.server_limit import Refusal
 
 
 def explain_errors(
-    engine: AsyncEngine, target: Target, preset: Preset, *, seconds: float, read_only: bool
+    engine: AsyncEngine,
+    preset: Preset,
+    explain: Callable[[BaseException], Refusal],
+    *,
+    read_only: bool,
 ) -> None:
     """Let an error of the driver say what has happened to the transaction and its connection.
 
@@ -25,9 +30,8 @@ def explain_errors(
 
     Args:
         engine: The engine.
-        target: Where it connects to.
         preset: What its database needs.
-        seconds: The time that the server has to let a connection in.
+        explain: Returns why a connection could not be made.
         read_only: Whether the engine has no transactions.
     """
     transactions = [failed_statements(preset)] if not read_only else []
@@ -35,7 +39,7 @@ def explain_errors(
     steps = [
         *transactions,
         *preset.error_steps(),
-        connect_failures(target, preset, seconds),
+        connect_failures(explain),
         # A COMMIT without an answer, before other losses: its outcome matters more than the cause.
         *commits,
         losses(preset),

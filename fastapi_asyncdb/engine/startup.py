@@ -23,6 +23,7 @@ from fastapi_asyncdb.errors import (
     ConfigurationError,
     DatabaseUnavailable,
 )
+from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.tracebacks import forget_locals
 
@@ -155,6 +156,10 @@ async def attempt(
             error, engines.target, engines.preset, connect_timeout(engines.target, settings)
         )
         forget_locals(error)
+        pool = engines.write.sync_engine.pool
+        if isinstance(pool, FairPool):
+            # The start has pauses of its own.
+            pool.forget_refusal()
         return failure
 
 

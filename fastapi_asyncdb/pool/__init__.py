@@ -1,1 +1,1 @@
-"""The pool of connections: its queue of waiters, pings, closing, warnings of long checkouts."""
+"""The pool of connections: waiters, idle connections, server limit, pings, closing, status, warnings."""

@@ -56,8 +56,9 @@ class CheckoutWatch:
     ) -> None:
         self.seconds = seconds
         self.awaits_answer = awaits_answer
-        # In the order of the checkouts.
+        # Both in the order of the checkouts.
         self._out: dict[Checkout, None] = {}
+        self._warned: dict[Checkout, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(
@@ -79,12 +80,26 @@ class CheckoutWatch:
     def end(self, checkout: Checkout) -> None:
         """Stop watching a checkout."""
         self._out.pop(checkout, None)
+        if self._warned:
+            self._warned.pop(checkout, None)
+
+    def longest(self) -> Checkout | None:
+        """Return the checkout that has lasted longest; ``None`` if no session has a connection."""
+        self._forget_lost()
+        return next(iter(self._warned or self._out), None)
 
     def _wake_in(self, seconds: float) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
 
+    def _forget_lost(self) -> None:
+        """Forget the sessions that were garbage-collected with their connection."""
+        for checkouts in (self._warned, self._out):
+            for checkout in [each for each in checkouts if each.is_over()]:
+                del checkouts[checkout]
+
     def _look(self) -> None:
         self._timer = None
+        self._forget_lost()
         now = time.monotonic()
         while self._out:
             checkout = next(iter(self._out))
@@ -93,6 +108,7 @@ class CheckoutWatch:
                 self._wake_in(left)
                 return
             del self._out[checkout]
+            self._warned[checkout] = None
             checkout.warn(now - checkout.since, self.awaits_answer)
 
 
@@ -116,21 +132,33 @@ class Checkout:
 
     def warn(self, seconds: float, awaits_answer: Callable[[DBAPIConnection], bool]) -> None:
         """Log which request has the connection, and where it was checked out."""
+        raw = self._raw()
+        waits = raw is not None and awaits_answer(raw)
+        logger.warning(
+            "%s has had a database connection checked out for %.1f s%s. The checkout was at %s. %s",
+            self.holder(),
+            seconds,
+            ", and waits for the answer to a statement" if waits else "",
+            self.place(),
+            _ANSWER if waits else _SLOW_WORK,
+        )
+
+    def holder(self) -> str:
+        """Return the name of its request."""
+        return request_name(self._request)
+
+    def place(self) -> str:
+        """Return the lines of the application that made the checkout, the innermost first."""
         places = [
             f"{code.co_filename}:{_line(code, instruction)} in {code.co_qualname}"
             for code, instruction, module in self._callers
             if not _is_of_packages(module)
         ]
-        raw = self._raw()
-        waits = raw is not None and awaits_answer(raw)
-        logger.warning(
-            "%s has had a database connection checked out for %.1f s%s. The checkout was at %s. %s",
-            request_name(self._request),
-            seconds,
-            ", and waits for the answer to a statement" if waits else "",
-            " < ".join(places) or "the end of the transaction",
-            _ANSWER if waits else _SLOW_WORK,
-        )
+        return " < ".join(places) or "the end of the transaction"
+
+    def is_over(self) -> bool:
+        """Return whether its connection is closed, or was garbage-collected."""
+        return self._connection is not None and self._raw() is None
 
     def _raw(self) -> DBAPIConnection | None:
         connection = None if self._connection is None else self._connection()

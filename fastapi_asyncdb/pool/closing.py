@@ -73,10 +73,12 @@ async def dispose(engine: AsyncEngine, close: Close) -> None:
         close: Closes one of them.
     """
     pool = engine.sync_engine.pool
-    idle = pool.take_idle() if isinstance(pool, FairPool) else []
+    idle, closing = (pool.take_idle(), pool.closing) if isinstance(pool, FairPool) else ([], ())
     # Waits for nothing now: no other task can check out a connection in between.
     await engine.dispose()
     answered = await asyncio.gather(*map(_close, map(close, idle)))
+    # Each has its own limit, the same.
+    await asyncio.gather(*closing, return_exceptions=True)
     if not all(answered):
         logger.warning(
             "%d of %d idle connections to %r were closed without a closing handshake, most likely "

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
+import random
 import time
-from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util.queue import Empty
 
-from fastapi_asyncdb.concurrency import await_only
+from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
 from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
-from fastapi_asyncdb.pool.server_limit import ServerLimit
+from fastapi_asyncdb.pool.idle import IdleConnections, OverflowTimer
+from fastapi_asyncdb.pool.server_limit import Explain, Full, Refusal, ServerLimit
 from fastapi_asyncdb.pool.waiters import Slots
 from fastapi_asyncdb.tracebacks import forgetting_locals
 
@@ -22,10 +24,9 @@ logger = logging.getLogger(__name__)
 
 _QUIET = 10.0
 """Seconds between two warnings: under overload refusals are many."""
-
-
-class _Refused(Exception):
-    """The server refused a connection; the next attempt waits for another one."""
+_YOUNGEST = 0.9
+"""The part of ``recycle`` after which the first connections are replaced, the others until its end."""
+_EXPIRES = "fastapi_asyncdb.expires"
 
 
 class FairPool(AsyncAdaptedQueuePool):
@@ -33,19 +34,23 @@ class FairPool(AsyncAdaptedQueuePool):
 
     In SQLAlchemy a newcomer may overtake a waiter that was woken, which then starts to wait anew, and
     no waiter is woken when a connection beyond ``pool_size`` is closed or cannot be made. Here, for a
-    checkout with a slot a connection is free, or may be made.
+    checkout with a slot a connection is free, or may be made. Connections beyond ``pool_size`` are
+    closed when they have been idle for a while, not at checkin.
 
     Args:
         creator: Connects, as for SQLAlchemy's own pool.
         max_waiting: Refuse at once while so many wait; ``None`` is no limit.
+        overflow_idle: Seconds for which connections beyond ``pool_size`` may be idle.
         advice: The likely cause of a long wait, and the next step.
-        is_full: Returns whether, by an error of the driver, the server accepts no more connections.
+        explain: Explains an error of the driver that could not connect.
         **options: Of SQLAlchemy's own pool; ``timeout`` seconds bound the wait.
     """
 
     # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern:
     # https://docs.sqlalchemy.org/en/20/core/engines.html#configuring-logging
     _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
+
+    _queue_class = IdleConnections
 
     refusal: BaseException | None = None
     """Raised instead of handing out a connection; for the testing kit."""
@@ -55,19 +60,27 @@ class FairPool(AsyncAdaptedQueuePool):
         self,
         creator: Any,
         max_waiting: int | None = None,
+        overflow_idle: float = 60.0,
         advice: str = "",
-        is_full: Callable[[BaseException], bool] | None = None,
+        explain: Explain | None = None,
         **options: Any,
     ) -> None:
         super().__init__(creator, **options)
-        self._invoke_creator = forgetting_locals(self._invoke_creator)
+        self._idle = cast(IdleConnections, self._pool)
+        self._create = forgetting_locals(self._invoke_creator)
+        self._invoke_creator = self._connect
         self._max_waiting = math.inf if max_waiting is None else max_waiting
         self._advice = advice
-        self._limit = math.inf if self._max_overflow < 0 else self.size() + self._max_overflow
+        self._explain = explain
+        self._limit = math.inf if self.limit is None else self.limit
         self._slots = Slots(self._limit)
-        self._is_full = is_full
-        self._server = ServerLimit(self._slots, self._limit, self.size(), self._open)
-        self._connecting = 0
+        limits = self._slots, self._limit, self.size()
+        self._server = ServerLimit(*limits, self._count, self._refusal_of)
+        self._overflow_timer = OverflowTimer(
+            overflow_idle, self._idle, lambda: self.overflow() > 0, self._close_idle
+        )
+        self.closing: set[asyncio.Task[None]] = set()
+        """Closes the connections beyond ``pool_size`` that were idle for too long."""
         self._returns: float | None = None
         self._refused = 0
         self._warned_at = -math.inf
@@ -76,12 +89,22 @@ class FairPool(AsyncAdaptedQueuePool):
         """Return how many tasks wait for a connection."""
         return self._slots.waiting
 
+    def longest_wait(self) -> float:
+        """Return for how many seconds the first of them has been waiting."""
+        return self._slots.longest_wait
+
+    @property
+    def limit(self) -> int | None:
+        """How many connections it may open: pool_size + max_overflow; ``None`` is no limit."""
+        return None if self._max_overflow < 0 else self.size() + self._max_overflow
+
     def recreate(self) -> FairPool:
         """Return a new pool like this one, which goes on to serve its own waiters."""
         pool = cast(FairPool, super().recreate())
         pool._max_waiting = self._max_waiting
+        pool._overflow_timer.seconds = self._overflow_timer.seconds
         pool._advice = self._advice
-        pool._is_full = self._is_full
+        pool._explain = self._explain
         pool._server.has_accepted = self._server.has_accepted
         return pool
 
@@ -89,45 +112,53 @@ class FairPool(AsyncAdaptedQueuePool):
         """Check a connection out; if the server refuses to make one, wait for another.
 
         Raises:
+            CannotConnect: the server is down, and the pool has no connection.
             PoolTimeout: there was none within the pool's ``timeout``.
         """
         started = time.monotonic()
         while True:
             try:
                 return super().connect()
-            except _Refused:
-                pass
-            except Exception as error:
-                # One that was to be replaced: SQLAlchemy does that itself.
-                if not self._is_refused(error):
-                    raise
-                self._server.refuse(error)
-            # Read by _do_get, before any other task runs.
-            self._returns = started
+            except Full:
+                # Read by _do_get, before any other task runs.
+                self._returns = started
+
+    def forget_refusal(self) -> None:
+        """Let the next checkout connect at once, although the server has just refused a connection."""
+        self._server.forget()
 
     def take_idle(self) -> list[DBAPIConnection]:
         """Take the idle connections out of the pool for good; the caller closes them."""
         idle: list[DBAPIConnection] = []
-        while True:
-            try:
-                record = self._pool.get(block=False)
-            except Empty:
-                return idle
-            connection = record.dbapi_connection
-            if connection is not None:
-                self.dispatch.close(connection, record)
-                idle.append(connection)
+        while self._idle.qsize():
+            record = self._idle.take_oldest()
+            connection = cast(DBAPIConnection, record.dbapi_connection)
+            self.dispatch.close(connection, record)
+            idle.append(connection)
+        return idle
 
-    def _is_refused(self, error: BaseException) -> bool:
-        # Before the first connection was made, startup tries again, and has other limits.
-        if self._is_full is None or not self._server.has_accepted:
-            return False
+    def dispose(self) -> None:
+        """Close the idle connections, and stop the timers."""
+        self._overflow_timer.stop()
+        self._server.stop()
+        super().dispose()
+
+    def _connect(self, rec: ConnectionPoolEntry) -> DBAPIConnection:
+        # Connections that were made at the same moment are not replaced at the same moment.
+        lifetime = self._recycle * random.uniform(_YOUNGEST, 1)  # noqa: S311 - jitter, no secret
+        rec.info[_EXPIRES] = time.monotonic() + lifetime if lifetime >= 0 else math.inf
+        with self._server.attempt():
+            return self._create(rec)
+
+    def _refusal_of(self, error: BaseException) -> Refusal | None:
         dialect: Any = self._dialect
-        return isinstance(error, dialect.loaded_dbapi.Error) and self._is_full(error)
+        if self._explain is None or not isinstance(error, dialect.loaded_dbapi.Error):
+            return None
+        return self._explain(error)
 
-    def _open(self) -> int:
-        """Return how many connections are open, in use or idle."""
-        return self.size() + self.overflow() - self._connecting
+    def _count(self) -> int:
+        """Return how many connections there are, with those that are being made."""
+        return self.size() + self._overflow
 
     def _do_get(self) -> ConnectionPoolEntry:
         since, self._returns = self._returns, None
@@ -136,43 +167,45 @@ class FairPool(AsyncAdaptedQueuePool):
         if since is not None or not self._slots.take_at_once():
             self._wait(since)
         try:
-            return self._take()
+            record = self._idle.get()
+        except Empty:
+            return self._make()
+        if time.monotonic() > record.info.get(_EXPIRES, math.inf):
+            record.invalidate(soft=True)
+        return record
+
+    def _make(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
         except BaseException:
             self._slots.release()
             raise
 
-    def _take(self) -> ConnectionPoolEntry:
-        try:
-            # SQLAlchemy 2.0 starts a task for it when no further connection may be made.
-            return self._pool.get(block=False)
-        except Empty:
-            return self._make()
-
-    def _make(self) -> ConnectionPoolEntry:
-        self._connecting += 1
-        try:
-            record = super()._do_get()
-        except BaseException as error:
-            self._connecting -= 1
-            if not self._is_refused(error):
-                raise
-            # Before the slot is released: the next waiter would only be refused as well.
-            self._server.refuse(error)
-            raise _Refused from None
-        self._connecting -= 1
-        self._server.accept()
-        return record
-
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # Called for every connection: checked in, invalidated, detached, failed, garbage-collected.
         try:
-            if record.dbapi_connection is None and self._server.refusal is not None:
-                # Without a connection it would be taken before the idle ones, and connect again.
+            if record.dbapi_connection is None:
+                # In the queue it would be taken before the idle ones, and connect again.
                 self._dec_overflow()
             else:
                 super()._do_return_conn(record)
+                if self.overflow() > 0:
+                    self._overflow_timer.start()
         finally:
             self._slots.release()
+
+    def _close_idle(self, record: ConnectionPoolEntry) -> None:
+        self._dec_overflow()
+        task = asyncio.create_task(greenlet_spawn(self._close_record, record))
+        self.closing.add(task)
+        task.add_done_callback(self.closing.discard)
+
+    def _close_record(self, record: ConnectionPoolEntry) -> None:
+        connection = cast(DBAPIConnection, record.dbapi_connection)
+        try:
+            self.dispatch.close(connection, record)
+        finally:
+            self._close_connection(connection, terminate=True)
 
     def _wait(self, since: float | None) -> None:
         """Wait for a slot.
@@ -188,8 +221,8 @@ class FairPool(AsyncAdaptedQueuePool):
                 "DATABASE_MAX_WAITING lets no more wait.",
             )
         now = time.monotonic()
-        started, rank = (now, math.inf) if since is None else (since, since)
-        if not await_only(self._slots.take(self._timeout - (now - started), since=rank)):
+        started = now if since is None else since
+        if not await_only(self._slots.take(self._timeout - (now - started), since=since)):
             self._refuse(
                 PoolTimeout,
                 f"No connection became free within {time.monotonic() - started:.1f} s: "
@@ -204,6 +237,9 @@ class FairPool(AsyncAdaptedQueuePool):
         return f"all {self._limit} are in use (pool_size + max_overflow)"
 
     def _refuse(self, kind: type[PoolTimeout], fact: str) -> NoReturn:
+        failure = self._server.failure()
+        if failure is not None:
+            raise failure from None
         advice = self._advice if self._server.refusal is None else self._server.advice
         message = f"{fact} {advice}".rstrip()
         self._refused += 1

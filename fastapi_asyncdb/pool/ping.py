@@ -12,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
-
-_RETURNED_AT = "fastapi_asyncdb.returned_at"
+from fastapi_asyncdb.pool.idle import IDLE_SINCE
 
 
 def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None = None) -> None:
@@ -23,7 +22,7 @@ def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None =
     request. A connection that was in use a moment ago is almost never dead.
 
     Args:
-        engine: The engine.
+        engine: The engine; its pool notes when a connection was checked in.
         idle: Seconds that a connection may be idle; 0 pings at every checkout.
         limit: Seconds to wait for the answer; ``None`` is no limit. After a failover, or behind a
             firewall that has forgotten the connection, there is none, and TCP tries for minutes.
@@ -34,16 +33,12 @@ def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None =
         async with asyncio.timeout(limit):
             await greenlet_spawn(dialect.do_ping, connection)
 
-    @event.listens_for(engine.sync_engine, "checkin")
-    def stamp(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        record.info[_RETURNED_AT] = time.monotonic()
-
     @event.listens_for(engine.sync_engine, "checkout")
     def ping(
         connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
     ) -> None:
-        returned_at = record.info.get(_RETURNED_AT)
-        if returned_at is None or time.monotonic() - returned_at < idle:
+        since = record.info.get(IDLE_SINCE)
+        if since is None or time.monotonic() - since < idle:
             return
         try:
             await_only(ask(connection))

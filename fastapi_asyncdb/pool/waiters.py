@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import time
 from collections import deque
 from contextlib import suppress
 from threading import get_ident
@@ -12,7 +12,8 @@ from threading import get_ident
 class Waiter(asyncio.Future[bool]):
     """The outcome of a wait: whether there was a slot in time."""
 
-    since = math.inf
+    since: float
+    """When it came, by ``time.monotonic()``."""
 
 
 class Slots:
@@ -37,6 +38,11 @@ class Slots:
         """How many waiters there are."""
         return len(self._queue)
 
+    @property
+    def longest_wait(self) -> float:
+        """For how many seconds the first waiter has been waiting; 0 if there is none."""
+        return time.monotonic() - self._queue[0].since if self._queue else 0.0
+
     def take_at_once(self) -> bool:
         """Take a slot if one is free, and return whether; a free one means that the queue is empty."""
         if self._loop is None:
@@ -51,17 +57,24 @@ class Slots:
         self._number = number
         self._serve()
 
-    async def take(self, timeout: float, *, since: float = math.inf) -> bool:  # noqa: ASYNC109
+    def dismiss(self, before: float) -> None:
+        """End the wait of those that came before this moment, without a slot."""
+        while self._queue and self._queue[0].since < before:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
+
+    async def take(self, timeout: float, *, since: float | None = None) -> bool:  # noqa: ASYNC109
         """Wait in the queue for a slot, and return whether there was one in time.
 
         Args:
             timeout: Seconds.
-            since: When the caller came first, if its slot was withdrawn because the server refused a
-                connection. It waits before all that never had one, behind those that came earlier.
+            since: When the caller came, by ``time.monotonic()``, if its slot was withdrawn because the
+                server refused a connection: it waits before those that came later.
         """
         loop = asyncio.get_running_loop()
         waiter = Waiter(loop=loop)
-        waiter.since = since
+        waiter.since = time.monotonic() if since is None else since
         self._append(waiter)
         # A slot may be free meanwhile: the garbage collector releases them at any moment.
         self._serve()
@@ -96,11 +109,10 @@ class Slots:
         self._serve()
 
     def _append(self, waiter: Waiter) -> None:
-        if waiter.since == math.inf:
-            self._queue.append(waiter)
-        else:
-            position = sum(other.since <= waiter.since for other in self._queue)
-            self._queue.insert(position, waiter)
+        position = len(self._queue)
+        while position and self._queue[position - 1].since > waiter.since:
+            position -= 1
+        self._queue.insert(position, waiter)
 
     def _serve(self) -> None:
         while self._taken < self._number and self._queue:

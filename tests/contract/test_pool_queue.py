@@ -11,10 +11,8 @@ from typing import Any
 import anyio
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
@@ -267,27 +265,6 @@ async def test_connection_beyond_pool_size_makes_room_when_it_is_closed(database
         await eventually(lambda: pool_of(database).waiting() == 2)
         await asyncio.gather(*(holder.close() for holder in holders))
         await line.empty()
-
-
-async def test_connection_whose_closing_fails_makes_room(database_url: str):
-    """The pool has given it up, whatever the closing of it, or a listener, had to say."""
-    async with limited(database_url, max_overflow=1) as database:
-        line = Line(database)
-        first, second = [await database.read_engine.connect() for _ in range(2)]
-        engine = database.read_engine.sync_engine
-
-        def fail(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-            connection.close()
-            raise RuntimeError("the listener is broken")
-
-        event.listen(engine, "close", fail)
-        await first.close()
-        with pytest.raises(RuntimeError):
-            await second.close()
-        event.remove(engine, "close", fail)
-        async with database.read_engine.connect(), asyncio.timeout(SOON):
-            line.tasks = [asyncio.create_task(_use(database.read_engine))]
-            await line.empty()
 
 
 @pytest.mark.parametrize("in_thread", [False, True])
