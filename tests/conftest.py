@@ -31,14 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     check_markers(items)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which the contract runs through a pooler."""
+    parser.addoption(
+        "--pooled", action="store_true", help="run on PostgreSQL behind PgBouncer instead"
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses ``database_url`` on each database that its marker ``databases`` names."""
     if "database_url" in metafunc.fixturenames:
+        usual = POOLED if metafunc.config.getoption("--pooled") else DATABASES
         marker = metafunc.definition.get_closest_marker("databases")
-        contract = metafunc.module.__name__.startswith("tests.contract.")
-        names = (
-            marker.args if marker is not None else (*DATABASES, *POOLED) if contract else DATABASES
-        )
+        names = marker.args if marker is not None else usual
         metafunc.parametrize("database_url", names, indirect=True)
 
 

@@ -30,6 +30,7 @@ pool_mode = transaction
 default_pool_size = {server_connections}
 max_client_conn = 1000
 server_login_retry = 0.1
+server_idle_timeout = 2
 log_connections = 0
 log_disconnections = 0
 """

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.postgresql.connect_errors import REFUSED_PARAMETER
 from fastapi_asyncdb.dialects.postgresql.server_settings import (
     join_options,
     set_local,
@@ -27,15 +28,12 @@ from fastapi_asyncdb.tracebacks import causes
 
 logger = logging.getLogger(__name__)
 
-REFUSED_PARAMETER = "[Uu]nsupported startup parameter|RDS Proxy currently doesn't support"
-"""How poolers refuse a setting in the startup message."""
-
 # docs/poolers.md has the page of each.
 _HOSTS = {
     r"[^.]+-pooler\..+": "the host is Neon's pooler",
     r".+\.pooler\.supabase\.com:\d+|db\.[^.]+\.supabase\.co:6543": "the host is Supabase's pooler",
     r".+\.ondigitalocean\.com:25061": "the port is that of DigitalOcean's pools",
-    r"[^.]+\.proxy-[^.]+\..+\.rds\.amazonaws\.com.*": "the host is Amazon's RDS Proxy",
+    r".+\.proxy-[^.]+\..+\.rds\.amazonaws\.com.*": "the host is Amazon's RDS Proxy",
     r"([^:]+\.)?pgbouncer[.:].*": "the host is called pgbouncer",
 }
 
@@ -113,7 +111,7 @@ class _Pooler:
                 self._dialect.do_terminate(connection)
         if not self._present:
             return connection
-        self._found("the server has another process than the connection was told")
+        self._found("another process answers than the one that a connection was told of")
         return None
 
     def _found(self, words: str) -> None:

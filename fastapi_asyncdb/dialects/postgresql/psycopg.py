@@ -117,9 +117,11 @@ class PooledConnection(PsycopgConnection):
             yield from super()._start_query()
             # A pipeline takes one statement at a time, and sends all of them at once.
             for statement in self.after_begin.split("; ") if begins else ():
-                yield from self._exec_command(statement)
+                yield from self._exec_command(statement.encode())
             return
-        self.pgconn.send_query(b"%s; %s" % (self._get_tx_start_command(), self.after_begin.encode()))
+        self.pgconn.send_query(
+            b"%s; %s" % (self._get_tx_start_command(), self.after_begin.encode())
+        )
         for result in (yield from execute(self.pgconn)):
             if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
                 raise error_from_result(result, encoding=self.info.encoding)
