@@ -101,38 +101,43 @@ class _Pooler:
                 raise
             self._found("it refuses a startup parameter")
             return None
-        if self._present is not None:
-            return connection
         limit = options.get("timeout") or options.get("connect_timeout") or None
-        try:
-            self._present = not await_only(_leads_to_server(connection, limit))
-        finally:
-            if self._present is not False:
-                self._dialect.do_terminate(connection)
-        if not self._present:
+        # Another connection may have found one meanwhile.
+        if self._present is False or self._leads_to_server(connection, limit):
+            self._present = False
             return connection
         self._found("another process answers than the one that a connection was told of")
         return None
 
+    def _leads_to_server(self, connection: DBAPIConnection, limit: float | None) -> bool:
+        """Return whether the process that answers is the one that the connection was told of.
+
+        A pooler makes up that number, by which clients cancel statements, because a client of a pooler
+        has no process of its own. https://www.postgresql.org/docs/current/protocol-flow.html
+        """
+
+        async def ask() -> bool:
+            driver: Any = cast(Any, connection).driver_connection
+            async with asyncio.timeout(limit):
+                return bool(await driver.leads_to_server())
+
+        leads = False
+        try:
+            leads = await_only(ask())
+        finally:
+            if not leads:
+                self._dialect.do_terminate(connection)
+        return leads
+
     def _found(self, words: str) -> None:
+        if not self._present:
+            logger.info(
+                "Connections to %r go through a pooler: %s. They use no named prepared statements, and "
+                "set their timeouts in each transaction.",
+                self._target.url,
+                words,
+            )
         self._present = True
-        logger.info(
-            "Connections to %r go through a pooler: %s. They use no named prepared statements, and set "
-            "their timeouts in each transaction.",
-            self._target.url,
-            words,
-        )
-
-
-async def _leads_to_server(connection: DBAPIConnection, limit: float | None) -> bool:
-    """Return whether the process that answers is the one that the connection was told of.
-
-    A pooler makes up that number, by which clients cancel statements, because a client of a pooler has
-    no process of its own. https://www.postgresql.org/docs/current/protocol-flow.html
-    """
-    driver: Any = cast(Any, connection).driver_connection
-    async with asyncio.timeout(limit):
-        return bool(await driver.leads_to_server())
 
 
 def _refuses_parameter(error: BaseException) -> bool:
