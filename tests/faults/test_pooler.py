@@ -56,7 +56,14 @@ async def test_200_requests_share_5_connections(postgres_url: str, driver: str):
         await session.execute(select(func.set_config("app.caller", caller, True)))
 
     with pgbouncer(postgres_url, server_connections=5) as url:
-        settings = DatabaseSettings(url=with_driver(url, driver), pool_size=60, max_overflow=0)
+        settings = DatabaseSettings(
+            url=with_driver(url, driver),
+            pool_size=25,
+            max_overflow=0,
+            # A machine may stand still for a while.
+            connect_timeout=60,
+            pool_timeout=60,
+        )
         writing, reading = Database(settings, on_begin=set_caller), Database(settings)
         app = FastAPI()
 
