@@ -23,7 +23,7 @@ PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
 .PHONY: help run migrate test check format lint types layers lock build clean
-.PHONY: test-oldest test-newest test-pythons test-wheel bench
+.PHONY: test-pooler test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -37,6 +37,9 @@ migrate: .venv-run/.ready ## Bring the example application's database up to date
 
 test: $(READY) ## Run the tests, on SQLite and PostgreSQL; TESTS=tests/contract runs some of them
 	$(BIN)/pytest $(PYTEST) $(TESTS)
+
+test-pooler: ## Run the contract on PostgreSQL behind PgBouncer
+	$(MAKE) test TESTS='$(CONTRACT) --pooled -k pooled'
 
 check: lint layers types test ## Run everything: lint, types, layers, tests
 

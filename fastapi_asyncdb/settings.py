@@ -68,6 +68,8 @@ class DatabaseSettings(BaseSettings):
     """Stop waiting for a lock: PostgreSQL's ``lock_timeout``, SQLite's busy timeout."""
     idle_in_transaction_timeout: float | None = Field(default=60.0, ge=0, allow_inf_nan=False)
     """The server ends a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
+    pgbouncer: bool | None = None
+    """Whether a pooler in transaction mode is in front of PostgreSQL; ``None`` finds out."""
     hold_warning: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     """Log a connection that is checked out for longer; 0 is never."""
     echo: bool = False

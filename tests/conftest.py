@@ -20,7 +20,8 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
 from fastapi_asyncdb.testing.servers.folder import free_port
-from tests.support.databases import DATABASES, DRIVERS, execute, with_driver
+from tests.support.databases import DATABASES, DRIVERS, POOLED, execute, with_driver
+from tests.support.pgbouncer import pgbouncer
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
 
@@ -30,11 +31,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     check_markers(items)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option by which the contract runs through a pooler."""
+    parser.addoption(
+        "--pooled", action="store_true", help="run on PostgreSQL behind PgBouncer instead"
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what uses ``database_url`` on each database that its marker ``databases`` names."""
     if "database_url" in metafunc.fixturenames:
+        usual = POOLED if metafunc.config.getoption("--pooled") else DATABASES
         marker = metafunc.definition.get_closest_marker("databases")
-        names = marker.args if marker is not None else DATABASES
+        names = marker.args if marker is not None else usual
         metafunc.parametrize("database_url", names, indirect=True)
 
 
@@ -73,6 +82,19 @@ def postgres_url(worker_database: str) -> str:
     return worker_database
 
 
+@pytest.fixture(scope="session")
+def worker_pooler(worker_database: str) -> Iterator[str]:
+    """A PgBouncer in front of the database of this worker; the URL through it."""
+    with pgbouncer(worker_database) as url:
+        yield url
+
+
+@pytest.fixture
+def pooled_url(postgres_url: str, worker_pooler: str) -> str:
+    """An empty PostgreSQL database, through PgBouncer."""
+    return worker_pooler
+
+
 @pytest.fixture(params=DRIVERS)
 def driver(request: pytest.FixtureRequest) -> str:
     """Each driver for PostgreSQL."""
@@ -97,7 +119,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database: SQLite, PostgreSQL with each driver, or what the marker ``databases`` names."""
     kind, _, detail = request.param.partition("-")
     if kind == "postgresql":
-        return with_driver(request.getfixturevalue("postgres_url"), detail)
+        driver, _, pooled = detail.partition("-")
+        url = request.getfixturevalue("pooled_url" if pooled else "postgres_url")
+        return with_driver(url, driver)
     return "sqlite://" if detail == "memory" else str(request.getfixturevalue("sqlite_url"))
 
 

@@ -57,6 +57,7 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "statement_timeout": (None, "3", 3.0),
     "lock_timeout": (None, "0.25", 0.25),
     "idle_in_transaction_timeout": (60.0, "none", None),
+    "pgbouncer": (None, "true", True),
     "hold_warning": (5.0, "0.5", 0.5),
     "echo": (False, "1", True),
     "environment": ("development", "production", "production"),

@@ -87,7 +87,9 @@ class Preset(Protocol):
         """Return arguments for ``create_async_engine``; they override the pool's from the settings."""
         ...
 
-    def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
+    def configure(
+        self, engine: AsyncEngine, target: Target, settings: DatabaseSettings, *, read_only: bool
+    ) -> None:
         """Prepare a new engine: listen to new connections and transactions, wrap the dialect's methods.
 
         A method is replaced by ``calls.wrap``, a step around each statement set by ``calls.steps_of``.

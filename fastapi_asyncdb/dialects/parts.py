@@ -147,6 +147,16 @@ def whole(name: str, value: str) -> int:
     raise InvalidDatabaseURL(f"The parameter {name!r} in the database URL is not a whole number.")
 
 
+def flag(name: str, value: str) -> bool:
+    """Convert a yes or no."""
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if value.lower() in words:
+        return words[value.lower()]
+    raise InvalidDatabaseURL(
+        f"The parameter {name!r} in the database URL is neither true nor false."
+    )
+
+
 def one_of(*words: str) -> Converter:
     """Return a converter that lets only these words pass."""
 

@@ -81,6 +81,8 @@ class Target:
     tls: TLS = TLS()
     connect_timeout: float | None = None
     """Seconds for one host, if the URL says so; 0 is no limit."""
+    pooled: bool | None = None
+    """Whether there is a pooler in front of the server, if the URL says so."""
     credentials: CredentialsCache | None = None
     """Where the password comes from, if it does not come from the URL."""
 

@@ -199,7 +199,7 @@ def _create(
             f"The driver {driver} is not installed, or not completely ({error}), and the database URL "
             f"needs {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
         ) from error
-    preset.configure(engine, target, read_only=read_only)
+    preset.configure(engine, target, settings, read_only=read_only)
     steps_of(engine.sync_engine.dialect).refuse_write = refuse_write
     discard_whole(engine, preset.discard)
     if not read_only:

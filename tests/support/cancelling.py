@@ -133,13 +133,15 @@ class Witness:
         """Return the backends that serve the application and are in that state."""
         rows = await self.ask(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-            f"AND application_name = 'fastapi_asyncdb' AND ({condition})"
+            f"AND application_name = 'fastapi_asyncdb' AND pid <> pg_backend_pid() AND ({condition})"
         )
         return [row["pid"] for row in rows]
 
     async def ask(self, sql: str, *arguments: object) -> list[Any]:
         """Ask PostgreSQL on a connection of one's own."""
-        connection = await asyncpg.connect(re.sub(r"^postgresql\+\w+", "postgresql", self.url))
+        url = re.sub(r"^postgresql\+\w+", "postgresql", self.url)
+        # A pooler keeps no prepared statements.
+        connection = await asyncpg.connect(url, statement_cache_size=0)
         try:
             return list(await connection.fetch(sql, *arguments))
         finally:

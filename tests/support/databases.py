@@ -7,6 +7,8 @@ import asyncpg
 DRIVERS = ("asyncpg", "psycopg")
 DATABASES = ("sqlite", *(f"postgresql-{driver}" for driver in DRIVERS))
 """What ``database_url`` has by default."""
+POOLED = tuple(f"postgresql-{driver}-pooled" for driver in DRIVERS)
+"""PostgreSQL behind PgBouncer in transaction mode."""
 ONE_DRIVER = DATABASES[:2]
 """Where PostgreSQL's driver makes no difference to what is tested."""
 EVERY_KIND = (*DATABASES, "sqlite-memory")

@@ -63,6 +63,27 @@ ASYNCPG = {
             "postgres",
         ),
     ),
+    "supabase-prisma": (
+        "postgresql://postgres.abcdefgh:pass@aws-0-eu-central-1.pooler.supabase.com:6543/postgres"
+        "?sslmode=require&channel_binding=require&pgbouncer=true&connection_limit=1",
+        Received(
+            "postgres.abcdefgh",
+            "pass",
+            [("aws-0-eu-central-1.pooler.supabase.com", 6543)],
+            "postgres",
+            tls="require",
+        ),
+    ),
+    "rds-proxy": (
+        "postgresql://app:pw@app.proxy-c1a2b3.eu-west-1.rds.amazonaws.com:5432/app?sslmode=require",
+        Received(
+            "app",
+            "pw",
+            [("app.proxy-c1a2b3.eu-west-1.rds.amazonaws.com", 5432)],
+            "app",
+            tls="require",
+        ),
+    ),
     "rds": (
         "postgresql://app:pw@mydb.c1.eu-west-1.rds.amazonaws.com:5432/app"
         "?sslmode=verify-full&sslrootcert=/etc/ssl/rds/global-bundle.pem",
@@ -126,6 +147,17 @@ ASYNCPG = {
     "render": (
         "postgres://app_user:pw@dpg-abc123-a.oregon-postgres.render.com/app",
         Received("app_user", "pw", [("dpg-abc123-a.oregon-postgres.render.com", None)], "app"),
+    ),
+    "digitalocean-pool": (
+        "postgresql://doadmin:AVNS_pw@db-1-do-user-1-0.b.db.ondigitalocean.com:25061/pool"
+        "?sslmode=require",
+        Received(
+            "doadmin",
+            "AVNS_pw",
+            [("db-1-do-user-1-0.b.db.ondigitalocean.com", 25061)],
+            "pool",
+            tls="require",
+        ),
     ),
     "digitalocean": (
         "postgresql://doadmin:AVNS_pw@db-1-do-user-1-0.b.db.ondigitalocean.com:25060/defaultdb"
@@ -589,6 +621,8 @@ REFUSED = {
     "postgresql://u:{pw}@db/app?sslmod=require": ["'sslmod'", "Remove it", "options="],
     "postgresql+psycopg://u:{pw}@db/app?sslmod=require": ["'sslmod'", "Remove it"],
     "postgresql://u:{pw}@db/app?service=main": ["'service'"],
+    "postgresql://u:{pw}@db/app?pgbouncer=maybe": ["'pgbouncer'", "true"],
+    "postgresql://u:{pw}@db/app?schema=tenant": ["'schema'", "public"],
     "postgresql://u:{pw}@db/app?search_path=a": ["'search_path'", "options=-c"],
     "mysql://u:{pw}@db/app?sslmod=require": ["'sslmod'"],
     "sqlite:///app.db?mode=ro": ["'mode'", "sqlite:///file:app.db?mode=ro"],

@@ -36,6 +36,30 @@ class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
         if socket is not None:
             set_keepalives(socket.fileno(), arguments)
 
+    async def leads_to_server(self) -> bool:
+        """Return whether the server's process is the one that asyncpg would cancel.
+
+        As text, since a prepared statement would stay on another client's connection.
+        """
+        query = f"SELECT WHERE pg_backend_pid() = {self.get_server_pid()}"
+        try:
+            return bool(await self.execute(query) == "SELECT 1")
+        except asyncpg.PostgresError:
+            # No PostgreSQL, though it speaks its protocol.
+            return True
+
+
+class PooledConnection(AsyncpgConnection):
+    """Send statements with each BEGIN, in the same round trip."""
+
+    after_begin = ""
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> str:
+        """Add them to the text of a BEGIN, as asyncpg's own transactions send it."""
+        if self.after_begin and not args and query.startswith("BEGIN"):
+            query = f"{query.rstrip(';')}; {self.after_begin}"
+        return str(await super().execute(query, *args, **options))
+
 
 class _Listener(asyncio.Protocol):
     """Passes everything on to asyncpg, and looks at data that begins with an error."""

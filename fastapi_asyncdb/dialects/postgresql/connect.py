@@ -102,28 +102,39 @@ def _arguments(credentials: Credentials) -> dict[str, Any]:
 
 
 async def _connect_asyncpg(
-    *, keepalives: Mapping[str, int], host: Any = None, **options: Any
+    *,
+    keepalives: Mapping[str, int],
+    host: Any = None,
+    after_begin: str | None = None,
+    **options: Any,
 ) -> Any:
     # Imported late: an application with psycopg does not have asyncpg.
     import asyncpg
 
-    from fastapi_asyncdb.dialects.postgresql.asyncpg import AsyncpgConnection
+    from fastapi_asyncdb.dialects.postgresql.asyncpg import AsyncpgConnection, PooledConnection
 
     connect: Any = connect_in_turn if isinstance(host, list) else asyncpg.connect
-    connection = await connect(host=host, connection_class=AsyncpgConnection, **options)
+    kind = AsyncpgConnection if after_begin is None else PooledConnection
+    connection = await connect(host=host, connection_class=kind, **options)
     connection.keep_alive(keepalives)
+    if after_begin is not None:
+        connection.after_begin = after_begin
     return connection
 
 
-async def _connect_psycopg(*args: Any, **options: Any) -> Any:
+async def _connect_psycopg(*args: Any, after_begin: str | None = None, **options: Any) -> Any:
     # Imported late: an application with asyncpg does not have psycopg.
-    from fastapi_asyncdb.dialects.postgresql.psycopg import PsycopgConnection
+    from fastapi_asyncdb.dialects.postgresql.psycopg import PooledConnection, PsycopgConnection
 
     for name in ("password", "sslpassword"):
         if callable(options.get(name)):
             supplied = options[name]()
             options[name] = await supplied if isawaitable(supplied) else supplied
-    return await connect_psycopg_in_turn(PsycopgConnection.connect, *args, **options)
+    if after_begin is None:
+        return await connect_psycopg_in_turn(PsycopgConnection.connect, *args, **options)
+    connection = await connect_psycopg_in_turn(PooledConnection.connect, *args, **options)
+    connection.after_begin = after_begin
+    return connection
 
 
 def raise_driver_errors(dialect: Dialect) -> None:

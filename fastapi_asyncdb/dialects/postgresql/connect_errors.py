@@ -10,6 +10,9 @@ from fastapi_asyncdb.credentials import CredentialsError
 from fastapi_asyncdb.dialects.base import NO_ANSWER, Diagnosis
 from fastapi_asyncdb.tracebacks import causes
 
+REFUSED_PARAMETER = "[Uu]nsupported startup parameter|RDS Proxy currently doesn't support"
+"""How poolers refuse a setting in the startup message."""
+
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Classify by the surest sign: SQLSTATE, else the words, else the kind of exception."""
@@ -89,9 +92,9 @@ _NO_SETTING = Diagnosis(
     permanent=True,
 )
 _POOLER = Diagnosis(
-    "A pooler in front of the server takes no timeouts at connect: set "
-    "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT, DATABASE_STATEMENT_TIMEOUT and DATABASE_LOCK_TIMEOUT to "
-    "none, or add their names to its ignore_startup_parameters",
+    "A pooler in front of the server takes no such setting at connect: leave DATABASE_PGBOUNCER unset, "
+    "so that timeouts go with each transaction, and set for the role what else DATABASE_URL has in its "
+    "options (ALTER ROLE NAME SET ...)",
     permanent=True,
 )
 _NO_TLS = Diagnosis(
@@ -157,7 +160,7 @@ _TEXTS = {
     ),
     "the database system is (starting up|shutting down|not yet)": _STARTING,
     "unrecognized configuration parameter|invalid value for parameter": _NO_SETTING,
-    "unsupported startup parameter": _POOLER,
+    REFUSED_PARAMETER: _POOLER,
     "rejected SSL upgrade|server does not support SSL": _NO_TLS,
     "does not match host name|Hostname mismatch|IP address mismatch": _OTHER_NAME,
     "certificate verify failed": _UNTRUSTED,

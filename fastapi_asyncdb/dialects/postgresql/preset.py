@@ -25,6 +25,7 @@ from fastapi_asyncdb.dialects.postgresql.failover import Failover, watch_for_fai
 from fastapi_asyncdb.dialects.postgresql.keepalive import shut_down
 from fastapi_asyncdb.dialects.postgresql.lost_connections import loss
 from fastapi_asyncdb.dialects.postgresql.plans import explain_outdated_plan, renew_plans
+from fastapi_asyncdb.dialects.postgresql.pooler import use_pooler
 from fastapi_asyncdb.dialects.postgresql.server_settings import (
     seconds_of,
     set_in_transaction,
@@ -77,15 +78,21 @@ class PostgreSQL:
     def engine_options(
         self, target: Target, settings: DatabaseSettings, *, read_only: bool
     ) -> dict[str, Any]:
-        """Send the timeouts once per connection, in the startup message. The URL's own values win."""
+        """Send the timeouts once per connection, in the startup message. The URL's own values win.
+
+        A pooler takes none; they go with each BEGIN then.
+        """
         return {"connect_args": connect_arguments(target, settings)}
 
-    def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
-        """Remove differences between the drivers; the startup message has sent the settings."""
+    def configure(
+        self, engine: AsyncEngine, target: Target, settings: DatabaseSettings, *, read_only: bool
+    ) -> None:
+        """Remove differences between the drivers, and between the server and a pooler in front of it."""
         dialect = engine.sync_engine.dialect
         stream_in(dialect, _READ_ONLY_TRANSACTION)
         if target.url.get_driver_name() == "psycopg":
             event.listen(engine.sync_engine, "checkin", forget_read_only)
+        use_pooler(dialect, target, setting=settings.pgbouncer)
         raise_driver_errors(dialect)
         renew_plans(dialect)
         watch_for_failover(engine, target)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Generator
 from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.finishing import finish
@@ -86,3 +89,39 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
         if self.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             async with self.lock:
                 await self.wait(self._prepared.maintain_gen(self))
+
+    async def leads_to_server(self) -> bool:
+        """Return whether the server's process is the one that psycopg would cancel."""
+        await self.set_autocommit(True)
+        try:
+            query = f"SELECT WHERE pg_backend_pid() = {self.info.backend_pid}"
+            cursor = await self.execute(query.encode(), prepare=False)
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+            # No PostgreSQL, though it speaks its protocol.
+            return True
+        finally:
+            await self.set_autocommit(False)
+        return cursor.rowcount == 1
+
+
+class PooledConnection(PsycopgConnection):
+    """Send statements with each BEGIN, in the same round trip."""
+
+    after_begin = ""
+
+    def _start_query(self) -> Generator[Any, Any, None]:
+        """Add them to the text of psycopg's own BEGIN, for which psycopg has no public call."""
+        idle = self.pgconn.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        begins = idle and not self.autocommit and bool(self.after_begin)
+        if not begins or self._pipeline:
+            yield from super()._start_query()
+            # A pipeline takes one statement at a time, and sends all of them at once.
+            for statement in self.after_begin.split("; ") if begins else ():
+                yield from self._exec_command(statement.encode())
+            return
+        self.pgconn.send_query(
+            b"%s; %s" % (self._get_tx_start_command(), self.after_begin.encode())
+        )
+        for result in (yield from execute(self.pgconn)):
+            if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+                raise error_from_result(result, encoding=self.info.encoding)

@@ -10,6 +10,7 @@ from fastapi_asyncdb.dialects.parts import (
     Converter,
     Host,
     Parts,
+    flag,
     one_of,
     plain,
     read_port,
@@ -91,6 +92,16 @@ _PSYCOPG_ARGUMENTS: dict[str, Converter] = {
     "target_session_attrs": _SESSION_ATTRS,
     **_KEEPALIVES,
 }
+# Prisma's, which hosts write into the URLs of their poolers, and their own.
+_POOLER: dict[str, Converter] = {
+    "pgbouncer": flag,
+    # The size and the queue of Prisma's own pool.
+    "connection_limit": whole,
+    "pool_timeout": whole,
+    # Another schema must not be passed over.
+    "schema": one_of("public"),
+    "supa": plain,
+}
 _ADVICE = "Remove it, or send a setting of the server as options=-c%20name%3Dvalue."
 
 
@@ -100,6 +111,7 @@ def for_asyncpg(drivername: str, rest: str) -> Target:
     hosts = _hosts(parts)
     query = parts.query
     tls = _tls(query)
+    pooled = take(query, _POOLER).get("pgbouncer")
     arguments = _direct_tls(query, tls) | take(query, _ASYNCPG_ARGUMENTS)
     # "timeout" is asyncpg's own word.
     timeouts = take(query, {"timeout": seconds, "connect_timeout": seconds})
@@ -116,6 +128,7 @@ def for_asyncpg(drivername: str, rest: str) -> Target:
         _names(hosts),
         tls,
         timeouts.get("connect_timeout", timeouts.get("timeout")),
+        pooled,
     )
 
 
@@ -126,13 +139,14 @@ def for_psycopg(drivername: str, rest: str) -> Target:
     query = parts.query
     tls = _tls(query)
     _direct_tls(dict(query), tls)
+    pooled = take(query, _POOLER).get("pgbouncer")
     arguments = take(query, _PSYCOPG_ARGUMENTS)
     refuse_unknown(query, drivername, _ADVICE)
     timeout = arguments.pop("connect_timeout", None)
     names = _names(hosts)
     # Both lead elsewhere than the host says.
     names += tuple(str(arguments[name]) for name in ("hostaddr", "service") if name in arguments)
-    return Target(_url(drivername, parts, hosts), arguments, names, tls, timeout)
+    return Target(_url(drivername, parts, hosts), arguments, names, tls, timeout, pooled)
 
 
 # --- Hosts ----------------------------------------------------------------------------------------

@@ -87,7 +87,9 @@ class SQLite:
             options["pool_recycle"] = -1
         return options
 
-    def configure(self, engine: AsyncEngine, target: Target, *, read_only: bool) -> None:
+    def configure(
+        self, engine: AsyncEngine, target: Target, settings: DatabaseSettings, *, read_only: bool
+    ) -> None:
         """Set the pragmas of each new connection, and begin writers with ``BEGIN IMMEDIATE``."""
         memory = _in_memory(target)
         pragmas = _MEMORY_PRAGMAS if memory else _FILE_PRAGMAS

@@ -1,0 +1,182 @@
+"""Poolers in front of PostgreSQL: how one is recognised, and what connections through one do without.
+
+In transaction mode a pooler lends a connection to the server for one transaction. A setting or a named
+statement that outlives it is missing in the next one, or is in the way of another client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+
+from fastapi_asyncdb.concurrency import await_only
+from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.postgresql.connect_errors import REFUSED_PARAMETER
+from fastapi_asyncdb.dialects.postgresql.server_settings import (
+    join_options,
+    set_local,
+    split_options,
+    split_timeouts,
+)
+from fastapi_asyncdb.dialects.target import Target
+from fastapi_asyncdb.tracebacks import causes
+
+logger = logging.getLogger(__name__)
+
+# docs/poolers.md has the page of each.
+_HOSTS = {
+    r"[^.]+-pooler\..+": "the host is Neon's pooler",
+    r".+\.pooler\.supabase\.com:\d+|db\.[^.]+\.supabase\.co:6543": "the host is Supabase's pooler",
+    r".+\.ondigitalocean\.com:25061": "the port is that of DigitalOcean's pools",
+    r".+\.proxy-[^.]+\..+\.rds\.amazonaws\.com.*": "the host is Amazon's RDS Proxy",
+    r"([^:]+\.)?pgbouncer[.:].*": "the host is called pgbouncer",
+}
+
+
+def use_pooler(dialect: Dialect, target: Target, *, setting: bool | None) -> None:
+    """Connect as a pooler in transaction mode allows, where there is one.
+
+    Args:
+        dialect: Of the engine.
+        target: Where its connections lead.
+        setting: ``DatabaseSettings.pgbouncer``; ``None`` finds out.
+    """
+    wrap(dialect, "connect", _Pooler(dialect, target, setting=setting).around)
+
+
+def evidence(target: Target, *, setting: bool | None) -> str | None:
+    """Return what tells before the first connection that there is a pooler; ``None`` if nothing does."""
+    said = target.pooled if setting is None else setting
+    if said is not None:
+        return "DATABASE_PGBOUNCER, or pgbouncer in DATABASE_URL, says so" if said else None
+    place = f"{target.url.host or ''}:{target.url.port or 5432}".lower()
+    return next((words for host, words in _HOSTS.items() if re.fullmatch(host, place)), None)
+
+
+class _Pooler:
+    """Find out whether there is a pooler, from the first connection, or from a refusal at any time.
+
+    Args:
+        dialect: Of the engine.
+        target: Where its connections lead.
+        setting: What the user says.
+    """
+
+    def __init__(self, dialect: Dialect, target: Target, *, setting: bool | None) -> None:
+        self._dialect = dialect
+        self._target = target
+        self._denied = (target.pooled if setting is None else setting) is False
+        self._present: bool | None = False if self._denied else None
+        words = evidence(target, setting=setting)
+        if words is not None:
+            self._found(words)
+
+    def around(self, connect: Method) -> Method:
+        """Return the function in place of the dialect's own that connects."""
+
+        def connect_as_allowed(*arguments: Any, **options: Any) -> DBAPIConnection:
+            connection = None
+            if not self._present:
+                connection = self._connect_directly(connect, *arguments, **options)
+            if connection is None:
+                through = without_session(options, self._dialect.driver)
+                connection = connect(*arguments, **through)
+            return connection
+
+        return connect_as_allowed
+
+    def _connect_directly(
+        self, connect: Method, *arguments: Any, **options: Any
+    ) -> DBAPIConnection | None:
+        """Return a connection, or ``None`` if it turns out that there is a pooler."""
+        try:
+            connection: DBAPIConnection = connect(*arguments, **options)
+        except Exception as error:
+            if self._denied or not _refuses_parameter(error):
+                raise
+            self._found("it refuses a startup parameter")
+            return None
+        limit = options.get("timeout") or options.get("connect_timeout") or None
+        # Another connection may have found one meanwhile.
+        if self._present is False or self._leads_to_server(connection, limit):
+            self._present = False
+            return connection
+        self._found("another process answers than the one that a connection was told of")
+        return None
+
+    def _leads_to_server(self, connection: DBAPIConnection, limit: float | None) -> bool:
+        """Return whether the process that answers is the one that the connection was told of.
+
+        A pooler makes up that number, by which clients cancel statements, because a client of a pooler
+        has no process of its own. https://www.postgresql.org/docs/current/protocol-flow.html
+        """
+
+        async def ask() -> bool:
+            driver: Any = cast(Any, connection).driver_connection
+            async with asyncio.timeout(limit):
+                return bool(await driver.leads_to_server())
+
+        leads = False
+        try:
+            leads = await_only(ask())
+        finally:
+            if not leads:
+                self._dialect.do_terminate(connection)
+        return leads
+
+    def _found(self, words: str) -> None:
+        if not self._present:
+            logger.info(
+                "Connections to %r go through a pooler: %s. They use no named prepared statements, and "
+                "set their timeouts in each transaction.",
+                self._target.url,
+                words,
+            )
+        self._present = True
+
+
+def _refuses_parameter(error: BaseException) -> bool:
+    return any(re.search(REFUSED_PARAMETER, str(cause)) for cause in causes(error))
+
+
+def without_session(options: Mapping[str, Any], driver: str) -> dict[str, Any]:
+    """Return arguments for a driver with nothing in them that outlives a transaction on the server.
+
+    The timeouts go with each BEGIN. Other settings of the URL stay: reads in autocommit need them.
+
+    Args:
+        options: Arguments for a connection to the server itself.
+        driver: Its name.
+    """
+    return (_psycopg if driver == "psycopg" else _asyncpg)(options)
+
+
+def _asyncpg(options: Mapping[str, Any]) -> dict[str, Any]:
+    settings, timeouts = split_timeouts(options["server_settings"])
+    changed = {
+        # A pooler that keeps named statements may have them: the URL says so.
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        **options,
+        "server_settings": settings,
+        "after_begin": set_local(timeouts),
+    }
+    if not changed["prepared_statement_cache_size"]:
+        changed["prepared_statement_name_func"] = lambda: ""
+    return changed
+
+
+def _psycopg(options: Mapping[str, Any]) -> dict[str, Any]:
+    given, others = split_options(options["options"])
+    settings, timeouts = split_timeouts(given)
+    return {
+        **options,
+        "prepare_threshold": None,
+        "options": join_options(settings, others),
+        "after_begin": set_local(timeouts),
+    }
