@@ -107,6 +107,44 @@ async def test_rows_have_the_columns_of_the_changed_table(database: Database, wi
     assert row._mapping == {"id": 1, "n": 1, "m": 3}
 
 
+REPLACED_ENUM = [
+    "CREATE TYPE next_state AS ENUM ('new', 'paid', 'sent')",
+    "ALTER TABLE thing ALTER COLUMN state TYPE next_state USING state::text::next_state",
+    "DROP TYPE state",
+    "ALTER TYPE next_state RENAME TO state",
+]
+
+
+@pytest.mark.parametrize("transactions", [False, True], ids=["autocommit", "transaction"])
+async def test_replaced_enum_costs_no_error(
+    database: Database, witness: Witness, transactions: bool
+):
+    """The parameter of a plan has a type that is gone (XX000)."""
+
+    async def read_often(session: AsyncSession) -> int:
+        statement = text("SELECT * FROM thing WHERE state = CAST(:state AS state)")
+        for _ in range(OFTEN):
+            rows = (await session.execute(statement, {"state": "new"})).all()
+        return len(rows)
+
+    async def read_all() -> int:
+        if transactions:
+            return await database.run_in_transaction(read_often)
+        async with database.read_session() as session:
+            return await read_often(session)
+
+    for statement in (
+        "CREATE TYPE state AS ENUM ('new', 'paid')",
+        "ALTER TABLE thing ADD COLUMN state state DEFAULT 'new'",
+        "ALTER TABLE thing ALTER COLUMN state DROP DEFAULT",
+    ):
+        await witness.ask(statement)
+    assert await read_all() == 1
+    for statement in REPLACED_ENUM:
+        await witness.ask(statement)
+    assert await read_all() == 1
+
+
 async def read(connection: AsyncConnection) -> None:
     """Fetch all rows at once."""
     await connection.execute(text(EVERYTHING))

@@ -154,7 +154,7 @@ async def test_rolling_migration_fails_no_request(database: Database, postgres_u
     async def many_more() -> None:
         # Often enough for psycopg to keep plans, on each connection.
         seen = len(answers)
-        await eventually(lambda: len(answers) > seen + 40)
+        await eventually(lambda: len(answers) > seen + 25)
 
     async with client(app) as http:
         assert (await http.post("/objects")).status_code == 200
