@@ -156,11 +156,7 @@ class Database(Generic[S]):
         return self._runs.required().read
 
     def pool_status(self) -> PoolStatus:
-        """Return the numbers of the pool: connections in use and idle, waiters, the longest checkout.
-
-        Raises:
-            DatabaseNotStarted: before the start, after the stop, or on another event loop.
-        """
+        """Return the numbers of the pool: connections in use and idle, waiters, the longest checkout."""
         return self._runs.required().pool_status()
 
     def session(self, **options: Unpack[SessionOptions]) -> AbstractAsyncContextManager[S]:

@@ -9,12 +9,10 @@ from functools import partial, wraps
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
-from fastapi_asyncdb.engine.running_sessions import RunningSessions
-from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
 from fastapi_asyncdb.session.state import SessionState
@@ -214,39 +212,6 @@ def managed(session_class: type[AsyncSession]) -> type[ManagedSession]:
     bases = (ManagedSyncSession,) if sync_class is Session else (sync_class, ManagedSyncSession)
     members = {"sync_session_class": type(sync_class.__name__, bases, {})}
     return type(session_class.__name__, (session_class, ManagedSession), members)
-
-
-def open_managed(
-    session_class: type[ManagedSession],
-    engine: AsyncEngine | None,
-    *,
-    in_place: bool = False,
-    reads: bool = False,
-    request: object = None,
-    watch: CheckoutWatch | None = None,
-    first_step: Callable[[Connection], None] | None = None,
-    late_bind: Callable[[], Engine] | None = None,
-    running: RunningSessions | None = None,
-) -> ManagedSession:
-    """Open a session and give it its state, whose arguments these are; note it as running."""
-    # Objects stay readable after the commit: responses and streams still want them, and a refresh
-    # would be I/O in the middle of an attribute access.
-    session = session_class(engine, expire_on_commit=False)
-    sync_session = cast(ManagedSyncSession, session.sync_session)
-    if in_place and type(sync_session).get_bind is not ManagedSyncSession.get_bind:
-        in_place = False  # a user's own get_bind may choose another engine, and a commit connect
-    session._asyncdb = sync_session._asyncdb = SessionState(
-        sync_session,
-        in_place=in_place,
-        reads=reads,
-        request=request,
-        watch=watch,
-        first_step=first_step,
-        late_bind=late_bind,
-    )
-    if running is not None:
-        running[session] = session._asyncdb
-    return session
 
 
 def state_of(session: AsyncSession) -> SessionState:

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from fastapi_asyncdb.engine.running_sessions import RunningSessions
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
-from fastapi_asyncdb.session.managed import managed, open_managed
+from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
+from fastapi_asyncdb.session.managed import ManagedSession, ManagedSyncSession, managed
 from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
 from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
 from fastapi_asyncdb.session.scopes import SessionScope
+from fastapi_asyncdb.session.state import SessionState
 from fastapi_asyncdb.settings import DatabaseSettings
 
 S = TypeVar("S", bound=AsyncSession)
@@ -91,11 +95,11 @@ class SessionOpener(Generic[S]):
         step = self._on_begin and first_step(self._on_begin, self._plain_class, connection)
         if engines is None:
             late = partial(self._runs.bound_engine, options)
-            session = open_managed(
+            session = _open(
                 self._managed_class, None, request=connection, first_step=step, late_bind=late
             )
         else:
-            session = open_managed(
+            session = _open(
                 self._managed_class,
                 engines.bound(options),
                 in_place=engines.ends_in_place or options.autocommit,
@@ -121,4 +125,37 @@ class SessionOpener(Generic[S]):
     def open_on(self, engine: AsyncEngine) -> S:
         """Open a session on this engine, for the testing kit; the caller ends its transactions."""
         step = self._on_begin and first_step(self._on_begin, self._plain_class, None)
-        return cast(S, open_managed(self._managed_class, engine, first_step=step))
+        return cast(S, _open(self._managed_class, engine, first_step=step))
+
+
+def _open(
+    session_class: type[ManagedSession],
+    engine: AsyncEngine | None,
+    *,
+    in_place: bool = False,
+    reads: bool = False,
+    request: object = None,
+    watch: CheckoutWatch | None = None,
+    first_step: Callable[[Connection], None] | None = None,
+    late_bind: Callable[[], Engine] | None = None,
+    running: RunningSessions | None = None,
+) -> ManagedSession:
+    """Open a session and give it its state, whose arguments these are; note it as running."""
+    # Objects stay readable after the commit: responses and streams still want them, and a refresh
+    # would be I/O in the middle of an attribute access.
+    session = session_class(engine, expire_on_commit=False)
+    sync_session = cast(ManagedSyncSession, session.sync_session)
+    if in_place and type(sync_session).get_bind is not ManagedSyncSession.get_bind:
+        in_place = False  # a user's own get_bind may choose another engine, and a commit connect
+    session._asyncdb = sync_session._asyncdb = SessionState(
+        sync_session,
+        in_place=in_place,
+        reads=reads,
+        request=request,
+        watch=watch,
+        first_step=first_step,
+        late_bind=late_bind,
+    )
+    if running is not None:
+        running[session] = session._asyncdb
+    return session

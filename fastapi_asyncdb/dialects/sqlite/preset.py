@@ -7,18 +7,23 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, event
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy import event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from fastapi_asyncdb.dialects.autocommit import commits_itself
 from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
-from fastapi_asyncdb.dialects.calls import Method, steps_of, wrap
+from fastapi_asyncdb.dialects.calls import steps_of
 from fastapi_asyncdb.dialects.reading_streams import NOTHING
 from fastapi_asyncdb.dialects.sqlite.connection import connect, keep_in_memory
 from fastapi_asyncdb.dialects.sqlite.errors import diagnose
 from fastapi_asyncdb.dialects.sqlite.interrupt import interrupt, roll_back
+from fastapi_asyncdb.dialects.sqlite.transactions import (
+    begin_deferred,
+    begin_immediate,
+    is_idle,
+    roll_back_failed_commits,
+)
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import ConfigurationError
@@ -107,10 +112,10 @@ class SQLite:
             # An open query of SQLite's sees one state by itself.
             stream_in(engine.sync_engine.dialect, NOTHING)
             # Each end of a reader's transaction that is none would be a call of the thread.
-            steps_of(engine.sync_engine.dialect).is_idle = _is_idle
+            steps_of(engine.sync_engine.dialect).is_idle = is_idle
         else:
-            event.listen(engine.sync_engine, "begin", _begin_immediate)
-            _roll_back_failed_commits(engine.sync_engine.dialect)
+            event.listen(engine.sync_engine, "begin", begin_immediate)
+            roll_back_failed_commits(engine.sync_engine.dialect)
             if memory:
                 keep_in_memory(engine, target)
 
@@ -144,7 +149,7 @@ class SQLite:
         if not options.read_only:
             return write
         engine = read.execution_options()
-        event.listen(engine.sync_engine, "begin", _begin_deferred)
+        event.listen(engine.sync_engine, "begin", begin_deferred)
         return engine
 
     async def discard(self, connection: DBAPIConnection) -> bool:
@@ -220,44 +225,3 @@ _INSTEAD = {
 
 def _in_memory(target: Target) -> bool:
     return target.url.query.get("mode") == "memory" or target.url.database == "file::memory:"
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # The event fires for autocommit connections too, which must not have a transaction.
-    if not commits_itself(connection.get_execution_options()):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _is_idle(connection: DBAPIConnection) -> bool:
-    try:
-        return not connection.driver_connection.in_transaction
-    except ValueError:
-        return False  # aiosqlite's error for a connection that is closed
-
-
-def _roll_back_failed_commits(dialect: Dialect) -> None:
-    """End a transaction whose COMMIT fails, as other databases do by themselves.
-
-    SQLite leaves it open, for a deferred foreign key for example, to be mended and committed again. To
-    SQLAlchemy it is over: the pool would hand out the connection, and the lock would stay.
-    https://sqlite.org/lang_transaction.html#immediate_constraints_and_deferred_constraints
-    """
-
-    def around(commit: Method) -> Method:
-        def do_commit(dbapi_connection: PoolProxiedConnection) -> None:
-            try:
-                commit(dbapi_connection)
-            except Exception:
-                dialect.do_rollback(dbapi_connection)
-                raise
-
-        return do_commit
-
-    wrap(dialect, "do_commit", around)
-
-
-def _begin_deferred(connection: Connection) -> None:
-    # On the driver's cursor: the reading engine would refuse BEGIN as a write.
-    cursor = connection.connection.cursor()
-    cursor.execute("BEGIN")
-    cursor.close()
