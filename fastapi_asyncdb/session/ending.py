@@ -153,6 +153,8 @@ async def _commit(state: SessionState, work: Work) -> None:
 
 
 async def _roll_back(state: SessionState, work: Work) -> None:
+    if not state.connections.in_use and state.tasks.user is None:
+        return await work()  # waits for nothing: under overload each refused request comes here
     seconds = finishing.GRACE.ending
     own, first, second = (seconds * share for share in _ROLLBACK)
     here = state.in_place and not state.connections.streams
