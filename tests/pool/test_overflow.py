@@ -184,12 +184,13 @@ def test_timer_of_a_closed_event_loop_is_replaced():
         looks.append(1)
         return False
 
-    timer = OverflowTimer(0.01, IdleConnections(), has_overflow, lambda record: None)
+    timer = OverflowTimer(60.0, IdleConnections(), has_overflow, lambda record: None)
 
     async def start() -> None:
         timer.start()
 
     async def start_and_wait() -> None:
+        timer.seconds = 0.0
         timer.start()
         await eventually(lambda: bool(looks))
 
