@@ -18,6 +18,7 @@ import asyncpg.protocol
 import psycopg
 import pytest
 import sqlalchemy.engine.base
+import sqlalchemy.orm
 import sqlalchemy.pool
 import sqlalchemy.util
 import sqlalchemy.util.concurrency
@@ -88,6 +89,19 @@ NEEDED = [
     ),
     Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "one session at a time"),
     Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
+    Needed("_is_clean", "SQLAlchemy's Session", "session/ending.py", "a read has nothing to flush"),
+    Needed(
+        "_connection_record",
+        "SQLAlchemy's PoolProxiedConnection",
+        "dialects/autocommit.py",
+        "autocommit ends at checkin",
+    ),
+    Needed(
+        "_execution_options",
+        "SQLAlchemy's Connection",
+        "dialects/autocommit.py",
+        "autocommit is an option of the connection",
+    ),
     Needed(
         "OptionEngine", "sqlalchemy.engine.base", "dialects/autocommit.py", "no listener is needed"
     ),
@@ -184,10 +198,12 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             assert sync is not None
             pools[url] = connection.engine.pool
             dialects[url] = connection.dialect
+            connections[url] = sync
             return sync.connection
 
         pools: dict[str, Any] = {}
         dialects: dict[str, Any] = {}
+        connections: dict[str, Connection] = {}
         by_asyncpg, by_aiosqlite = await connect(worker_database), await connect(sqlite_url)
         by_psycopg: Any = await connect(worker_database.replace("://", "+psycopg://", 1))
         adapted: Any = by_asyncpg.dbapi_connection
@@ -200,6 +216,9 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "sqlalchemy.util.concurrency": sqlalchemy.util.concurrency,
             "sqlalchemy.util.queue": sqlalchemy.util.queue,
             "sqlalchemy.engine.base": sqlalchemy.engine.base,
+            "SQLAlchemy's Session": sqlalchemy.orm.Session,
+            "SQLAlchemy's PoolProxiedConnection": by_asyncpg,
+            "SQLAlchemy's Connection": connections[worker_database],
             "SQLAlchemy's OptionEngine": sqlalchemy.engine.base.OptionEngine,
             # Of SQLAlchemy's own class, since ours would have the methods that it overrides.
             _POOL: _as_base(pools[worker_database], sqlalchemy.pool.AsyncAdaptedQueuePool),

@@ -74,7 +74,7 @@ async def end_transaction(
 
 async def _release(state: SessionState, session: AsyncSession) -> bool:
     """Return a reading session's connection instead of a commit, and whether that was possible."""
-    if session.new or session.dirty or session.deleted:
+    if not session.sync_session._is_clean():
         return False  # to be flushed, and so refused
     if state.tasks.user is not None:
         return True  # a stream is in the middle of a statement, and returns the connection after it
