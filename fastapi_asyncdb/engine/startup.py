@@ -156,9 +156,9 @@ async def attempt(
             error, engines.target, engines.preset, connect_timeout(engines.target, settings)
         )
         forget_locals(error)
-        pool = engines.write.sync_engine.pool
+        pool = engine.sync_engine.pool
         if isinstance(pool, FairPool):
-            # The start has pauses of its own.
+            # The caller decides when to try again.
             pool.forget_refusal()
         return failure
 
