@@ -136,13 +136,13 @@ async def attempt(
     engine: AsyncEngine,
     work: Callable[[AsyncConnection], Awaitable[None]] | None = None,
 ) -> Failure | None:
-    """Try once to get a connection, in bounded time; return the cause if there is none.
+    """Try once to get a connection, in bounded time; return the cause if that fails.
 
     Args:
         engines: Where to connect to.
         settings: What they were made from.
-        engine: Makes the connection, unless its pool has one.
-        work: Done with it in the same time, if it is given.
+        engine: The engine to connect with.
+        work: Awaited with the connection, within the same time.
     """
     try:
         async with _closing_failed(engine):

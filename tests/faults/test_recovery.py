@@ -92,9 +92,7 @@ async def test_server_that_is_down_gets_few_attempts(server: PostgresServer, dri
         assert 3 <= len(attempts) <= 6
 
 
-async def test_failed_ping_allows_the_pool_no_further_attempts(
-    server: PostgresServer, driver: str
-):
+async def test_failed_ping_allows_the_pool_no_further_attempts(server: PostgresServer, driver: str):
     """A health check has a connection of its own, and leaves the pause of the pool as it is."""
     async with running(server.url(), driver) as database:
         await use_by_many(database)
