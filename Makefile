@@ -7,7 +7,7 @@ PORT ?= 8000
 # the newest that pyproject.toml allows.
 GROUP := dev
 CONSTRAINTS := pinned-versions.txt
-# FastSQLA needs Python 3.12, and fastapi-sqla one before 3.14; on others `make bench` leaves them out.
+# FastSQLA needs Python 3.12 or newer, fastapi-sqla 3.13 or older; on others `make bench` leaves them out.
 PEERS_PYTHON := import sys; from tests.other_pythons import find; print(find("3.13") or find("3.12") or sys.executable)
 # What `make test` runs; all of it by default.
 TESTS :=
@@ -72,7 +72,7 @@ test-wheel: build ## Run the README's application with nothing but the wheel
 	.venv-wheel/bin/pip install --quiet dist/*.whl $(PIN)
 	.venv-wheel/bin/python -P tests/wheel_check.py
 
-bench: ## Measure beside other libraries, for 20 minutes; BENCH='--quick --only cpu' for less
+bench: ## Compare with other libraries, for 20 minutes; BENCH='--quick --only cpu' for less
 	$(MAKE) .venv-bench/.peers PYTHON="$$($(PYTHON) -c '$(PEERS_PYTHON)')"
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 

@@ -1,4 +1,4 @@
-"""The application: its database, its routes, its health, and its answer to invalid requests."""
+"""The application: its database, its routes, its health checks, its answer to invalid requests."""
 
 from pathlib import Path
 

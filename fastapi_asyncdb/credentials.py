@@ -14,9 +14,9 @@ from pydantic import SecretStr
 logger = logging.getLogger(__name__)
 
 _USED = 0.9
-"""The part of their time after which credentials are renewed: the rest is for a function that fails."""
+"""The share of ``expires_in`` after which the function is called again, before they expire."""
 _PAUSE = 0.5
-"""Seconds in which a rotation reaches the server, and what the function reads, one after the other."""
+"""Seconds between two calls, in which a rotation may reach both the server and the function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Credentials:
     """The password or token; kept as a ``SecretStr``."""
     _: KW_ONLY
     expires_in: float | None = None
-    """Seconds for which it may be used for further connections; ``None`` is for one connection."""
+    """Seconds for which it may be used for new connections; ``None`` is for one connection only."""
     user: str | None = None
     """The user that the password belongs to; ``None`` is the URL's."""
 
@@ -57,13 +57,13 @@ class CredentialsError(OSError):
 
 
 class CredentialsCache:
-    """Call the function for new connections of one event loop; keep its result as long as it says.
+    """Call the function for new connections of one event loop; keep its result until it expires.
 
     Connections that are made at the same time share one call.
 
     Args:
-        function: The user's; a function that is no coroutine function runs in a thread.
-        seconds: How long a connection waits for it; 0 is no limit.
+        function: The user's. It runs in a thread, unless it is a coroutine function.
+        seconds: How long a connection waits for its result; 0 is no limit.
     """
 
     def __init__(self, function: PasswordFunction, seconds: float) -> None:
@@ -109,11 +109,11 @@ class CredentialsCache:
         return credentials
 
     def _age(self, kept: Credentials) -> float:
-        """Return the part of their time that has passed."""
+        """Return the share of ``expires_in`` that has passed; 1 without any."""
         return (time.monotonic() - self._kept_since) / kept.expires_in if kept.expires_in else 1.0
 
     async def _answer(self) -> Credentials | str:
-        """Return the credentials, or why there are none; a caller that is cancelled ends no call."""
+        """Return the credentials, or why there are none. Callers share a call, and cancel none."""
         call = self._call
         if call is None or call.done():
             call = self._call = asyncio.create_task(self._credentials_or_problem())

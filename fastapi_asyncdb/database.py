@@ -140,7 +140,7 @@ class Database(Generic[S]):
             timeout: Seconds to wait; ``None`` is ``connect_timeout``.
 
         Raises:
-            DatabaseNotStarted: it is not started on this event loop; ``DatabaseStopping``: it stops.
+            DatabaseStopping: it is being stopped.
             DatabaseUnavailable: there is no connection, or no answer in time; the message has the cause.
         """
         return await self._runs.ping(timeout)

@@ -1,4 +1,4 @@
-"""The answer to a request or socket that can have no session or connection: 503, or a close; its log."""
+"""Answers to requests and sockets that get no session or connection: 503, or a close; their log."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _ClosedStopping(DatabaseStopping, WebSocketException):
 
 
 Unavailable = PoolTimeout | CannotConnect | DatabaseStopping
-"""The errors of a session that has no connection, or gets none."""
+"""The errors that a request is answered with 503 for."""
 
 
 def answered(error: Unavailable, connection: HTTPConnection) -> Unavailable:
@@ -104,7 +104,7 @@ def _has_status(connection: HTTPConnection) -> bool:
 
 
 class OutageLog:
-    """Warn of connections that requests could not make: they are answered, so no server logs them."""
+    """Warn of requests and probes that were answered with 503, which no server logs as errors."""
 
     def __init__(self) -> None:
         self._answered = 0

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/events", tags=["events"])
 
 BATCH = 100
 PAUSE = 0.5
-"""Seconds between two looks for new posts."""
+"""Seconds between two queries for new posts."""
 
 
 class EventStreamResponse(StreamingResponse):
@@ -34,12 +34,12 @@ class EventStreamResponse(StreamingResponse):
 async def post_events(
     db: ReadDB, last_event_id: Annotated[int, Header(ge=0, le=2**31 - 1)] = 0
 ) -> EventStreamResponse:
-    """Send each post after the one that the client has seen last, and then each new one."""
+    """Send the posts after the last one that the client has received, then each new post."""
     return EventStreamResponse(events(db, last_event_id))
 
 
 async def events(db: AsyncSession, last: int) -> AsyncIterator[str]:
-    """Look for new posts again and again; between two looks no connection is held."""
+    """Query new posts again and again; between two queries no connection is held."""
     posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
     while True:
         for post in (await db.scalars(posts.where(Post.id > last))).all():

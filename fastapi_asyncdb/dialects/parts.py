@@ -148,7 +148,7 @@ def whole(name: str, value: str) -> int:
 
 
 def flag(name: str, value: str) -> bool:
-    """Convert a yes or no."""
+    """Convert ``true``, ``1``, ``false`` or ``0``, in any case."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if value.lower() in words:
         return words[value.lower()]

@@ -118,7 +118,7 @@ def create_engines(settings: DatabaseSettings, password: PasswordFunction | None
 
     Args:
         settings: Where the database is, and how to connect to it.
-        password: Called for the password of new connections, instead of the URL's.
+        password: Returns the password for a new connection, instead of the URL's.
 
     Raises:
         ConfigurationError: the URL cannot be used, its driver is not installed, production asks for a
@@ -173,32 +173,9 @@ def _create(
     def explain(error: BaseException) -> Refusal:
         return refusal_of(error, target, preset, seconds)
 
-    options: dict[str, Any] = {
-        "poolclass": FairPool,
-        "pool_size": settings.pool_size,
-        "max_overflow": settings.max_overflow,
-        "pool_timeout": settings.pool_timeout,
-        "max_waiting": settings.max_waiting,
-        "overflow_idle": settings.pool_overflow_idle,
-        "advice": _ADVICE,
-        "explain": explain,
-        "pool_recycle": settings.pool_recycle,
-        # The connection used last is taken first: it needs no ping, and the others can age out.
-        "pool_use_lifo": True,
-        "echo": settings.echo,
-        "hide_parameters": settings.environment == "production",
-    }
+    options = _options(settings) | {"explain": explain}
     options |= preset.engine_options(target, settings, read_only=read_only)
-    try:
-        # By its module: OpenTelemetry and others replace the function there, after this import.
-        engine = sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
-    except ImportError as error:
-        # psycopg is installed but cannot be imported when it finds no libpq.
-        driver = target.url.get_driver_name()
-        raise MissingExtra(
-            f"The driver {driver} is not installed, or not completely ({error}), and the database URL "
-            f"needs {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
-        ) from error
+    engine = _create_engine(target, preset, options)
     preset.configure(engine, target, settings, read_only=read_only)
     steps_of(engine.sync_engine.dialect).refuse_write = refuse_write
     discard_whole(engine, preset.discard)
@@ -209,6 +186,37 @@ def _create(
     if settings.pool_pre_ping and preset.needs_ping:
         ping_after_idling(engine, settings.pool_ping_idle, limit=seconds or None)
     return engine
+
+
+def _options(settings: DatabaseSettings) -> dict[str, Any]:
+    """Return the arguments for ``create_async_engine``, before the preset overrides them."""
+    return {
+        "poolclass": FairPool,
+        "pool_size": settings.pool_size,
+        "max_overflow": settings.max_overflow,
+        "pool_timeout": settings.pool_timeout,
+        "max_waiting": settings.max_waiting,
+        "overflow_idle": settings.pool_overflow_idle,
+        "advice": _ADVICE,
+        "pool_recycle": settings.pool_recycle,
+        # The connection used last is taken first: it needs no ping, and the others can age out.
+        "pool_use_lifo": True,
+        "echo": settings.echo,
+        "hide_parameters": settings.environment == "production",
+    }
+
+
+def _create_engine(target: Target, preset: Preset, options: dict[str, Any]) -> AsyncEngine:
+    try:
+        # By its module: OpenTelemetry and others replace the function there, after this import.
+        return sqlalchemy.ext.asyncio.create_async_engine(target.url, **options)
+    except ImportError as error:
+        # psycopg is installed but cannot be imported when it finds no libpq.
+        driver = target.url.get_driver_name()
+        raise MissingExtra(
+            f"The driver {driver} is not installed, or not completely ({error}), and the database URL "
+            f"needs {target.url.drivername}. Run: pip install {preset.install_hint(target)}"
+        ) from error
 
 
 def _refuse_unverified(target: Target, settings: DatabaseSettings) -> None:

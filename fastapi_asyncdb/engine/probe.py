@@ -17,17 +17,17 @@ from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.settings import DatabaseSettings
 
 Check = Callable[[Connection], str | None]
-"""Looks at the database; returns what is missing, or ``None``."""
+"""Looks at the database; returns what is wrong, or ``None``."""
 
 IDLE = 60.0
-"""Seconds for which the connection is kept after a probe: longer than orchestrators wait between two."""
+"""Seconds for which the connection is kept after a probe; orchestrators probe more often."""
 
 
 class Probe:
     """Round trips on one connection of its own: a full pool neither fails nor delays them.
 
-    The connection is kept between probes. So a probe succeeds as well while the server accepts no more
-    connections, where the pool goes on with those that it has. Calls at the same time share one probe.
+    The connection is kept between probes, so that a probe succeeds while the server accepts no more
+    connections, as the pool does with those that it has. Calls at the same time share one probe.
 
     Args:
         engines: Where to connect to.
@@ -120,4 +120,6 @@ class Probe:
         return str(failure_of(error, self._engines.target, self._engines.preset, seconds))
 
     def _error(self, reason: str) -> DatabaseUnavailable:
-        return DatabaseUnavailable(f"{self._engines.target.url!r} is not available: {reason}")
+        return DatabaseUnavailable(
+            f"The database {self._engines.target.url!r} is not available: {reason}"
+        )

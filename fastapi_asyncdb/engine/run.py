@@ -33,9 +33,9 @@ class Run:
         self.users += 1
 
     def engines_for_session(self) -> Engines | None:
-        """Return the engines for a new session although they are being stopped, or ``None``.
+        """Return the engines for a new session during the stop, or ``None``, which refuses it.
 
-        A task that has a session open may open another: it may need it to end its work.
+        A task that has an open session may open another one, which it may need to end its work.
         """
         engines, task = self.engines, asyncio.current_task()
         return engines if engines is not None and engines.sessions.has(task) else None
@@ -44,7 +44,7 @@ class Run:
         """Count one user less; with the last, wait for the sessions and close the engines.
 
         Args:
-            caller: Is not waited for: its own session may be around the stop.
+            caller: The task that stops. Its sessions are not waited for: one may be around the stop.
         """
         async with self.lock:
             self.users = max(0, self.users - 1)

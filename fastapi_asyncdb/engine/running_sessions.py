@@ -18,12 +18,12 @@ from fastapi_asyncdb.pool.checkout_warnings import request_name
 logger = logging.getLogger(__name__)
 
 _PAUSE = 0.02
-"""Seconds between two looks: sessions end in several ways, and a report would cost each request."""
+"""Seconds between two checks. Sessions end in several ways, and a callback would cost each request."""
 _SHOWN = 5
 
 
 class RunningSession(Protocol):
-    """What a stop has to know of a session."""
+    """What a stop needs to know about a session."""
 
     @property
     def owner(self) -> asyncio.Task[Any] | None:
@@ -70,7 +70,7 @@ class RunningSessions(WeakKeyDictionary[AsyncSession, RunningSession]):
     def _cancel(self, running: Collection[RunningSession], seconds: float) -> None:
         logger.warning(
             "Sessions that have not ended within %g s of the stop are cancelled and rolled back: %s. "
-            "Most likely they wait for something else than the database, or their work is long. End "
+            "Most likely they wait for something other than the database, or their work is long. End "
             "such work at the shutdown, or raise DATABASE_SHUTDOWN_TIMEOUT.",
             seconds,
             _names(running),

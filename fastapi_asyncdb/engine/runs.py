@@ -132,7 +132,7 @@ class Runs:
         """Return the engines of this event loop; ``None`` if it was not started here.
 
         Args:
-            opens: Whether for a new session, which a database that stops does not open.
+            opens: Whether the caller opens a session, which is refused while the ``Database`` stops.
         """
         try:
             loop = asyncio.get_running_loop()
@@ -169,8 +169,13 @@ class Runs:
         """Wait for an answer of the database on a connection of its own; see ``Database.ping()``.
 
         Args:
-            seconds: How long; ``None`` is ``connect_timeout``.
+            seconds: How long to wait; ``None`` is ``connect_timeout``.
             check: Called on the connection; returns what is missing, if anything.
+
+        Raises:
+            DatabaseNotStarted: it is not started on this event loop.
+            DatabaseStopping: it stops.
+            DatabaseUnavailable: there is no connection or no answer in time, or the check has failed.
         """
         run = self._by_loop.get(asyncio.get_running_loop())
         if run is None or run.probe is None or run.is_stopping:
@@ -185,8 +190,8 @@ class Runs:
         if self.current() is None:
             return DatabaseNotStarted(self._why_not_started())
         return DatabaseStopping(
-            f"{self!r}, but it is being stopped and opens no new session: most likely the process shuts "
-            "down. Try again later, or in another process; a job ends its loop here."
+            f"The Database is being stopped and opens no new session: {self!r}. Most likely the process "
+            "shuts down. Try again later, or in another process; end the loop of a job."
         )
 
     def _why_not_started(self) -> str:

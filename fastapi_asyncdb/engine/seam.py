@@ -1,6 +1,6 @@
 """The functions by which the testing kit replaces engines, checks starts and looks at a ``Database``.
 
-The testing kit uses these and the methods of ``Runs``, and no private name. So do the health routes.
+The testing kit and the health routes use these and the methods of ``Runs``, and no private name.
 """
 
 from __future__ import annotations

@@ -136,13 +136,13 @@ async def attempt(
     engine: AsyncEngine,
     work: Callable[[AsyncConnection], Awaitable[None]] | None = None,
 ) -> Failure | None:
-    """Try once to get a connection, in bounded time; return the cause if there is none.
+    """Try once to get a connection, in bounded time; return the cause if that fails.
 
     Args:
         engines: Where to connect to.
         settings: What they were made from.
-        engine: Makes the connection, unless its pool has one.
-        work: Done with it in the same time, if it is given.
+        engine: The engine to connect with.
+        work: Awaited with the connection, within the same time.
     """
     try:
         async with _closing_failed(engine):
@@ -156,9 +156,9 @@ async def attempt(
             error, engines.target, engines.preset, connect_timeout(engines.target, settings)
         )
         forget_locals(error)
-        pool = engines.write.sync_engine.pool
+        pool = engine.sync_engine.pool
         if isinstance(pool, FairPool):
-            # The start has pauses of its own.
+            # The caller decides when to try again.
             pool.forget_refusal()
         return failure
 

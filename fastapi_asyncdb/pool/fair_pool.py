@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _QUIET = 10.0
 """Seconds between two warnings: under overload refusals are many."""
 _YOUNGEST = 0.9
-"""The part of ``recycle`` after which the first connections are replaced, the others until its end."""
+"""The share of ``recycle`` after which the first connections are replaced; the last at its end."""
 _EXPIRES = "fastapi_asyncdb.expires"
 
 
@@ -80,7 +80,7 @@ class FairPool(AsyncAdaptedQueuePool):
             overflow_idle, self._idle, lambda: self.overflow() > 0, self._close_idle
         )
         self.closing: set[asyncio.Task[None]] = set()
-        """Closes the connections beyond ``pool_size`` that were idle for too long."""
+        """Tasks that close connections beyond ``pool_size``, which were idle for too long."""
         self._returns: float | None = None
         self._refused = 0
         self._warned_at = -math.inf

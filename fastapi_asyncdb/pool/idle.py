@@ -59,7 +59,7 @@ class IdleConnections(QueueCommon[ConnectionPoolEntry]):
         return self._records.pop() if self.use_lifo else self._records.popleft()
 
     def oldest(self) -> float | None:
-        """Return since when the first to be closed is idle; ``None`` if there is none."""
+        """Return when the first was checked in, by ``time.monotonic()``; ``None`` if there is none."""
         return self._records[0].info[IDLE_SINCE] if self._records else None
 
     def take_oldest(self) -> ConnectionPoolEntry:

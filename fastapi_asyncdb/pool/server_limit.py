@@ -31,13 +31,13 @@ class Refusal:
     words: str
     """The driver's, without the password."""
     error: CannotConnect
-    """For the tasks that wait for one."""
+    """Raised in the tasks that wait for a connection."""
     full: bool
     """Whether the server accepts no more connections for now; otherwise it is down, or refuses all."""
 
 
 Explain = Callable[[BaseException], Refusal | None]
-"""Returns the refusal behind an error; ``None`` if the error is no answer about connections."""
+"""Returns the refusal behind an error; ``None`` if the server has not refused a connection."""
 
 
 class Full(Exception):

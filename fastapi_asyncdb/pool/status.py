@@ -16,7 +16,7 @@ class LongestCheckout:
     """The session that has had its connection for longest."""
 
     seconds: float
-    """For how long."""
+    """Seconds since the checkout."""
     holder: str
     """Method and route of its request: ``GET /users/{user_id}``."""
     place: str
@@ -40,9 +40,9 @@ class PoolStatus:
     waiting: int
     """Tasks that wait for a connection."""
     longest_wait: float
-    """Seconds that the first of them has been waiting."""
+    """Seconds that the first of them has been waiting; 0 without waiters."""
     longest_checkout: LongestCheckout | None = None
-    """Of all sessions; ``None`` if none has a connection, or ``hold_warning`` is 0."""
+    """The longest of all sessions; ``None`` if no session has a connection, or ``hold_warning`` is 0."""
     read: PoolStatus | None = None
     """The pool of the reading sessions if they have one of their own, as on SQLite."""
 

@@ -117,7 +117,7 @@ class SessionConnections:
             self.releasing = False
 
     def release_after(self, loading: greenlet) -> None:
-        """Return the connection once a greenlet is done that loads attributes, outside of any call."""
+        """Return the connection when a greenlet has ended that loads attributes outside of a call."""
         self._loading = ref(loading, self._release_soon)
 
     def _release_soon(self, loading: object) -> None:

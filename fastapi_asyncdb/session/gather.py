@@ -86,7 +86,7 @@ class Gather(Generic[S]):
         """Await ``work(session)`` for each, side by side, each in a ``read_session()`` of its own.
 
         The first failure cancels the others, and is raised when they have ended. A task that has a
-        connection checked out while it waits here takes one connection more than the limit.
+        connection of its own meanwhile uses one more than ``limit``.
 
         Args:
             *work: Coroutine functions whose argument is the session.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike
 from typing import Any
@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.engine.pending_migrations import pending_migrations
+from fastapi_asyncdb.engine.probe import Check
 from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import AsyncDBError
 from fastapi_asyncdb.unavailable import OutageLog
@@ -30,18 +31,21 @@ def health_router(
 ) -> APIRouter:
     """Make a router with the routes ``/health/live`` and ``/health/ready``.
 
-    ``live`` answers 200 as long as the process answers at all: it uses no database. ``ready`` answers
-    503 when a database does not answer in time, lacks migrations, or is being stopped. It asks on a
-    connection outside of the pool, and probes that come at the same time share one question. The cause
-    is logged; the body says no more than the status. Dependencies of the application do not apply.
+    ``live`` answers 200 as long as the event loop runs: it uses no database. ``ready`` answers 503 when
+    a database does not answer in time, lacks migrations, or is being stopped. It sends its query on a
+    connection outside of the pool, and probes at the same time share one query. The cause is logged, and
+    is not in the body. Dependencies of the application do not apply.
 
     Args:
         *databases: Those that the application cannot work without; by default ``default_database``.
         prefix: The path before ``/live`` and ``/ready``.
-        timeout: Seconds for ``ready``. Choose less than the orchestrator waits.
+        timeout: Seconds that ``ready`` waits for each database. Choose less than the orchestrator waits.
         migrations: The path of an ``alembic.ini``: ``ready`` answers 503 while the first database lacks
             a migration of its scripts.
         access_log: ``False`` leaves both routes out of uvicorn's access log.
+
+    Returns:
+        The router, for ``app.include_router()``.
 
     Raises:
         ConfigurationError: the migrations cannot be read.
@@ -57,12 +61,8 @@ def health_router(
 
     async def ready(request: Request) -> Response:
         hidden.add(request)
-        pings = (runs_of(database).ping(timeout, check) for database, check in checks)
-        outcomes = await asyncio.gather(*pings, return_exceptions=True)
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        failures = await _failures(checks, timeout)
         for failure in failures:
-            if not isinstance(failure, AsyncDBError):
-                raise failure
             outages.add(failure)
         return _answer(ok=not failures)
 
@@ -71,6 +71,21 @@ def health_router(
     for name, endpoint in {"live": live, "ready": ready}.items():
         router.add_route(f"{prefix}/{name}", endpoint, include_in_schema=False)
     return router
+
+
+async def _failures(
+    checks: Sequence[tuple[Database[Any], Check | None]], seconds: float
+) -> list[AsyncDBError]:
+    """Ping the databases side by side; return why some are not ready."""
+    pings = (runs_of(database).ping(seconds, check) for database, check in checks)
+    outcomes = await asyncio.gather(*pings, return_exceptions=True)
+    failures: list[AsyncDBError] = []
+    for outcome in outcomes:
+        if isinstance(outcome, AsyncDBError):
+            failures.append(outcome)
+        elif isinstance(outcome, BaseException):
+            raise outcome
+    return failures
 
 
 def _answer(*, ok: bool) -> Response:

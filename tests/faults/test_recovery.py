@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.errors import CannotConnect, PoolTimeout
+from fastapi_asyncdb.errors import CannotConnect, DatabaseUnavailable, PoolTimeout
 from fastapi_asyncdb.pool.server_limit import LONGEST_PAUSE
 from fastapi_asyncdb.testing import PostgresServer, postgres_server
 from tests.support.application import checked_out, client, eventually
@@ -90,6 +90,20 @@ async def test_server_that_is_down_gets_few_attempts(server: PostgresServer, dri
             assert {type(error) for error in errors} == {CannotConnect}
         # Each group has one, and perhaps one more with a pause before it.
         assert 3 <= len(attempts) <= 6
+
+
+async def test_failed_ping_allows_the_pool_no_further_attempts(server: PostgresServer, driver: str):
+    """A health check has a connection of its own, and leaves the pause of the pool as it is."""
+    async with running(server.url(), driver) as database:
+        await use_by_many(database)
+        await asyncio.to_thread(server.stop)
+        await use_by_many(database)
+        attempts = count_connects(database)
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                await database.ping()
+            await use_by_many(database)
+        assert len(attempts) <= 6
 
 
 async def test_all_that_wait_are_served_when_the_server_is_back(

@@ -50,21 +50,21 @@ def use_pooler(dialect: Dialect, target: Target, *, setting: bool | None) -> Non
 
 
 def evidence(target: Target, *, setting: bool | None) -> str | None:
-    """Return what tells before the first connection that there is a pooler; ``None`` if nothing does."""
-    said = target.pooled if setting is None else setting
-    if said is not None:
-        return "DATABASE_PGBOUNCER, or pgbouncer in DATABASE_URL, says so" if said else None
+    """Return how a pooler is recognised before the first connection; ``None`` if it is not."""
+    configured = target.pooled if setting is None else setting
+    if configured is not None:
+        return "DATABASE_PGBOUNCER, or pgbouncer in DATABASE_URL, is true" if configured else None
     place = f"{target.url.host or ''}:{target.url.port or 5432}".lower()
     return next((words for host, words in _HOSTS.items() if re.fullmatch(host, place)), None)
 
 
 class _Pooler:
-    """Find out whether there is a pooler, from the first connection, or from a refusal at any time.
+    """Recognise a pooler at the first connection, or later by a startup parameter that it refuses.
 
     Args:
         dialect: Of the engine.
         target: Where its connections lead.
-        setting: What the user says.
+        setting: ``DatabaseSettings.pgbouncer``.
     """
 
     def __init__(self, dialect: Dialect, target: Target, *, setting: bool | None) -> None:
@@ -77,7 +77,7 @@ class _Pooler:
             self._found(words)
 
     def around(self, connect: Method) -> Method:
-        """Return the function in place of the dialect's own that connects."""
+        """Return the function that connects instead of the dialect's own."""
 
         def connect_as_allowed(*arguments: Any, **options: Any) -> DBAPIConnection:
             connection = None
@@ -106,14 +106,14 @@ class _Pooler:
         if self._present is False or self._leads_to_server(connection, limit):
             self._present = False
             return connection
-        self._found("another process answers than the one that a connection was told of")
+        self._found("pg_backend_pid() is not the process ID that the connection got at connect")
         return None
 
     def _leads_to_server(self, connection: DBAPIConnection, limit: float | None) -> bool:
-        """Return whether the process that answers is the one that the connection was told of.
+        """Return whether the server's process has the ID that the connection got at connect.
 
-        A pooler makes up that number, by which clients cancel statements, because a client of a pooler
-        has no process of its own. https://www.postgresql.org/docs/current/protocol-flow.html
+        Clients cancel statements by that ID (``BackendKeyData``). A pooler sends one of its own, because
+        its clients have no process. https://www.postgresql.org/docs/current/protocol-flow.html
         """
 
         async def ask() -> bool:

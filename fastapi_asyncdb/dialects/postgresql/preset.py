@@ -67,7 +67,11 @@ class PostgreSQL:
         return "'fastapi-asyncdb[postgresql]'"
 
     def resolve(self, target: Target) -> Target:
-        """Return the target as it is, if it has no more than one password."""
+        """Return the target as it is.
+
+        Raises:
+            ConfigurationError: the URL has a password, and there is a function that returns one.
+        """
         if target.url.password and target.credentials is not None:
             raise ConfigurationError(
                 "The database URL contains a password, and Database(password=...) returns another. "
