@@ -19,6 +19,7 @@ from tests.support.application import Base, Note, Request
 RUN = "dialects.calls", "_in_steps.<locals>.run"
 BEGIN = "dialects.deadlines", "Deadlines.begin"
 REFUSE = "engine.read_only", "refuse_write"
+FIRST = "dialects.postgresql.first_statement", "BeginningCursor._execute_gen"
 
 
 def calls_of_a_statement(connection: Connection) -> Counter[tuple[str, str]]:
@@ -44,16 +45,16 @@ def calls_of_a_statement(connection: Connection) -> Counter[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("engine", "statement_timeout", "calls"),
     [
-        ("engine", None, [RUN]),
-        ("read_engine", None, [RUN, REFUSE]),
-        ("engine", 60, [RUN, BEGIN]),
-        ("read_engine", 60, [RUN, REFUSE, BEGIN]),
+        ("engine", None, [RUN, FIRST]),
+        ("read_engine", None, [RUN, REFUSE, FIRST]),
+        ("engine", 60, [RUN, BEGIN, FIRST]),
+        ("read_engine", 60, [RUN, REFUSE, BEGIN, FIRST]),
     ],
 )
 async def test_statement_runs_the_steps_that_it_needs(
     worker_database: str, engine: str, statement_timeout: float | None, calls: list[tuple[str, str]]
 ):
-    """One call runs all steps: a step without need costs none."""
+    """One call runs all steps, and psycopg has one: a step without need costs none."""
     url = worker_database.replace("://", "+psycopg://", 1)
     database = Database(DatabaseSettings(url=url, statement_timeout=statement_timeout))
     async with database, getattr(database, engine).connect() as connection:

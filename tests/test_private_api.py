@@ -52,6 +52,8 @@ _POOL = "SQLAlchemy's AsyncAdaptedQueuePool"
 _SANDBOX = "testing/sandbox/pool.py"
 _PLANS = "dialects/postgresql/plans.py"
 _PSYCOPG = "dialects/postgresql/psycopg.py"
+_FIRST = "dialects/postgresql/first_statement.py"
+_PIPELINE = "psycopg's AsyncPipeline"
 _PROTOCOL = "asyncpg's Protocol"
 _LISTENER = "dialects/postgresql/asyncpg.py"
 _PASSES_ON = "our protocol passes the transport's calls on to asyncpg's"
@@ -154,6 +156,15 @@ NEEDED = [
     Needed("_prepared", "psycopg's AsyncConnection", _PSYCOPG, "outdated plans are dropped"),
     Needed("wait", "psycopg's AsyncConnection", _PSYCOPG, "the server is told to drop them"),
     Needed("lock", "psycopg's AsyncConnection", _PSYCOPG, "by one task at a time"),
+    Needed("_prepared", "psycopg's AsyncConnection", _FIRST, "a plan that was not made is dropped"),
+    Needed("_pipeline", "psycopg's AsyncConnection", _FIRST, "BEGIN and a statement are queued"),
+    Needed("_execute_gen", "psycopg's AsyncCursor", _FIRST, "a first statement is queued there"),
+    Needed("_conn", _PIPELINE, _FIRST, "the connection has no pipeline after the answers"),
+    Needed("_sync_gen", _PIPELINE, _FIRST, "psycopg waits there for the answer to BEGIN"),
+    Needed("_communicate_gen", _PIPELINE, _FIRST, "psycopg sends there what it has queued"),
+    Needed("_enqueue_sync", _PIPELINE, _FIRST, "the pipeline has one end"),
+    Needed("_fetch_gen", _PIPELINE, _FIRST, "it reads all answers"),
+    Needed("_process_results", _PIPELINE, _FIRST, "the first error is kept"),
     Needed("clear", "psycopg's PrepareManager", _PSYCOPG, "plans are dropped here"),
     Needed("maintain_gen", "psycopg's PrepareManager", _PSYCOPG, "and on the server"),
     Needed(
@@ -230,6 +241,8 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's connection for aiosqlite": by_aiosqlite.dbapi_connection,
             _PROTOCOL: asyncpg.protocol.Protocol,
             "psycopg's AsyncConnection": driver,
+            "psycopg's AsyncCursor": psycopg.AsyncCursor,
+            _PIPELINE: psycopg.AsyncPipeline(driver),
             "psycopg's PrepareManager": driver._prepared,
             "aiosqlite's Connection": aio,
             "aiosqlite's thread": getattr(aio, "_thread", aio),

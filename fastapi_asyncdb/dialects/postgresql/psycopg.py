@@ -13,6 +13,7 @@ from psycopg.errors import error_from_result
 from psycopg.generators import execute
 
 from fastapi_asyncdb import finishing
+from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor
 from fastapi_asyncdb.finishing import finish
 
 # Seconds between two looks for the server's answer; after the last one, the query is cancelled again.
@@ -41,6 +42,8 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.server_cursor_factory = _ServerCursor
+        if psycopg.AsyncPipeline.is_supported():
+            self.cursor_factory = BeginningCursor
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
