@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import psycopg
 
 _IDLE = psycopg.pq.TransactionStatus.IDLE
+
+
+_TESTED = (3, 3)
+"""The version of psycopg whose pipelines are known here: they are not public."""
+
+
+@cache
+def begins_together() -> bool:
+    """Return whether libpq has pipelines, and psycopg is of the version that the tests know.
+
+    Any other sends BEGIN by itself.
+    """
+    version = tuple(map(int, psycopg.__version__.split(".")[:2]))
+    return version == _TESTED and psycopg.AsyncPipeline.is_supported()
 
 
 class BeginningCursor(psycopg.AsyncCursor[Any]):

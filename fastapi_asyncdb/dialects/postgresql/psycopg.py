@@ -13,7 +13,7 @@ from psycopg.errors import error_from_result
 from psycopg.generators import execute
 
 from fastapi_asyncdb import finishing
-from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor
+from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor, begins_together
 from fastapi_asyncdb.finishing import finish
 
 # Seconds between two looks for the server's answer; after the last one, the query is cancelled again.
@@ -42,7 +42,7 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.server_cursor_factory = _ServerCursor
-        if psycopg.AsyncPipeline.is_supported():
+        if begins_together():
             self.cursor_factory = BeginningCursor
 
     @classmethod
