@@ -101,18 +101,19 @@ async def test_200_requests_share_5_connections(postgres_url: str, driver: str):
 async def test_round_trips(pooled_url: str, driver: str):
     """Psycopg's are those without a pooler; asyncpg's statements without a name cost one more each."""
     costs = []
+    statement = text("SELECT CAST(:number AS integer)")
     async with (
         tcp_proxy(urlsplit(pooled_url).port or 0) as proxy,
         Database(DatabaseSettings(url=proxy.through(pooled_url, driver))) as database,
     ):
         for opened in (database.read_session, database.session):
             async with opened() as session:  # SQLAlchemy's first statement
-                await session.scalar(text("SELECT 1"))
+                await session.scalar(statement, {"number": 1})
             before = proxy.round_trips
             async with opened() as session:
-                await session.scalar(text("SELECT 1"))
+                await session.scalar(statement, {"number": 2})
             costs.append(proxy.round_trips - before)
-    assert costs == {"psycopg": [1, 3], "asyncpg": [2, 4]}[driver]
+    assert costs == {"psycopg": [1, 2], "asyncpg": [2, 4]}[driver]
 
 
 class Color(enum.Enum):
