@@ -192,7 +192,7 @@ async def test_connections_at_the_same_time_share_a_call(settings: DatabaseSetti
     assert store.reads == 2
 
 
-@pytest.mark.parametrize(("expires_in", "reads"), [(900, 1), (1e-6, 4)])
+@pytest.mark.parametrize(("expires_in", "reads"), [(900, 1), (1e-6, 4), (-60, 4)])
 async def test_credentials_are_kept_until_they_expire(
     settings: DatabaseSettings, expires_in: float, reads: int
 ):
