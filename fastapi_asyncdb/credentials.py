@@ -37,6 +37,11 @@ class Credentials:
     def __post_init__(self) -> None:
         if isinstance(self.password, str):
             object.__setattr__(self, "password", SecretStr(self.password))
+        elif not isinstance(self.password, SecretStr):
+            # Its repr would show what it is.
+            raise TypeError(
+                f"A password is a str or SecretStr, not {type(self.password).__name__}."
+            )
 
     def __str__(self) -> str:
         return repr(self)

@@ -345,11 +345,11 @@ async def test_what_goes_to_another_database_is_committed(database: Database, tm
     class RoutedSession(AsyncSession):
         sync_session_class = Routed
 
-    async with Database(database.settings, session_class=RoutedSession) as routed:
-        async with routed.read_session() as session:
-            session.add(Note(text="seen"))
-            await session.flush()
-            await session.scalar(text("SELECT 1"))
+    routed = Database(database.settings, session_class=RoutedSession)
+    async with routed, routed.read_session() as session:
+        session.add(Note(text="seen"))
+        await session.flush()
+        await session.scalar(text("SELECT 1"))
     async with other.connect() as connection:
         assert await connection.scalar(COUNT) == 1
     await other.dispose()

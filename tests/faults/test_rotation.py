@@ -204,6 +204,13 @@ async def test_credentials_are_kept_until_they_expire(
     assert store.reads == reads
 
 
+async def test_password_of_another_type_is_refused():
+    """Nothing would mask it in a repr."""
+    with pytest.raises(TypeError, match=r"not bytes") as refused:
+        Credentials(b"secret")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert "secret" not in str(refused.value)
+
+
 async def test_refused_credentials_are_not_taken_from_the_cache(
     server: PostgresServer, settings: DatabaseSettings
 ):

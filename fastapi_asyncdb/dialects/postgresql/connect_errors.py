@@ -97,7 +97,9 @@ _POOLER = Diagnosis(
     "options (ALTER ROLE NAME SET ...)",
     permanent=True,
 )
-_POOLER_WAITS = Diagnosis("The pooler does not reach its server: wait for it, or see the pooler's log")
+_POOLER_WAITS = Diagnosis(
+    "The pooler does not reach its server: wait for it, or see the pooler's log"
+)
 _NO_TLS = Diagnosis(
     "The server does not offer TLS: enable it there, or use sslmode=prefer on a network you trust. Or "
     "it is no PostgreSQL: check the port",
