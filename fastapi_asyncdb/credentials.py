@@ -37,6 +37,11 @@ class Credentials:
     def __post_init__(self) -> None:
         if isinstance(self.password, str):
             object.__setattr__(self, "password", SecretStr(self.password))
+        elif not isinstance(self.password, SecretStr):
+            # Its repr would show what it is.
+            raise TypeError(
+                f"A password is a str or SecretStr, not {type(self.password).__name__}."
+            )
 
     def __str__(self) -> str:
         return repr(self)
@@ -110,7 +115,9 @@ class CredentialsCache:
 
     def _age(self, kept: Credentials) -> float:
         """Return the share of ``expires_in`` that has passed; 1 without any."""
-        return (time.monotonic() - self._kept_since) / kept.expires_in if kept.expires_in else 1.0
+        lifetime = kept.expires_in or 0.0
+        # A token may be handed out when its time is over already.
+        return (time.monotonic() - self._kept_since) / lifetime if lifetime > 0 else 1.0
 
     async def _answer(self) -> Credentials | str:
         """Return the credentials, or why there are none. Callers share a call, and cancel none."""

@@ -91,7 +91,7 @@ NEEDED = [
     ),
     Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "one session at a time"),
     Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
-    Needed("_is_clean", "SQLAlchemy's Session", "session/ending.py", "a read has nothing to flush"),
+    Needed("_is_clean", "SQLAlchemy's Session", "session/state.py", "a read has nothing to flush"),
     Needed(
         "_connection_record",
         "SQLAlchemy's PoolProxiedConnection",

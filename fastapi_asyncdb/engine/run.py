@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.engine.probe import Probe
-from fastapi_asyncdb.finishing import finish
+from fastapi_asyncdb.finishing import caller_of, finish
 from fastapi_asyncdb.settings import DatabaseSettings
 
 
@@ -35,10 +35,14 @@ class Run:
     def engines_for_session(self) -> Engines | None:
         """Return the engines for a new session during the stop, or ``None``, which refuses it.
 
-        A task that has an open session may open another one, which it may need to end its work.
+        A task that has an open session, or one of its hooks, may need another one to end its work.
         """
-        engines, task = self.engines, asyncio.current_task()
-        return engines if engines is not None and engines.sessions.has(task) else None
+        task = asyncio.current_task()
+        while task is not None and self.engines is not None:
+            if self.engines.sessions.has(task):
+                return self.engines
+            task = caller_of(task)
+        return None
 
     async def end(self, caller: asyncio.Task[Any] | None) -> None:
         """Count one user less; with the last, wait for the sessions and close the engines.

@@ -35,6 +35,7 @@ class SessionConnections:
         "_checkout",
         "_loading",
         "_request",
+        "_returning",
         "_session",
         "_watch",
         "in_use",
@@ -65,19 +66,23 @@ class SessionConnections:
         self.in_use: tuple[Connection, ...] = ()
         """Those that take part in the transaction."""
         self.keeps = False
-        """Whether ``connection()`` has handed one out, until the transaction ends."""
+        """Whether one is needed until the transaction ends: ``connection()`` has handed it out, or it is
+        to another database, where there may be something to commit."""
         self.releasing = False
         """Whether the end of SQLAlchemy's transaction is no more than the return of a connection."""
         self.streams: Streams | None = None
         """The streams of a reading session, once it has opened any."""
-        self._loading: object = None
-        # Notices that attributes are loaded, and returns the connection then.
+        self._loading: set[ref[greenlet]] = set()
+        # The greenlets that load attributes.
+        self._returning: asyncio.Task[None] | None = None
 
     def add(self, connection: Connection) -> None:
         """Note a connection that takes part in the transaction, and watch its checkout."""
         if connection in self.in_use:
             return
         self.in_use += (connection,)
+        if self.reads and connection.engine is not self._session.bind:
+            self.keeps = True
         if self._watch is not None:
             if self._checkout is not None:
                 self._watch.end(self._checkout)
@@ -97,8 +102,8 @@ class SessionConnections:
     def release(self) -> None:
         """Return the connection of a reading session; its objects and hooks stay.
 
-        It is kept while a stream is open, in a block of ``begin()``, and once ``connection()`` has
-        handed it out.
+        It is kept while a stream is open, in a block of ``begin()``, once ``connection()`` has handed it
+        out, and with one to another database.
         """
         transaction = self._session.get_transaction()
         if (
@@ -117,16 +122,18 @@ class SessionConnections:
             self.releasing = False
 
     def release_after(self, loading: greenlet) -> None:
-        """Return the connection when a greenlet has ended that loads attributes outside of a call."""
-        self._loading = ref(loading, self._release_soon)
+        """Return the connection once no greenlet loads attributes any more, outside of any call."""
+        if loading.parent is not None:  # else there is none, which SQLAlchemy refuses
+            self._loading.add(ref(loading, self._release_soon))
 
-    def _release_soon(self, loading: object) -> None:
+    def _release_soon(self, loaded: ref[greenlet]) -> None:
+        self._loading.discard(loaded)
         with suppress(RuntimeError):  # the event loop has ended
-            self._loading = asyncio.get_running_loop().create_task(self._release_idle())
+            self._returning = asyncio.get_running_loop().create_task(self._release_idle())
 
     async def _release_idle(self) -> None:
-        self._loading = None
-        if self.tasks.user is None and self.tasks.ending is None:
+        # The task goes on at once after it has loaded one attribute, and may load another one.
+        if not self._loading and self.tasks.user is None and self.tasks.ending is None:
             await greenlet_spawn(self.release)
 
     # --- Streams ----------------------------------------------------------------------------------

@@ -57,8 +57,8 @@ async def end_transaction(
             await session.flush()  # refused, if there is anything to write
             committed = True
         else:
-            released = connections.reads and await _release(state, session)
-            if not released and session.in_transaction():
+            reads = connections.reads
+            if not await _release(state, session) if reads else session.in_transaction():
                 # A flush that fails rolls back by itself.
                 state.lets_go = "kept" if lets_go == "kept" else None
                 await session.commit()
@@ -74,7 +74,7 @@ async def end_transaction(
 
 async def _release(state: SessionState, session: AsyncSession) -> bool:
     """Return a reading session's connection instead of a commit, and whether that was possible."""
-    if not session.sync_session._is_clean():
+    if state.has_changes():
         return False  # to be flushed, and so refused
     if state.tasks.user is not None:
         return True  # a stream is in the middle of a statement, and returns the connection after it

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from fastapi_asyncdb.concurrency import getcurrent
 from fastapi_asyncdb.engine.failed_transactions import mark_failed
 from fastapi_asyncdb.session.state import BEGIN_FAILED, SessionState
 
@@ -29,12 +28,9 @@ def _before_attach(session: Any, instance: object) -> None:
 
 def _after_begin(session: Any, transaction: SessionTransaction, connection: Connection) -> None:
     state: SessionState = session._asyncdb
+    state.connections.add(connection)  # before what may fail, and is rolled back then
     if state.first_step is not None and not transaction.nested:
         _take_first_step(state, connection)
-    connections = state.connections
-    if connections.releases and state.tasks.user is None:
-        connections.release_after(getcurrent())  # of awaitable_attrs
-    connections.add(connection)
 
 
 def _take_first_step(state: SessionState, connection: Connection) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
-from fastapi_asyncdb.concurrency import current_task, greenlet_spawn
+from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet_spawn
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
 from fastapi_asyncdb.session.state import SessionState
@@ -29,12 +29,15 @@ class ManagedSyncSession(Session):
         tasks = state.tasks
         if state.watched or (tasks.user or tasks.ending) is not current_task():
             state.check_usable()
+            if state.connections.releases and tasks.user is None:
+                state.connections.release_after(getcurrent())  # of awaitable_attrs
         return super().get_bind(*args, **kwargs)
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """Return the connection, which a reading session then keeps."""
+        connection = super().connection(*args, **kwargs)
         self._asyncdb.connections.keeps = True
-        return super().connection(*args, **kwargs)
+        return connection
 
     def rollback(self) -> None:
         """Roll back, and forget what is undone by it."""

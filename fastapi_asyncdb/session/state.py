@@ -137,7 +137,13 @@ class SessionState:
 
     def is_at_rest(self) -> bool:
         """Return whether there is nothing to end, and no task has used it since the handler was done."""
-        return not (self.session.in_transaction() or self.hooks or self.tasks.after_response)
+        if self.session.in_transaction() or self.hooks or self.tasks.after_response:
+            return False
+        return not (self.connections.reads and self.has_changes())
+
+    def has_changes(self) -> bool:
+        """Return whether there is anything to flush; in a reading session also between transactions."""
+        return not self.session._is_clean()
 
     def postpones(self, instance: object) -> bool:
         """Keep an object for the next transaction if another task is ending this one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -9,12 +10,12 @@ from fastapi import Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from sqlalchemy import event, func, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit
-from fastapi_asyncdb.errors import ReadOnlySession
+from fastapi_asyncdb.errors import PoolTimeout, ReadOnlySession
 from tests.support.application import Base, Note, Request, checked_out, eventually, stored
 from tests.support.http_server import http_server
 
@@ -285,6 +286,73 @@ async def test_change_is_refused_between_two_statements(database: Database):
             await session.scalar(COUNT)
         await session.rollback()
     assert await stored(database) == ["note"]
+
+
+@pytest.mark.parametrize("change", ["new", "dirty"])
+async def test_change_that_no_statement_flushes_is_refused_at_the_end(
+    database: Database, change: str
+):
+    """It is not lost in silence, although no transaction is left that could end."""
+    await add_note(database)
+    with pytest.raises(ReadOnlySession):
+        async with database.read_session() as session:
+            note = (await session.scalars(select(Note))).one()
+            if change == "new":
+                session.add(Note(text="new"))
+            else:
+                note.text = "changed"
+            with session.no_autoflush:
+                await session.scalar(COUNT)
+            assert checked_out(database) == 0
+    assert await stored(database) == ["note"]
+
+
+async def test_attributes_loaded_one_after_the_other_share_no_connection_with_others(
+    database: Database,
+):
+    """The connection is not returned while the second one is being loaded."""
+    await add_note(database)
+    async with database.read_session() as session:
+        note = (await session.scalars(select(LazyNote))).one()
+        for _ in range(20):
+            session.expire(note)
+            assert await note.awaitable_attrs.text == "note"
+    await eventually(lambda: checked_out(database) == 0)
+
+
+async def test_connection_that_was_asked_for_in_vain_is_not_kept(database_url: str):
+    """A later statement returns its own."""
+    few = DatabaseSettings(url=database_url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    async with Database(few) as database, database.read_session() as session:
+        async with database.read_session() as other:
+            await other.connection()
+            with pytest.raises(PoolTimeout):
+                await session.connection()
+        await session.scalar(text("SELECT 1"))
+        assert checked_out(database) == 0
+
+
+async def test_what_goes_to_another_database_is_committed(database: Database, tmp_path: Path):
+    """A reading session whose own get_bind leads to a second engine writes there, as before."""
+    other = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'other.db'}")
+    async with other.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+
+    class Routed(Session):
+        def get_bind(self, mapper: Any = None, **options: Any) -> Any:
+            return super().get_bind(mapper, **options) if mapper is None else other.sync_engine
+
+    class RoutedSession(AsyncSession):
+        sync_session_class = Routed
+
+    routed = Database(database.settings, session_class=RoutedSession)
+    async with routed, routed.read_session() as session:
+        session.add(Note(text="seen"))
+        await session.flush()
+        await session.scalar(text("SELECT 1"))
+    async with other.connect() as connection:
+        assert await connection.scalar(COUNT) == 1
+    await other.dispose()
 
 
 async def test_statement_given_up_in_a_stream_holds_none(database: Database):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import Database, DatabaseSettings, on_commit
 from fastapi_asyncdb.errors import DatabaseNotStarted, DatabaseStopping
 from fastapi_asyncdb.testing import sandbox
 from tests.support.application import Base, Note, client, eventually
@@ -54,7 +54,8 @@ class Job:
         self.task = asyncio.create_task(self.run())
 
     async def run(self) -> None:
-        async with self._database.session() as session:
+        async with self._database.session() as self.session:
+            session = self.session
             session.add(Note(text="of a job"))
             await session.flush()
             self.began.set()
@@ -170,6 +171,23 @@ async def test_task_with_a_session_may_open_another(database_url: str):
         await stop
         with pytest.raises(DatabaseNotStarted):
             await database.ping()
+
+
+async def test_hook_may_open_a_session(database_url: str):
+    """The transaction is committed, and its hooks run, during a stop as at any other time."""
+    async with notes(database_url) as database:
+        job = Job(database)
+        await job.began.wait()
+
+        async def hook() -> None:
+            async with database.session() as session:
+                session.add(Note(text="of a hook"))
+
+        on_commit(job.session, hook)
+        stop = await stopping(database)
+        job.may_end.set()
+        await asyncio.gather(job.task, stop)
+    assert await count(database_url) == 2
 
 
 async def test_stop_inside_of_a_session_does_not_wait_for_it(database_url: str):

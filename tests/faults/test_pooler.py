@@ -18,7 +18,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.engine.in_doubt import outcome_of, remember_transaction_id
 from fastapi_asyncdb.errors import DatabaseUnavailable
-from tests.support.application import Base, Note, client
+from fastapi_asyncdb.testing import postgres_server
+from tests.support.application import Base, Note, client, eventually
 from tests.support.cancelling import Witness
 from tests.support.databases import execute, with_driver
 from tests.support.pgbouncer import pgbouncer
@@ -229,6 +230,31 @@ async def test_number_of_the_process_tells(
         assert await session.scalar(text("SELECT count(*) FROM pg_prepared_statements")) == 0
     [message] = [record.getMessage() for record in caplog.records if record.name == LOGGER]
     assert "pg_backend_pid()" in message
+
+
+async def test_pooler_whose_server_was_down_is_recognised(
+    driver: str, caplog: pytest.LogCaptureFixture
+):
+    """It lets clients in all the same. Its error is not the answer of a server, and passes."""
+    with (
+        postgres_server() as server,
+        pgbouncer(server.url(), settings="query_wait_timeout = 1\n") as url,
+    ):
+        settings = DatabaseSettings(
+            url=with_driver(url, driver), idle_in_transaction_timeout=None, startup_timeout=20
+        )
+        async with Database(settings):
+            pass  # from now on the pooler knows what to tell its clients
+        await asyncio.to_thread(server.stop)
+        caplog.clear()
+        starting = asyncio.create_task(Database(settings).__aenter__())
+        await eventually(lambda: starting.done() or "does not reach its server" in caplog.text)
+        await asyncio.to_thread(server.start)
+        database = await starting
+        async with database.session() as session:
+            named = text("SELECT count(*) FROM pg_prepared_statements")
+            assert await session.scalar(named) == 0
+        await database.stop()
 
 
 async def test_pooler_that_ignores_parameters_is_recognised(postgres_url: str, driver: str):

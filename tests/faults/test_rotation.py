@@ -192,7 +192,7 @@ async def test_connections_at_the_same_time_share_a_call(settings: DatabaseSetti
     assert store.reads == 2
 
 
-@pytest.mark.parametrize(("expires_in", "reads"), [(900, 1), (1e-6, 4)])
+@pytest.mark.parametrize(("expires_in", "reads"), [(900, 1), (1e-6, 4), (-60, 4)])
 async def test_credentials_are_kept_until_they_expire(
     settings: DatabaseSettings, expires_in: float, reads: int
 ):
@@ -202,6 +202,13 @@ async def test_credentials_are_kept_until_they_expire(
         for connections in (2, 3, 4):
             await use(database, connections)
     assert store.reads == reads
+
+
+async def test_password_of_another_type_is_refused():
+    """Nothing would mask it in a repr."""
+    with pytest.raises(TypeError, match=r"not bytes") as refused:
+        Credentials(b"secret")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    assert "secret" not in str(refused.value)
 
 
 async def test_refused_credentials_are_not_taken_from_the_cache(

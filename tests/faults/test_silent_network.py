@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
+from fastapi.requests import HTTPConnection
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import RollbackTimeout
@@ -66,6 +68,24 @@ async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: P
         await database.stop()
         proxy.silent = False
         assert await session.scalar(text("SELECT 2")) == 2
+
+
+@pytest.mark.promise("T10")
+async def test_rollback_after_on_begin_is_bounded(driver: str, postgres_url: str, proxy: Proxy):
+    """A transaction whose first step has failed is rolled back like any other."""
+
+    async def on_begin(session: AsyncSession, connection: HTTPConnection | None) -> None:
+        await session.execute(text("SELECT 1"))
+        proxy.silent = True
+        raise LookupError
+
+    settings = DatabaseSettings(url=proxy.through(postgres_url, driver))
+    async with Database(settings, on_begin=on_begin) as database:
+        with pytest.raises((LookupError, RollbackTimeout)):
+            async with database.session() as session:
+                await session.execute(text("SELECT 2"))
+        await eventually(lambda: checked_out(database) == 0)
+        proxy.silent = False
 
 
 @pytest.mark.promise("T10")

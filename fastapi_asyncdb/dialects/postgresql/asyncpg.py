@@ -44,8 +44,9 @@ class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
         query = f"SELECT WHERE pg_backend_pid() = {self.get_server_pid()}"
         try:
             return bool(await self.execute(query) == "SELECT 1")
-        except asyncpg.PostgresError:
-            # No PostgreSQL, though it speaks its protocol.
+        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError):
+            # No PostgreSQL, though it speaks its protocol. Any other error is a pooler's whose server is
+            # down, or the server's own at its end.
             return True
 
 

@@ -97,6 +97,9 @@ _POOLER = Diagnosis(
     "options (ALTER ROLE NAME SET ...)",
     permanent=True,
 )
+_POOLER_WAITS = Diagnosis(
+    "The pooler does not reach its server: wait for it, or see the pooler's log"
+)
 _NO_TLS = Diagnosis(
     "The server does not offer TLS: enable it there, or use sslmode=prefer on a network you trust. Or "
     "it is no PostgreSQL: check the port",
@@ -161,6 +164,10 @@ _TEXTS = {
     "the database system is (starting up|shutting down|not yet)": _STARTING,
     "unrecognized configuration parameter|invalid value for parameter": _NO_SETTING,
     REFUSED_PARAMETER: _POOLER,
+    # PgBouncer's, all with the code of a violated protocol.
+    "query_wait_timeout|server login has been failing|server_login_retry|server conn crashed": (
+        _POOLER_WAITS
+    ),
     "rejected SSL upgrade|server does not support SSL": _NO_TLS,
     "does not match host name|Hostname mismatch|IP address mismatch": _OTHER_NAME,
     "certificate verify failed": _UNTRUSTED,

@@ -101,10 +101,11 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
             cursor = await self.execute(query.encode(), prepare=False)
         except (psycopg.ProgrammingError, psycopg.NotSupportedError):
             # No PostgreSQL, though it speaks its protocol.
-            return True
-        finally:
-            await self.set_autocommit(False)
-        return cursor.rowcount == 1
+            leads = True
+        else:
+            leads = cursor.rowcount == 1
+        await self.set_autocommit(False)
+        return leads
 
 
 class PooledConnection(PsycopgConnection):
