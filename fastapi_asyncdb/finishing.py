@@ -58,13 +58,18 @@ _callers: WeakKeyDictionary[asyncio.Task[Any], asyncio.Task[Any]] = WeakKeyDicti
 
 
 def caller_of(task: asyncio.Task[Any]) -> asyncio.Task[Any] | None:
-    """Return the task for which ``finish`` has started this one."""
+    """Return the task that has started this one, for ``finish`` or ``gather``, and waits for it."""
     return _callers.get(task)
+
+
+def note_caller(task: asyncio.Task[Any]) -> None:
+    """Note that the running task has started this one, and waits for it."""
+    _callers[task] = cast("asyncio.Task[Any]", asyncio.current_task())
 
 
 async def _in_own_task(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
-    _callers[task] = cast("asyncio.Task[Any]", asyncio.current_task())
+    note_caller(task)
     return await task
 
 

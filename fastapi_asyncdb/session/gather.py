@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, overload
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.finishing import note_caller
 from fastapi_asyncdb.session.opening import SessionOpener
 
 S = TypeVar("S", bound=AsyncSession)
@@ -111,6 +112,8 @@ class Gather(Generic[S]):
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(run(each)) for each in work]
+                for task in tasks:
+                    note_caller(task)  # whose session may be open while the database stops
         except BaseExceptionGroup as failures:
             first = failures.exceptions[0]
         else:

@@ -190,6 +190,28 @@ async def test_hook_may_open_a_session(database_url: str):
     assert await count(database_url) == 2
 
 
+async def test_task_with_a_session_may_gather(database_url: str):
+    """Each read has a task of its own, which the task of the session waits for."""
+
+    async def read(session: AsyncSession) -> int:
+        return await session.scalar(select(func.count()).select_from(Note)) or 0
+
+    async def work(database: Database) -> tuple[int, int]:
+        async with database.session():
+            began.set()
+            await may_end.wait()
+            return await database.gather(read, read)
+
+    began, may_end = asyncio.Event(), asyncio.Event()
+    async with notes(database_url) as database:
+        task = asyncio.create_task(work(database))
+        await began.wait()
+        stop = await stopping(database)
+        may_end.set()
+        assert await task == (0, 0)
+        await stop
+
+
 async def test_stop_inside_of_a_session_does_not_wait_for_it(database_url: str):
     """The task that stops cannot end its own session meanwhile."""
     async with notes(database_url) as database, database.session() as session:
