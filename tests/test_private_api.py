@@ -158,6 +158,7 @@ NEEDED = [
     Needed("lock", "psycopg's AsyncConnection", _PSYCOPG, "by one task at a time"),
     Needed("_prepared", "psycopg's AsyncConnection", _FIRST, "a plan that was not made is dropped"),
     Needed("_pipeline", "psycopg's AsyncConnection", _FIRST, "BEGIN and a statement are queued"),
+    Needed("_start_query", "psycopg's AsyncConnection", _FIRST, "BEGIN may be cancelled"),
     Needed("_execute_gen", "psycopg's AsyncCursor", _FIRST, "a first statement is queued there"),
     Needed("_conn", _PIPELINE, _FIRST, "the connection has no pipeline after the answers"),
     Needed("_sync_gen", _PIPELINE, _FIRST, "psycopg waits there for the answer to BEGIN"),

@@ -91,17 +91,23 @@ async def test_plan_that_was_never_made_is_not_used(database: Database):
         assert await stored(database) == ["written"] * (executed + 1)
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["with_begin", "after_begin"])
 @pytest.mark.parametrize("how", ["task", "scope"])
 async def test_cancelled_first_statement_leaves_nothing_behind(
-    database: Database, url: str, how: str
+    database: Database, url: str, how: str, together: bool
 ):
     """No transaction, no lock, no place in the pool, cancelled whenever."""
     witness = Witness(database, url)
-    wait = text("SELECT pg_advisory_xact_lock(:key), pg_sleep(:seconds)")
+    parameters = {"key": 1, "seconds": FOREVER}
+    wait = "SELECT pg_advisory_xact_lock(:key), pg_sleep(:seconds)"
+    if not together:
+        for name, value in parameters.items():
+            wait = wait.replace(f":{name}", str(value))
+        parameters = {}
 
     async def work() -> None:
         async with database.session() as session:
-            await session.execute(wait, {"key": 1, "seconds": FOREVER})
+            await session.execute(text(wait), parameters)
 
     for steps in (*range(0, 12, 2), FOREVER):
         run = Cancellable(work, how)

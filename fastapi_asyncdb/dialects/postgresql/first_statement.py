@@ -36,10 +36,27 @@ class BeginningCursor(psycopg.AsyncCursor[Any]):
     def _execute_gen(
         self, query: Any, params: Any = None, **options: Any
     ) -> Generator[Any, Any, None]:
-        connection = self.connection
-        if not params or connection.autocommit or connection.pgconn.transaction_status != _IDLE:
-            return super()._execute_gen(query, params, **options)
-        return self._begin_with(super()._execute_gen(query, params, **options))
+        connection, execution = self.connection, super()._execute_gen(query, params, **options)
+        if connection.autocommit or connection.pgconn.transaction_status != _IDLE:
+            return execution
+        if params and begins_together():
+            return self._begin_with(execution)
+        return self._begin_before(execution)
+
+    def _begin_before(self, execution: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
+        """Do not go on to the statement if BEGIN was cancelled.
+
+        psycopg goes on, waits for the statement, and then closes the connection; the server runs the
+        statement to its end.
+        """
+        connection: Any = self.connection
+        connection.was_cancelled = False
+        yield from connection._start_query()
+        if connection.was_cancelled:
+            raise psycopg.errors.QueryCanceled(
+                "BEGIN was cancelled, and the statement was not sent."
+            )
+        yield from execution
 
     def _begin_with(self, execution: Generator[Any, Any, None]) -> Generator[Any, Any, None]:
         connection = self.connection

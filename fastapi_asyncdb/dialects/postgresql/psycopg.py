@@ -13,7 +13,7 @@ from psycopg.errors import error_from_result
 from psycopg.generators import execute
 
 from fastapi_asyncdb import finishing
-from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor, begins_together
+from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor
 from fastapi_asyncdb.finishing import finish
 
 # Seconds between two looks for the server's answer; after the last one, the query is cancelled again.
@@ -39,11 +39,13 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
     https://github.com/psycopg/psycopg/issues/1435
     """
 
+    was_cancelled = False
+    """Whether the server was asked to cancel; for the cursor, which resets it."""
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.server_cursor_factory = _ServerCursor
-        if begins_together():
-            self.cursor_factory = BeginningCursor
+        self.cursor_factory = BeginningCursor
 
     @classmethod
     async def connect(cls, conninfo: str = "", **options: Any) -> Self:
@@ -63,6 +65,7 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
         A cancellation goes by a connection of its own. A server that gets it before the query ignores
         it, and then runs the query to its end for a client that is gone.
         """
+        self.was_cancelled = True
         await finish(self._cancel_until_answered(min(timeout, finishing.GRACE.handshake)))
 
     async def _cancel_until_answered(self, seconds: float) -> None:
