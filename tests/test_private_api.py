@@ -20,6 +20,7 @@ import pytest
 import sqlalchemy.engine.base
 import sqlalchemy.orm
 import sqlalchemy.pool
+import sqlalchemy.pool.base
 import sqlalchemy.util
 import sqlalchemy.util.concurrency
 import sqlalchemy.util.queue
@@ -80,6 +81,10 @@ NEEDED = [
     Needed("_close_connection", _POOL, "pool/fair_pool.py", "closes what was idle for too long"),
     Needed("_do_get", _POOL, "pool/fair_pool.py", "waiters are served there"),
     Needed("_do_return_conn", _POOL, "pool/fair_pool.py", "slots are released there"),
+    Needed("_create_connection", _POOL, "pool/fair_pool.py", "the checkout connects"),
+    Needed(
+        "_ConnectionRecord", "sqlalchemy.pool.base", "pool/fair_pool.py", "without a connection"
+    ),
     Needed("_dec_overflow", _POOL, "pool/fair_pool.py", "records without a connection go"),
     Needed("_max_overflow", _POOL, "pool/fair_pool.py", "the number of slots"),
     Needed("_timeout", _POOL, "pool/fair_pool.py", "the time of a waiter"),
@@ -227,6 +232,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "sqlalchemy.util": sqlalchemy.util,
             "sqlalchemy.util.concurrency": sqlalchemy.util.concurrency,
             "sqlalchemy.util.queue": sqlalchemy.util.queue,
+            "sqlalchemy.pool.base": sqlalchemy.pool.base,
             "sqlalchemy.engine.base": sqlalchemy.engine.base,
             "SQLAlchemy's Session": sqlalchemy.orm.Session,
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,

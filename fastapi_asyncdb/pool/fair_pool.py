@@ -11,6 +11,7 @@ from typing import Any, NoReturn, cast
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util.queue import Empty
 
 from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
@@ -169,17 +170,15 @@ class FairPool(AsyncAdaptedQueuePool):
         try:
             record = self._idle.get()
         except Empty:
-            return self._make()
+            return super()._do_get()  # makes a record: for each slot there may be one
         if time.monotonic() > record.info.get(_EXPIRES, math.inf):
             record.invalidate(soft=True)
         return record
 
-    def _make(self) -> ConnectionPoolEntry:
-        try:
-            return super()._do_get()
-        except BaseException:
-            self._slots.release()
-            raise
+    def _create_connection(self) -> ConnectionPoolEntry:
+        # Without a connection, which the checkout then makes: what fails after that, in a listener or by
+        # a cancellation, closes it. SQLAlchemy 2.0 leaves one open that was made here.
+        return _ConnectionRecord(self, connect=False)
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # Called for every connection: checked in, invalidated, detached, failed, garbage-collected.
