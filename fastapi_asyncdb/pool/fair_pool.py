@@ -35,8 +35,7 @@ class FairPool(AsyncAdaptedQueuePool):
 
     In SQLAlchemy a newcomer may overtake a waiter that was woken, which then starts to wait anew, and
     no waiter is woken when a connection beyond ``pool_size`` is closed or cannot be made. Here, for a
-    checkout with a slot a connection is free, or may be made. Connections beyond ``pool_size`` are
-    closed when they have been idle for a while, not at checkin.
+    checkout with a slot a connection is free, or may be made. Overflow is closed after idling.
 
     Args:
         creator: Connects, as for SQLAlchemy's own pool.
@@ -50,7 +49,6 @@ class FairPool(AsyncAdaptedQueuePool):
     # Or it would log by its own module's name, which "sqlalchemy.pool" does not govern:
     # https://docs.sqlalchemy.org/en/20/core/engines.html#configuring-logging
     _sqla_logger_namespace = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool"
-
     _queue_class = IdleConnections
 
     refusal: BaseException | None = None
@@ -75,8 +73,8 @@ class FairPool(AsyncAdaptedQueuePool):
         self._explain = explain
         self._limit = math.inf if self.limit is None else self.limit
         self._slots = Slots(self._limit)
-        limits = self._slots, self._limit, self.size()
-        self._server = ServerLimit(*limits, self._count, self._refusal_of)
+        limit, size = self._limit, self.size()
+        self._server = ServerLimit(self._slots, limit, size, self._count, self._refusal_of)
         self._overflow_timer = OverflowTimer(
             overflow_idle, self._idle, lambda: self.overflow() > 0, self._close_idle
         )
@@ -133,9 +131,8 @@ class FairPool(AsyncAdaptedQueuePool):
         idle: list[DBAPIConnection] = []
         while self._idle.qsize():
             record = self._idle.take_oldest()
-            connection = cast(DBAPIConnection, record.dbapi_connection)
-            self.dispatch.close(connection, record)
-            idle.append(connection)
+            idle.append(cast(DBAPIConnection, record.dbapi_connection))
+            self.dispatch.close(idle[-1], record)
         return idle
 
     def dispose(self) -> None:
@@ -153,9 +150,8 @@ class FairPool(AsyncAdaptedQueuePool):
 
     def _refusal_of(self, error: BaseException) -> Refusal | None:
         dialect: Any = self._dialect
-        if self._explain is None or not isinstance(error, dialect.loaded_dbapi.Error):
-            return None
-        return self._explain(error)
+        known = isinstance(error, dialect.loaded_dbapi.Error)
+        return self._explain(error) if known and self._explain is not None else None
 
     def _count(self) -> int:
         """Return how many connections there are, with those that are being made."""
@@ -170,15 +166,22 @@ class FairPool(AsyncAdaptedQueuePool):
         try:
             record = self._idle.get()
         except Empty:
-            return super()._do_get()  # makes a record: for each slot there may be one
+            return self._make()
         if time.monotonic() > record.info.get(_EXPIRES, math.inf):
             record.invalidate(soft=True)
         return record
 
     def _create_connection(self) -> ConnectionPoolEntry:
-        # Without a connection, which the checkout then makes: what fails after that, in a listener or by
-        # a cancellation, closes it. SQLAlchemy 2.0 leaves one open that was made here.
-        return _ConnectionRecord(self, connect=False)
+        # The checkout connects, and closes what fails then or is cancelled. SQLAlchemy 2.0 would leave a
+        # connection open that it makes here; the start closes its own.
+        return _ConnectionRecord(self, connect=not self._server.has_accepted)
+
+    def _make(self) -> ConnectionPoolEntry:
+        try:
+            return super()._do_get()
+        except BaseException:
+            self._slots.release()
+            raise
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         # Called for every connection: checked in, invalidated, detached, failed, garbage-collected.
@@ -219,9 +222,9 @@ class FairPool(AsyncAdaptedQueuePool):
                 f"No connection is free: {self._all_in_use()}, {others} wait already, and "
                 "DATABASE_MAX_WAITING lets no more wait.",
             )
-        now = time.monotonic()
-        started = now if since is None else since
-        if not await_only(self._slots.take(self._timeout - (now - started), since=since)):
+        started = time.monotonic() if since is None else since
+        left = started + self._timeout - time.monotonic()
+        if not await_only(self._slots.take(left, since=since)):
             self._refuse(
                 PoolTimeout,
                 f"No connection became free within {time.monotonic() - started:.1f} s: "
@@ -231,13 +234,11 @@ class FairPool(AsyncAdaptedQueuePool):
     def _all_in_use(self) -> str:
         if self._server.refusal is not None:
             return self._server.describe()
-        if self._limit == 1:
-            return "the only one is in use"
-        return f"all {self._limit} are in use (pool_size + max_overflow)"
+        several = f"all {self._limit} are in use (pool_size + max_overflow)"
+        return "the only one is in use" if self._limit == 1 else several
 
     def _refuse(self, kind: type[PoolTimeout], fact: str) -> NoReturn:
-        failure = self._server.failure()
-        if failure is not None:
+        if (failure := self._server.failure()) is not None:
             raise failure from None
         advice = self._advice if self._server.refusal is None else self._server.advice
         message = f"{fact} {advice}".rstrip()

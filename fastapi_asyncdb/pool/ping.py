@@ -42,6 +42,6 @@ def ping_after_idling(engine: AsyncEngine, idle: float, *, limit: float | None =
             return
         try:
             await_only(ask(connection))
-        except (dialect.loaded_dbapi.Error, TimeoutError, OSError) as error:
+        except Exception as error:
             # The pool then replaces this connection, and every one that is as old.
             raise InvalidatePoolError from error
