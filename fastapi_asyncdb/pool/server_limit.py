@@ -157,11 +157,10 @@ class ServerLimit:
     def _refuse(self, refusal: Refusal, began: float) -> None:
         self.refusal = refusal
         self._resize(self._open())
-        if not self._waits():
-            if not self._open():
-                self._slots.dismiss(before=began)
-        else:
+        if self._waits():
             self._warn(refusal)
+        elif not self._open():
+            self._slots.dismiss(before=began)
         # Attempts that were under way together are one refusal.
         if began >= self._refused_at:
             self._refusals += 1

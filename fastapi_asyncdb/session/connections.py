@@ -34,7 +34,6 @@ class SessionConnections:
         "__weakref__",
         "_checkout",
         "_loading",
-        "_request",
         "_returning",
         "_session",
         "_watch",
@@ -43,6 +42,7 @@ class SessionConnections:
         "reads",
         "releases",
         "releasing",
+        "request",
         "streams",
         "tasks",
     )
@@ -60,7 +60,7 @@ class SessionConnections:
         self.tasks = tasks
         self.reads = self.releases = reads
         """Whether it reads in autocommit; whether it returns its connection after each call."""
-        self._request = request
+        self.request = request
         self._watch = watch
         self._checkout: Checkout | None = None
         self.in_use: tuple[Connection, ...] = ()
@@ -87,7 +87,7 @@ class SessionConnections:
             if self._checkout is not None:
                 self._watch.end(self._checkout)
             at_end = self.tasks.ending is not None
-            self._checkout = self._watch.begin(self._request, connection, at_end=at_end)
+            self._checkout = self._watch.begin(self.request, connection, at_end=at_end)
 
     def forget(self) -> None:
         """Note that the transaction is over, and its connections are returned."""

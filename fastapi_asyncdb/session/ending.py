@@ -58,7 +58,8 @@ async def end_transaction(
             committed = True
         else:
             reads = connections.reads
-            if not await _release(state, session) if reads else session.in_transaction():
+            commits = not await _release(state, session) if reads else session.in_transaction()
+            if commits:
                 # A flush that fails rolls back by itself.
                 state.lets_go = "kept" if lets_go == "kept" else None
                 await session.commit()

@@ -49,7 +49,6 @@ class SessionState:
         "late_bind",
         "lets_go",
         "owner",
-        "request",
         "session",
         "tasks",
         "watched",
@@ -68,7 +67,6 @@ class SessionState:
     ) -> None:
         self.session = session
         self.in_place = in_place
-        self.request = request
         self.owner: asyncio.Task[Any] | None = asyncio.current_task()
         """The task that has opened the session; ``None`` once it is closed."""
         self.first_step = first_step
@@ -134,6 +132,11 @@ class SessionState:
         if self.failed_begin is not None:
             raise TransactionAborted(BEGIN_FAILED)
         self.tasks.remember(current_task())
+
+    @property
+    def request(self) -> object:
+        """The request's ``HTTPConnection``, or ``None`` outside of requests."""
+        return self.connections.request
 
     def is_at_rest(self) -> bool:
         """Return whether there is nothing to end, and no task has used it since the handler was done."""

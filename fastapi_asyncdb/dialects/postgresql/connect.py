@@ -130,10 +130,10 @@ async def _connect_psycopg(*args: Any, after_begin: str | None = None, **options
         if callable(options.get(name)):
             supplied = options[name]()
             options[name] = await supplied if isawaitable(supplied) else supplied
-    if after_begin is None:
-        return await connect_psycopg_in_turn(PsycopgConnection.connect, *args, **options)
-    connection = await connect_psycopg_in_turn(PooledConnection.connect, *args, **options)
-    connection.after_begin = after_begin
+    kind = PsycopgConnection if after_begin is None else PooledConnection
+    connection: Any = await connect_psycopg_in_turn(kind.connect, *args, **options)
+    if after_begin is not None:
+        connection.after_begin = after_begin
     return connection
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import psycopg
 
 _IDLE = psycopg.pq.TransactionStatus.IDLE
-
-
 _TESTED = (3, 3)
 """The version of psycopg whose pipelines are known here: they are not public."""
 

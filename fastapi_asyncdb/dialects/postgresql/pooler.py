@@ -51,11 +51,16 @@ def use_pooler(dialect: Dialect, target: Target, *, setting: bool | None) -> Non
 
 def evidence(target: Target, *, setting: bool | None) -> str | None:
     """Return how a pooler is recognised before the first connection; ``None`` if it is not."""
-    configured = target.pooled if setting is None else setting
+    configured = _configured(target, setting=setting)
     if configured is not None:
         return "DATABASE_PGBOUNCER, or pgbouncer in DATABASE_URL, is true" if configured else None
     place = f"{target.url.host or ''}:{target.url.port or 5432}".lower()
     return next((words for host, words in _HOSTS.items() if re.fullmatch(host, place)), None)
+
+
+def _configured(target: Target, *, setting: bool | None) -> bool | None:
+    """Return what the setting says, or else the URL."""
+    return target.pooled if setting is None else setting
 
 
 class _Pooler:
@@ -70,7 +75,7 @@ class _Pooler:
     def __init__(self, dialect: Dialect, target: Target, *, setting: bool | None) -> None:
         self._dialect = dialect
         self._target = target
-        self._denied = (target.pooled if setting is None else setting) is False
+        self._denied = _configured(target, setting=setting) is False
         self._present: bool | None = False if self._denied else None
         words = evidence(target, setting=setting)
         if words is not None:
