@@ -79,12 +79,17 @@ async def stopping(database: Database) -> asyncio.Task[None]:
     return task
 
 
+async def stopping_beside_a_job(database: Database) -> tuple[Job, asyncio.Task[None]]:
+    """Begin a stop, which waits for a job."""
+    job = Job(database)
+    await job.began.wait()
+    return job, await stopping(database)
+
+
 async def test_open_session_ends_its_work(database_url: str):
     """A job that is in the middle commits, and only then are the connections closed."""
     async with notes(database_url) as database:
-        job = Job(database)
-        await job.began.wait()
-        stop = await stopping(database)
+        job, stop = await stopping_beside_a_job(database)
         job.may_end.set()
         await job.task
         await stop
@@ -239,9 +244,7 @@ async def test_stop_that_is_not_the_last_waits_for_nothing(database_url: str):
 async def test_start_during_a_stop_waits_for_its_end(database_url: str):
     """Then the database starts again, with new connections."""
     async with notes(database_url) as database:
-        job = Job(database)
-        await job.began.wait()
-        stop = await stopping(database)
+        job, stop = await stopping_beside_a_job(database)
         start = asyncio.create_task(database.start())
         job.may_end.set()
         await stop
@@ -319,9 +322,7 @@ def writing_app(database: Database) -> FastAPI:
 async def test_new_request_is_answered_with_503(database_url: str):
     """It may be sent again; a request that runs no SQL is served."""
     async with notes(database_url) as database:
-        job = Job(database)
-        await job.began.wait()
-        stop = await stopping(database)
+        job, stop = await stopping_beside_a_job(database)
         async with client(writing_app(database)) as http:
             refused = await http.post("/notes")
             assert (refused.status_code, (await http.get("/")).json()) == (503, 42)
@@ -335,9 +336,7 @@ async def test_handler_for_the_error_decides(database_url: str):
     """The error is DatabaseStopping, DatabaseNotStarted and HTTPException."""
     caught: list[Any] = []
     async with notes(database_url) as database:
-        job = Job(database)
-        await job.began.wait()
-        stop = await stopping(database)
+        job, stop = await stopping_beside_a_job(database)
         app = writing_app(database)
 
         @app.exception_handler(DatabaseStopping)
@@ -355,9 +354,7 @@ async def test_handler_for_the_error_decides(database_url: str):
 async def test_new_use_by_a_socket_closes_it(database_url: str):
     """With 1013: try again later."""
     async with notes(database_url) as database, http_server(writing_app(database)) as address:
-        job = Job(database)
-        await job.began.wait()
-        stop = await stopping(database)
+        job, stop = await stopping_beside_a_job(database)
         async with connect(f"ws://{address}/socket") as socket:
             await socket.send("go on")
             with pytest.raises(ConnectionClosed) as closed:

@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import asyncpg
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import DatabaseUnavailable, PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.testing import postgres_server
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from tests.support.application import checked_out, client, eventually
+from tests.support.application import checked_out, client, count_connects, eventually
 from tests.support.cancelling import ignore_abandoned_connects
 from tests.support.databases import with_driver
 from tests.support.tcp_proxy import Proxy
@@ -105,17 +105,6 @@ async def started(url: str, **options: Any) -> AsyncIterator[Database]:
         pool: Any = database.engine.pool
         assert pool.waiting() == 0
         assert pool.checkedin() == pool.overflow() + pool.size()
-
-
-def count_connects(database: Database) -> list[object]:
-    """Collect the attempts to connect."""
-    attempts: list[object] = []
-
-    @event.listens_for(database.engine.sync_engine, "do_connect")
-    def count(*arguments: object) -> None:
-        attempts.append(arguments)
-
-    return attempts
 
 
 def waiting(database: Database) -> int:

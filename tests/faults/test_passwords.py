@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import asyncpg
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import (
@@ -25,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Credentials, Database, DatabaseSettings
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import client, eventually
+from tests.support.databases import execute
 from tests.support.leaks import PASSWORD, leaks
 from tests.support.tls_proxy import TLSProxy, tls_proxy
 
@@ -40,16 +40,10 @@ FORMS = [
 def server() -> Iterator[PostgresServer]:
     """A server that asks one role for a password, over TCP."""
     with PostgresServer(hba="host all locked 127.0.0.1/32 scram-sha-256") as server:
-        asyncio.run(_execute(server, f"CREATE ROLE locked SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))
+        asyncio.run(
+            execute(server.url(), f"CREATE ROLE locked SUPERUSER LOGIN PASSWORD '{PASSWORD}'")
+        )
         yield server
-
-
-async def _execute(server: PostgresServer, sql: str) -> None:
-    connection = await asyncpg.connect(server.url())
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
 
 
 @dataclass
@@ -154,13 +148,13 @@ async def broken_off(network: Network) -> None:
 
 async def rotated(network: Network) -> None:
     """The server has another password now (28P01)."""
-    await _execute(network.server, "ALTER ROLE locked PASSWORD 'another'")
+    await execute(network.server.url(), "ALTER ROLE locked PASSWORD 'another'")
 
 
 @pytest.fixture(autouse=True)
 def _rotate_back(server: PostgresServer) -> Iterator[None]:
     yield
-    asyncio.run(_execute(server, f"ALTER ROLE locked PASSWORD '{PASSWORD}'"))
+    asyncio.run(execute(server.url(), f"ALTER ROLE locked PASSWORD '{PASSWORD}'"))
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["userinfo", "parameter"])
@@ -225,8 +219,8 @@ async def test_lost_connection_shows_no_password(driver: str, cut: str, network:
         await eventually(lambda: database.engine.pool.checkedout() == 1)  # type: ignore[attr-defined]
         await asyncio.sleep(0.3)
         if cut == "server":
-            await _execute(
-                network.server,
+            await execute(
+                network.server.url(),
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%sleep(30)'"
                 " AND pid <> pg_backend_pid()",
             )

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, ServerReadOnly
 from fastapi_asyncdb.testing import PostgresReplica, PostgresServer, postgres_server
-from tests.support.application import client
+from tests.support.application import client, count_connects
 from tests.support.databases import with_driver
 from tests.support.tcp_proxy import tcp_proxy
 
@@ -91,17 +91,6 @@ async def write(database: Database) -> int:
     async with database.session() as session:
         await session.execute(text(WRITE))
         return int((await session.execute(text(WHERE))).scalar_one())
-
-
-def count_connects(database: Database) -> list[object]:
-    """Collect the attempts to connect."""
-    attempts: list[object] = []
-
-    @event.listens_for(database.engine.sync_engine, "do_connect")
-    def count(*arguments: object) -> None:
-        attempts.append(arguments)
-
-    return attempts
 
 
 async def test_writes_go_to_the_new_primary_after_one_error(pair: Pair, driver: str):

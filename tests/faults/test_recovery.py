@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CannotConnect, DatabaseUnavailable, PoolTimeout
 from fastapi_asyncdb.pool.server_limit import LONGEST_PAUSE
 from fastapi_asyncdb.testing import PostgresServer, postgres_server
-from tests.support.application import checked_out, client, eventually
+from tests.support.application import checked_out, client, count_connects, eventually
 from tests.support.cancelling import ignore_abandoned_connects
 from tests.support.databases import with_driver
 from tests.support.tcp_proxy import tcp_proxy
@@ -51,17 +51,6 @@ async def running(url: str, driver: str, **options: Any) -> AsyncIterator[Databa
         yield database
         await eventually(lambda: checked_out(database) == 0)
         assert database.pool_status().waiting == 0
-
-
-def count_connects(database: Database) -> list[object]:
-    """Collect the attempts to connect."""
-    attempts: list[object] = []
-
-    @event.listens_for(database.engine.sync_engine, "do_connect")
-    def count(*arguments: object) -> None:
-        attempts.append(arguments)
-
-    return attempts
 
 
 async def use(database: Database) -> None:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import asyncpg
 import pytest
 from fastapi import Depends, FastAPI
 from pydantic import SecretStr
@@ -19,6 +18,7 @@ from fastapi_asyncdb.credentials import CredentialsCache, CredentialsError
 from fastapi_asyncdb.errors import CannotConnect, ConfigurationError, DatabaseUnavailable
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import client, eventually
+from tests.support.databases import execute
 from tests.support.leaks import PASSWORD, leaks
 
 OLD, NEW = "old-secret", "new-secret"
@@ -29,7 +29,7 @@ def server() -> Iterator[PostgresServer]:
     """A server that asks for passwords, over TCP."""
     hba = "host all rotating,other 127.0.0.1/32 scram-sha-256"
     with PostgresServer(hba=hba) as server:
-        asyncio.run(server_executes(server, "CREATE ROLE rotating LOGIN; CREATE ROLE other LOGIN"))
+        asyncio.run(execute(server.url(), "CREATE ROLE rotating LOGIN; CREATE ROLE other LOGIN"))
         yield server
 
 
@@ -40,16 +40,7 @@ async def _old_password(server: PostgresServer) -> None:
 
 async def rotate(server: PostgresServer, password: str, role: str = "rotating") -> None:
     """Give the role another password."""
-    await server_executes(server, f"ALTER ROLE {role} PASSWORD '{password}'")
-
-
-async def server_executes(server: PostgresServer, sql: str) -> None:
-    """Execute it as superuser, who needs no password."""
-    connection = await asyncpg.connect(server.url())
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
+    await execute(server.url(), f"ALTER ROLE {role} PASSWORD '{password}'")
 
 
 class Store:
@@ -144,8 +135,8 @@ async def test_rotated_password_under_load_fails_no_request(
             await eventually(lambda: len(statuses) > seen + 18)
             stop.set()
         # Of all connections none is left.
-        await server_executes(
-            server,
+        await execute(
+            server.url(),
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotating'",
         )
         await use(database, connections=10)
@@ -285,7 +276,7 @@ async def test_coroutines_of_any_callable_are_awaited(settings: DatabaseSettings
 
 
 async def test_cancelled_request_does_not_end_the_call_of_others():
-    """The call is shared, and so is nobody's alone."""
+    """Other requests wait for the same call."""
     called, answer = asyncio.Event(), asyncio.Event()
 
     async def read() -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import ForeignKey, select
+from sqlalchemy import ForeignKey, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fastapi_asyncdb import Database
@@ -62,6 +62,17 @@ def checked_out(database: Database) -> int:
     """Return how many connections are in use."""
     pools = {database.engine.pool, database.read_engine.pool}
     return sum(pool.checkedout() for pool in pools)  # type: ignore[attr-defined]
+
+
+def count_connects(database: Database) -> list[object]:
+    """Collect the attempts to connect."""
+    attempts: list[object] = []
+
+    @event.listens_for(database.engine.sync_engine, "do_connect")
+    def count(*arguments: object) -> None:
+        attempts.append(arguments)
+
+    return attempts
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

@@ -36,6 +36,11 @@ log_disconnections = 0
 """
 
 
+def program() -> str | None:
+    """Return the path of the program; ``None`` if it is not installed."""
+    return shutil.which("pgbouncer", path=_PATH)
+
+
 @contextmanager
 def pgbouncer(url: str, *, server_connections: int = 20, settings: str = "") -> Iterator[str]:
     """Run a PgBouncer for as long as the block runs.
@@ -48,15 +53,15 @@ def pgbouncer(url: str, *, server_connections: int = 20, settings: str = "") -> 
     Yields:
         The URL that leads through it.
     """
-    program = shutil.which("pgbouncer", path=_PATH)
-    if program is None:
+    path = program()
+    if path is None:
         pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
     parts, port = urlsplit(url), free_port()
     text = _SETTINGS.format(server=_server(url), port=port, server_connections=server_connections)
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer"))
     try:
         (folder / "pgbouncer.ini").write_text(text + settings)
-        with _running(program, folder) as log:
+        with _running(path, folder) as log:
             until(lambda: "process up" in log.read_text(), 10, f"PgBouncer: {log.read_text()}")
             yield parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}").geturl()
     finally:
@@ -76,7 +81,7 @@ def _server(url: str) -> str:
 
 
 @contextmanager
-def _running(program: str, folder: Path) -> Iterator[Path]:
+def _running(path: str, folder: Path) -> Iterator[Path]:
     log = folder / "log"
     # It refuses to run as root.
     user = "nobody" if os.getuid() == 0 else None
@@ -84,7 +89,7 @@ def _running(program: str, folder: Path) -> Iterator[Path]:
     with (
         log.open("w") as output,
         subprocess.Popen(
-            [program, str(folder / "pgbouncer.ini")], user=user, stderr=output, stdout=output
+            [path, str(folder / "pgbouncer.ini")], user=user, stderr=output, stdout=output
         ) as process,
     ):
         try:
