@@ -10,11 +10,11 @@ import time
 from collections.abc import Awaitable, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from fastapi import FastAPI
 
-from benchmarks.children import Child, ChildFailed, answer, arguments, keep_output
+from benchmarks.children import Child, ChildFailed, InChild, answer, arguments, keep_output
 from benchmarks.contenders import Contender, Pool
 
 Message = MutableMapping[str, Any]
@@ -34,7 +34,7 @@ class Cost:
     """Seconds of each request."""
 
 
-class Caller:
+class Caller(InChild):
     """Start an application in a process of its own, and have it call itself."""
 
     def __init__(self, contender: Contender, url: str, pool: Pool | None = None) -> None:
@@ -54,18 +54,6 @@ class Caller:
         if error is not None:
             raise ChildFailed(error)
         return list(numbers)
-
-    def __enter__(self) -> Self:
-        self._child.__enter__()
-        try:
-            self._heard()
-        except BaseException:
-            self._child.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._child.__exit__(*error)
 
 
 async def request(app: FastAPI, method: str, path: str) -> None:

@@ -87,6 +87,27 @@ class Child:
         self._log.close()
 
 
+class InChild:
+    """What runs in a ``Child``: the block begins when that has said that it is ready."""
+
+    _child: Child
+
+    def _heard(self) -> Any:
+        return self._child.listen()
+
+    def __enter__(self) -> Self:
+        self._child.__enter__()
+        try:
+            self._heard()
+        except BaseException:
+            self._child.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._child.__exit__(*error)
+
+
 def arguments() -> list[Any]:
     """Return what the parent gave, in the process of a ``Child``."""
     return [json.loads(argument) for argument in sys.argv[1:]]

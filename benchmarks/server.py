@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import asdict
-from typing import Self
 
 import psutil
 import uvicorn
 
-from benchmarks.children import Child, answer, arguments, end_with_parent, keep_output
+from benchmarks.children import Child, InChild, answer, arguments, end_with_parent, keep_output
 from benchmarks.contenders import Contender, Pool
 
 
-class Server:
+class Server(InChild):
     """Serve an application on a free port of 127.0.0.1 for as long as the block runs.
 
     Raises:
@@ -39,18 +38,6 @@ class Server:
         """Return the bytes of memory that the process has (its resident set)."""
         memory: int = psutil.Process(self._child.pid).memory_info().rss
         return memory
-
-    def __enter__(self) -> Self:
-        self._child.__enter__()
-        try:
-            self._child.listen()
-        except BaseException:
-            self._child.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._child.__exit__(*error)
 
 
 class _Announcing(uvicorn.Server):

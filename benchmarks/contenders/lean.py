@@ -1,17 +1,14 @@
 """Dependencies that do less than any application needs: what there is to gain for this library."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.requests import HTTPConnection
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.contenders.registry import Pool
-from benchmarks.contenders.routes import add_routes
-
-Sessions = async_sessionmaker[AsyncSession]
+from benchmarks.contenders.textbook import Sessions, create_plain_app
 
 
 def create_leanest(url: str, pool: Pool) -> FastAPI:
@@ -25,7 +22,7 @@ def create_leanest(url: str, pool: Pool) -> FastAPI:
 
         return get_db
 
-    return _create_app(url, pool, dependency)
+    return create_plain_app(url, pool, dependency)
 
 
 def create_three_layers(url: str, pool: Pool) -> FastAPI:
@@ -50,20 +47,4 @@ def create_three_layers(url: str, pool: Pool) -> FastAPI:
 
         return get_db
 
-    return _create_app(url, pool, dependency)
-
-
-def _create_app(url: str, pool: Pool, dependency: Callable[[Sessions], Any]) -> FastAPI:
-    engine = create_async_engine(
-        url, pool_size=pool.size, max_overflow=pool.overflow, pool_timeout=pool.timeout
-    )
-    get_db = dependency(async_sessionmaker(engine, expire_on_commit=False))
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await engine.dispose()
-
-    app = FastAPI(lifespan=lifespan)
-    add_routes(app, Depends(get_db), Depends(get_db))
-    return app
+    return create_plain_app(url, pool, dependency)
