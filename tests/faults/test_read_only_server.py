@@ -42,13 +42,22 @@ class Pair:
 
     async def demote(self) -> None:
         """Make the primary read-only: its connections stay, and so do their sessions."""
-        connection = await asyncpg.connect(self.primary.url())
-        await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-        await connection.execute("SELECT pg_reload_conf()")
+        await self._read_only_by_default("ALTER SYSTEM SET default_transaction_read_only = on")
         async with asyncio.timeout(SOON):
-            while await connection.fetchval("SHOW default_transaction_read_only") != "on":
+            # The server signals all of its processes before it accepts the next connection. An
+            # older connection that sees the new value proves nothing about the others.
+            while await self._read_only_by_default("SELECT pg_reload_conf()") != "on":
                 await asyncio.sleep(0.01)
-        await connection.close()
+
+    async def _read_only_by_default(self, then: str) -> str:
+        """Return the primary's setting as a new connection sees it, and run a statement after that."""
+        connection = await asyncpg.connect(self.primary.url())
+        try:
+            setting = await connection.fetchval("SHOW default_transaction_read_only")
+            await connection.execute(then)
+            return str(setting)
+        finally:
+            await connection.close()
 
     async def promote(self) -> None:
         """Make the standby the primary."""
