@@ -10,6 +10,8 @@
     ├── DatabaseNotStarted (RuntimeError)
     │   └── DatabaseStopping
     ├── NotASession (TypeError, AttributeError)
+    ├── NotFoundError (LookupError)
+    ├── InvalidCursor (ValueError)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
@@ -121,6 +123,14 @@ class DatabaseStopping(DatabaseNotStarted):
 
 class NotASession(AsyncDBError, TypeError, AttributeError):
     """A dependency that FastAPI did not call, or a context manager, was used as a session."""
+
+
+class NotFoundError(AsyncDBError, LookupError):
+    """There is no row with the key. A request is answered with 404."""
+
+
+class InvalidCursor(AsyncDBError, ValueError):
+    """The cursor of a page is forged, damaged, or of another query. A request is answered with 422."""
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):

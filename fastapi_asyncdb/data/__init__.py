@@ -1,0 +1,1 @@
+"""Data access: repositories, units of work, pages, rows in bulk, locks."""
