@@ -13,7 +13,13 @@ from fastapi_asyncdb.default import (
     get_snapshot_db,
 )
 from fastapi_asyncdb.engine.in_doubt import remember_transaction_id
-from fastapi_asyncdb.models import Base
+from fastapi_asyncdb.models import (
+    Base,
+    SoftDeleteMixin,
+    TimestampMixin,
+    UUIDMixin,
+    VersionMixin,
+)
 from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.web.health import health_router
@@ -29,6 +35,10 @@ __all__ = [
     "ReadDB",
     "RetryRoute",
     "SnapshotDB",
+    "SoftDeleteMixin",
+    "TimestampMixin",
+    "UUIDMixin",
+    "VersionMixin",
     "create_lifespan",
     "db_lifespan",
     "default_database",

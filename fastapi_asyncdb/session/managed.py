@@ -56,6 +56,23 @@ class ManagedSyncSession(Session):
 listen(ManagedSyncSession)
 
 
+class OwnSyncSession(ManagedSyncSession):
+    """The same below the user's own class, whose coroutines may call it past those of ``AsyncSession``.
+
+    SQLModel's ``exec()`` does, with SQLAlchemy's ``greenlet_spawn``.
+    """
+
+    def _execute_internal(self, *args: Any, **kwargs: Any) -> Any:
+        state = self._asyncdb
+        tasks, connections = state.tasks, state.connections
+        if tasks.user is not None or tasks.is_ending_here:
+            return super()._execute_internal(*args, **kwargs)
+        if connections.releases:
+            connections.release_after(getcurrent())  # which has yet to fetch the rows
+        with tasks.exclusive():
+            return super()._execute_internal(*args, **kwargs)
+
+
 def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Let one task at a time await the method."""
 
@@ -212,7 +229,7 @@ def managed(session_class: type[AsyncSession]) -> type[ManagedSession]:
     sync_class = session_class.sync_session_class
     if session_class is AsyncSession and sync_class is Session:
         return ManagedSession
-    bases = (ManagedSyncSession,) if sync_class is Session else (sync_class, ManagedSyncSession)
+    bases = (OwnSyncSession,) if sync_class is Session else (sync_class, OwnSyncSession)
     members = {"sync_session_class": type(sync_class.__name__, bases, {})}
     return type(session_class.__name__, (session_class, ManagedSession), members)
 

@@ -93,6 +93,11 @@ class SessionTasks:
             self.free.set_result(None)
             self.free = None
 
+    @property
+    def is_ending_here(self) -> bool:
+        """Whether the running task ends the transaction, or another one on its behalf."""
+        return self.ending is not None and not self.is_ending_in_another(current_task())
+
     def is_ending_in_another(self, task: asyncio.Task[Any] | None) -> bool:
         """Return whether another task ends the transaction, for itself and not on behalf of this one."""
         if self.ending in (None, task):

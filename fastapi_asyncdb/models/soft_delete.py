@@ -1,0 +1,87 @@
+"""``SoftDeleteMixin``: rows that are marked as deleted, and that SELECTs leave out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, event, true
+from sqlalchemy.orm import (
+    Mapped,
+    ORMExecuteState,
+    Session,
+    mapped_column,
+    with_loader_criteria,
+)
+from sqlalchemy.orm.attributes import set_attribute
+from sqlalchemy.orm.util import AliasedClass
+
+from fastapi_asyncdb.models.datetimes import UTCDateTime, now
+
+
+class SoftDeleteMixin:
+    """``deleted_at``, and SELECTs that leave out the rows where it is set.
+
+    That is so in every session, for entities, columns, joins, subqueries and relationships, unless the
+    statement has ``execution_options(include_deleted=True)``. ``session.get()`` returns an object that
+    the session holds already, deleted or not.
+
+    ``session.delete()``, UPDATE and DELETE statements, and statements on a ``Table`` are SQLAlchemy's.
+    """
+
+    # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
+    deleted_at = cast(
+        "Mapped[datetime | None]",
+        mapped_column(UTCDateTime(), nullable=True, sort_order=902),
+    )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Begin to leave out deleted rows; an application without such a class pays nothing."""
+        super().__init_subclass__(**options)
+        if not event.contains(Session, "do_orm_execute", _leave_out_deleted):
+            event.listen(Session, "do_orm_execute", _leave_out_deleted)
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether it is marked as deleted."""
+        return self.deleted_at is not None
+
+    def mark_deleted(self) -> None:
+        """Mark it as deleted, with the next flush; the first mark counts."""
+        if not self.is_deleted:
+            self._set_deleted_at(now())
+
+    def restore(self) -> None:
+        """Take the mark away, with the next flush."""
+        self._set_deleted_at(None)
+
+    def _set_deleted_at(self, value: datetime | None) -> None:
+        # Assignment is refused by SQLModel, which knows the fields of Pydantic only.
+        set_attribute(self, "deleted_at", value)
+
+
+def _is_kept(entity: Any) -> ColumnElement[bool]:
+    return cast("ColumnElement[bool]", entity.deleted_at.is_(None))
+
+
+def _is_kept_if_joined(entity: Any) -> ColumnElement[bool]:
+    return _is_kept(entity) if isinstance(entity, AliasedClass) else true()
+
+
+# Made once each, so that all statements find their SQL in SQLAlchemy's cache.
+_LEAVE_OUT, _LEAVE_OUT_JOINED = (
+    with_loader_criteria(
+        SoftDeleteMixin, is_kept, include_aliases=True, track_closure_variables=False
+    )
+    for is_kept in (_is_kept, _is_kept_if_joined)
+)
+
+
+def _leave_out_deleted(state: ORMExecuteState) -> None:
+    if not state.is_select or state.execution_options.get("include_deleted"):
+        return
+    # The refresh of an object finds its row, deleted or not. Joined to it are aliases.
+    criteria = _LEAVE_OUT_JOINED if state.is_column_load else _LEAVE_OUT
+    statement = cast(Any, state.statement)
+    if criteria not in statement._with_options:  # of the object whose relationship is loaded
+        state.statement = statement.options(criteria)
