@@ -1,6 +1,8 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
 from fastapi_asyncdb.credentials import Credentials
+from fastapi_asyncdb.data.cursor_pages import CursorPage, CursorQuery, paginate_cursor
+from fastapi_asyncdb.data.pages import Page, PageQuery, paginate
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,
@@ -30,8 +32,12 @@ __all__ = [
     "DB",
     "Base",
     "Credentials",
+    "CursorPage",
+    "CursorQuery",
     "Database",
     "DatabaseSettings",
+    "Page",
+    "PageQuery",
     "ReadDB",
     "RetryRoute",
     "SnapshotDB",
@@ -48,6 +54,8 @@ __all__ = [
     "health_router",
     "on_commit",
     "on_rollback",
+    "paginate",
+    "paginate_cursor",
     "remember_transaction_id",
 ]
 __version__ = "0.1.0"

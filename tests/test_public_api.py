@@ -35,9 +35,13 @@ def test_front_door():
     assert sorted(fastapi_asyncdb.__all__) == [
         "Base",
         "Credentials",
+        "CursorPage",
+        "CursorQuery",
         "DB",
         "Database",
         "DatabaseSettings",
+        "Page",
+        "PageQuery",
         "ReadDB",
         "RetryRoute",
         "SnapshotDB",
@@ -54,6 +58,8 @@ def test_front_door():
         "health_router",
         "on_commit",
         "on_rollback",
+        "paginate",
+        "paginate_cursor",
         "remember_transaction_id",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)

@@ -1,17 +1,27 @@
 """The databases: a folder for each, with one interface, and a registry of them."""
 
-from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep, Preset, connect_timeout
+from fastapi_asyncdb.dialects.base import (
+    Backend,
+    Diagnosis,
+    ErrorStep,
+    Estimate,
+    Preset,
+    connect_timeout,
+)
 from fastapi_asyncdb.dialects.parse import parse_url
-from fastapi_asyncdb.dialects.registry import is_conflict, preset_for, preset_of
+from fastapi_asyncdb.dialects.registry import backend_of, is_conflict, preset_for, preset_of
 from fastapi_asyncdb.dialects.target import TLS, Target, TLSMode
 
 __all__ = [
     "TLS",
+    "Backend",
     "Diagnosis",
     "ErrorStep",
+    "Estimate",
     "Preset",
     "TLSMode",
     "Target",
+    "backend_of",
     "connect_timeout",
     "is_conflict",
     "parse_url",

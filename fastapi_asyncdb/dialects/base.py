@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import TextClause
+from sqlalchemy import Select, TextClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -166,6 +166,16 @@ class Preset(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How the planner of a database estimates the number of rows of a statement."""
+
+    explain: Callable[[Select[Any]], Select[Any]]
+    """Returns the statement that returns the plan of a statement."""
+    rows: Callable[[Any], int]
+    """Returns the number of rows by what the former returns."""
+
+
 Reader = Callable[[str, str], Target]
 """Reads the text of a URL behind ``://`` for the driver that is named first."""
 
@@ -187,6 +197,14 @@ class Backend:
     """Other schemes for it in URLs."""
     driver_schemes: Mapping[str, str] = field(default_factory=dict)
     """Other names of single drivers, as SQLAlchemy has them."""
+    nulls_are_largest: bool = False
+    """Whether NULL is ordered as the largest value, instead of the smallest."""
+    seeks_by_rows: bool = False
+    """Whether ``(a, b) > (x, y)`` starts in the middle of an index."""
+    wide_integers: bool = False
+    """Whether every integer has 64 bits, whatever the type of its column."""
+    estimate: Estimate | None = None
+    """How the planner estimates the number of rows; ``None`` if it cannot be asked."""
 
     @property
     def default_driver(self) -> str:

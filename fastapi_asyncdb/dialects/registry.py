@@ -34,8 +34,13 @@ def preset_for(target: Target) -> Preset:
 
 def preset_of(dialect: Dialect) -> Preset | None:
     """Return the preset for the database of an engine, which may be the user's own."""
-    backend = _BY_SCHEME.get(dialect.name)
+    backend = backend_of(dialect)
     return None if backend is None else backend.preset
+
+
+def backend_of(dialect: Dialect) -> Backend | None:
+    """Return the database of an engine, which may be the user's own; ``None`` for an unknown one."""
+    return _BY_SCHEME.get(dialect.name)
 
 
 def is_conflict(error: BaseException) -> bool | None:

@@ -2,6 +2,7 @@
 
 from fastapi_asyncdb.dialects.base import Backend
 from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
+from fastapi_asyncdb.dialects.postgresql.estimates import ESTIMATE
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
 
@@ -12,4 +13,7 @@ BACKEND = Backend(
     PostgreSQL(),
     schemes=("postgres",),
     driver_schemes={"psycopg_async": "psycopg"},
+    nulls_are_largest=True,
+    seeks_by_rows=True,
+    estimate=ESTIMATE,
 )

@@ -5,4 +5,11 @@ from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
 
-BACKEND = Backend("sqlite", {"aiosqlite": for_aiosqlite}, is_conflict, SQLite())
+BACKEND = Backend(
+    "sqlite",
+    {"aiosqlite": for_aiosqlite},
+    is_conflict,
+    SQLite(),
+    seeks_by_rows=True,
+    wide_integers=True,
+)

@@ -1,0 +1,45 @@
+"""The number of rows of a statement: counted, or estimated by the planner of the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.page_statements import Source
+from fastapi_asyncdb.data.selects import bare, groups, is_distinct, primary_key
+from fastapi_asyncdb.dialects import backend_of
+
+
+async def count(session: AsyncSession, source: Source) -> int:
+    """Count the rows, without their order and what is loaded with them."""
+    rows = _rows(source)
+    if groups(rows) or is_distinct(rows):
+        options = rows.get_execution_options()
+        statement = select(func.count()).select_from(rows.subquery()).options(*rows._with_options)
+        statement = statement.execution_options(**options)
+    else:
+        statement = rows.with_only_columns(func.count(), maintain_column_froms=True)
+    return (await session.execute(statement)).scalar_one()
+
+
+async def estimate(session: AsyncSession, source: Source) -> int:
+    """Return what the planner expects; count where the database has none that can be asked."""
+    backend = backend_of(session.get_bind(clause=source.statement).dialect)
+    if backend is None or backend.estimate is None:
+        return await count(session, source)
+    rows = _rows(source)
+    if not groups(rows) and not is_distinct(rows):
+        rows = rows.with_only_columns(literal_column("1"), maintain_column_froms=True)
+    plan = await session.execute(backend.estimate.explain(rows))
+    return backend.estimate.rows(plan.scalar_one())
+
+
+def _rows(source: Source) -> Select[Any]:
+    """Return the statement with one row for each item of a page."""
+    rows = bare(source.statement)
+    if not source.repeats:
+        return rows
+    key = primary_key(source.entity)
+    return rows.with_only_columns(*key, maintain_column_froms=True).distinct()

@@ -1,0 +1,177 @@
+"""Pages by cursor: ``CursorPage``, ``CursorQuery`` and ``paginate_cursor``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
+
+from pydantic import BaseModel, Field
+from pydantic.dataclasses import dataclass
+from sqlalchemy import Row, Select
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.cursors import MAX_LENGTH, CursorFormat, Position, Secret
+from fastapi_asyncdb.data.injectable import Injectable
+from fastapi_asyncdb.data.keyset import Condition, Keyset
+from fastapi_asyncdb.data.page_rows import as_models, items_with_keys
+from fastapi_asyncdb.data.page_statements import Source
+from fastapi_asyncdb.data.selects import check_select, check_walk
+from fastapi_asyncdb.dialects import backend_of
+
+T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+S = TypeVar("S")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True)
+class CursorQuery(Injectable):
+    """Which page a client wants. In a route: ``query: Annotated[CursorQuery, Depends()]``.
+
+    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
+    """
+
+    cursor: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_LENGTH,
+            description="`next_cursor` or `previous_cursor` of another page; none for the first.",
+        ),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20
+
+
+class CursorPage(BaseModel, Generic[T]):
+    """A page, and the way to its neighbours. As a response: ``CursorPage[UserOut]``."""
+
+    items: list[T]
+    next_cursor: Annotated[str | None, Field(description="The page after; none after the last.")]
+    previous_cursor: Annotated[
+        str | None, Field(description="The page before; none before the first.")
+    ]
+    limit: Annotated[int, Field(description="The largest number of items of a page.")]
+
+    def to(self, schema: type[S]) -> CursorPage[S]:
+        """Return the page with its items validated as a schema: from attributes, or as they are.
+
+        Args:
+            schema: A Pydantic model, or another type that Pydantic validates.
+
+        Returns:
+            A ``CursorPage[schema]``, which FastAPI does not validate again.
+
+        Raises:
+            pydantic.ValidationError: an item does not fit.
+        """
+        return CursorPage[schema].model_construct(  # type: ignore[valid-type]
+            items=as_models(self.items, schema),
+            next_cursor=self.next_cursor,
+            previous_cursor=self.previous_cursor,
+            limit=self.limit,
+        )
+
+
+@overload
+async def paginate_cursor(
+    session: AsyncSession,
+    statement: Select[T],
+    query: CursorQuery,
+    *,
+    secret: Secret | None = None,
+) -> CursorPage[T]: ...
+@overload
+async def paginate_cursor(
+    session: AsyncSession,
+    statement: Select[T1, T2, *Ts],
+    query: CursorQuery,
+    *,
+    secret: Secret | None = None,
+) -> CursorPage[Row[T1, T2, *Ts]]: ...
+async def paginate_cursor(
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    query: CursorQuery,
+    *,
+    secret: Secret | None = None,
+) -> CursorPage[Any]:
+    """Return one page of the rows of a statement, by the position of its first or last row.
+
+    Each page costs the same, however far it is from the first, if an index has the order. Rows that
+    come or go between two pages neither repeat nor hide others.
+
+    Args:
+        session: Any session.
+        statement: A select without LIMIT: of one entity or column, whose page has the objects or values,
+            or of several, whose page has rows. Its order is made unique by the primary key.
+        query: Which page.
+        secret: Signs the cursors. Without one they have a checksum, so that a client can make its own.
+            Either way a client can read them: they are the values of the ordering keys of a row.
+
+    Returns:
+        The page.
+
+    Raises:
+        InvalidCursor: the cursor is damaged or forged, or is of another ordering.
+        TypeError: the statement is no select: wrap a union as a subquery.
+        ConfigurationError: the statement has a LIMIT, DISTINCT ON or a window function; it is ordered
+            by text; the type or a value of an ordering key cannot be carried.
+    """
+    check_select(statement)
+    check_walk(statement)
+    source = Source(statement)
+    dialect = session.get_bind(clause=statement).dialect
+    names = [str(each["name"]) for each in source.columns]
+    cursors = CursorFormat(source.keys, names, dialect, secret)
+    position = Position() if query.cursor is None else cursors.read(query.cursor)
+    rows = await _rows(session, source, position, dialect, query.limit + 1)
+    return _page(rows, position, cursors, query)
+
+
+async def _rows(
+    session: AsyncSession, source: Source, position: Position, dialect: Dialect, limit: int
+) -> list[tuple[Any, Sequence[Any]]]:
+    """Return the first rows after the position, or the last before it in the reverse order."""
+    keys, pairs = source.keys, list(position.pairs)
+    if position.backwards:
+        keys = [key.reverse() for key in keys]
+        pairs = [(key.reverse(), value) for key, value in pairs]
+    rows: list[tuple[Any, Sequence[Any]]] = []
+    for condition in _ranges(dialect, pairs):
+        if len(rows) < limit:
+            statement = source.by_keys(keys, condition, limit - len(rows))
+            rows += await items_with_keys(session, source, statement)
+    return rows
+
+
+def _ranges(dialect: Dialect, pairs: Sequence[Any]) -> Sequence[Condition | None]:
+    if not pairs:
+        return [None]
+    backend = backend_of(dialect)
+    if backend is None:
+        return Keyset(nulls_are_largest=False, seeks_by_rows=False).ranges_after(pairs)
+    keyset = Keyset(backend.nulls_are_largest, backend.seeks_by_rows)
+    return keyset.ranges_after(pairs)
+
+
+def _page(
+    rows: list[tuple[Any, Sequence[Any]]],
+    position: Position,
+    cursors: CursorFormat,
+    query: CursorQuery,
+) -> CursorPage[Any]:
+    """Return the page. It goes on where a row was left over, and back to where it came from."""
+    on, back = len(rows) > query.limit, query.cursor is not None and bool(position.pairs)
+    rows = rows[: query.limit]
+    if position.backwards:
+        rows.reverse()
+    has_previous, has_next = (on, back) if position.backwards else (back, on)
+    # Of no row, a cursor is one of the other end.
+    first, last = (rows[0][1], rows[-1][1]) if rows else ((), ())
+    return CursorPage[Any].model_construct(
+        items=[item for item, _ in rows],
+        next_cursor=cursors.write(last, backwards=False) if has_next else None,
+        previous_cursor=cursors.write(first, backwards=True) if has_previous else None,
+        limit=query.limit,
+    )

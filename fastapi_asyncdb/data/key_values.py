@@ -1,0 +1,157 @@
+"""The values of ordering keys: how a cursor carries them, and which of them a column can have."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, LargeBinary, Numeric, String, Uuid, types
+
+_DIGITS = 200
+_DECIMAL = re.compile(rf"-?([0-9]{{1,{_DIGITS}}})(?:\.([0-9]{{1,{_DIGITS}}}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """How the values of one type are carried.
+
+    Both functions raise ``ValueError``, ``TypeError`` or ``ArithmeticError`` for other values.
+    """
+
+    to_json: Callable[[Any], Any]
+    from_json: Callable[[Any], Any]
+    """Accepts nothing that the database would refuse."""
+
+    def carry(self, value: Any) -> Any:
+        """Return a value as JSON has it, if it can be read again."""
+        carried = self.to_json(value)
+        self.from_json(carried)
+        return carried
+
+
+def carrier_of(impl: Any, *, wide_integers: bool) -> Carrier | None:
+    """Return how the values of a type are carried; ``None`` if they cannot be.
+
+    Args:
+        impl: The type as the dialect implements it.
+        wide_integers: Whether every integer of the database has 64 bits.
+    """
+    match impl:
+        case types.Enum():
+            return _enum(impl)
+        case types.Integer():
+            return _integer(64 if wide_integers else _bits(impl))
+        case types.Float() if impl.asdecimal:
+            return _decimal(None, None)
+        case Numeric() if impl.asdecimal:
+            return _decimal(impl.precision, impl.scale)
+        case Uuid():
+            return _UUID if impl.as_uuid else _UUID_TEXT
+        case types.DateTime():
+            return _moment(datetime, timezone=impl.timezone)
+        case types.Time():
+            return _moment(time, timezone=impl.timezone)
+        case _:
+            return next((known for kind, known in _BY_TYPE.items() if isinstance(impl, kind)), None)
+
+
+def _exact(kind: type[Any]) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return check
+
+
+def _bits(impl: types.Integer) -> int:
+    if isinstance(impl, types.BigInteger):
+        return 64
+    return 16 if isinstance(impl, types.SmallInteger) else 32
+
+
+def _integer(bits: int) -> Carrier:
+    def from_json(value: Any) -> int:
+        if type(value) is not int or not -(1 << bits - 1) <= value < 1 << bits - 1:
+            raise ValueError
+        return value
+
+    # PostgreSQL's sum() of integers is a Decimal.
+    return Carrier(int, from_json)
+
+
+def _decimal(precision: int | None, scale: int | None) -> Carrier:
+    before = _DIGITS if precision is None else precision - (scale or 0)
+
+    def from_json(value: Any) -> Decimal:
+        number = _DECIMAL.fullmatch(value)
+        if number is None or len(number[1].lstrip("0")) > before:
+            raise ValueError
+        return Decimal(value)
+
+    return Carrier(lambda value: format(value, "f"), from_json)
+
+
+def _enum(impl: types.Enum) -> Carrier:
+    known: dict[str, Any]
+    if impl.enum_class is None:
+        known = {name: name for name in impl.enums}
+    else:
+        known = dict(impl.enum_class.__members__.items())
+    names = {value: name for name, value in reversed(known.items())}
+
+    def read(names: dict[Any, Any]) -> Callable[[Any], Any]:
+        def look_up(value: Any) -> Any:
+            if value not in names:
+                raise ValueError
+            return names[value]
+
+        return look_up
+
+    return Carrier(read(names), read(known))
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or "\0" in value:
+        raise ValueError
+    # Lone surrogates have no UTF-8.
+    value.encode()
+    return value
+
+
+def _uuid(value: Any) -> UUID:
+    return UUID(hex=_text(value))
+
+
+def _moment(kind: type[datetime] | type[time], *, timezone: bool) -> Carrier:
+    def from_json(value: Any) -> Any:
+        moment: Any = kind.fromisoformat(value)
+        if moment.tzinfo is not None and not timezone:
+            raise ValueError
+        if isinstance(moment, datetime) and timezone:
+            # As the driver does, which overflows in the years 1 and 9999.
+            moment.astimezone(UTC)
+        return moment
+
+    return Carrier(kind.isoformat, from_json)
+
+
+_UUID = Carrier(str, _uuid)
+_UUID_TEXT = Carrier(str, lambda value: str(_uuid(value)))
+_BY_TYPE: dict[type[Any], Carrier] = {
+    Boolean: Carrier(_exact(bool), _exact(bool)),
+    types.Float: Carrier(float, _exact(float)),
+    Numeric: Carrier(float, _exact(float)),
+    types.Date: Carrier(lambda value: _exact(date)(value).isoformat(), date.fromisoformat),
+    String: Carrier(_text, _text),
+    LargeBinary: Carrier(
+        lambda value: base64.b64encode(value).decode(),
+        lambda value: base64.b64decode(value, validate=True),
+    ),
+}

@@ -1,0 +1,54 @@
+"""The rows of a page: objects, values or rows, as the statement selects them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import Result, Select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.page_statements import Source
+
+S = TypeVar("S")
+
+
+async def items_of(session: AsyncSession, source: Source, statement: Select[Any]) -> list[Any]:
+    """Return the items of a page: of one entity or column what it is, of several the rows."""
+    result = await _execute(session, source, statement)
+    return list(result.scalars() if len(source.columns) == 1 else result)
+
+
+async def items_with_keys(
+    session: AsyncSession, source: Source, statement: Select[Any]
+) -> list[tuple[Any, Sequence[Any]]]:
+    """Return each item of a page with the values of its keys, which its row ends with."""
+    result = await _execute(session, source, statement)
+    width = len(source.columns)
+    if width == 1:
+        return [(row[0], row[1:]) for row in result]
+    # The rows of a frozen result can be read twice: as the statement selects them, and with the keys.
+    frozen = result.freeze()
+    items = frozen().columns(*range(width))
+    return [(item, row[width:]) for item, row in zip(items, frozen(), strict=True)]
+
+
+async def _execute(session: AsyncSession, source: Source, statement: Select[Any]) -> Result[Any]:
+    result: Result[Any] = await session.execute(statement)
+    # SQLAlchemy insists on unique() where joined loading repeats an object.
+    needed = source.repeats or result._unique_filter_state is not None
+    return result.unique() if needed else result
+
+
+def as_models(items: list[Any], schema: type[S]) -> list[S]:
+    """Return the items as a schema has them, from their attributes if they are objects."""
+    hashable: Any = schema
+    models: list[S] = _adapter(hashable).validate_python(items, from_attributes=True)
+    return models
+
+
+@lru_cache(maxsize=1024)
+def _adapter(schema: type[S]) -> TypeAdapter[list[S]]:
+    return TypeAdapter(list[schema])  # type: ignore[valid-type]

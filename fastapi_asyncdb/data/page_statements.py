@@ -1,0 +1,146 @@
+"""The statement of one page: with its ordering, its limit, and the values of its keys in each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Select, and_, func, inspect
+from sqlalchemy.sql.selectable import FromClause, Subquery
+
+from fastapi_asyncdb.data.keyset import Condition
+from fastapi_asyncdb.data.ordering import OrderKey, order_keys, tie_breakers
+from fastapi_asyncdb.data.selects import (
+    bare,
+    entity_of,
+    froms,
+    groups,
+    has_outer_join,
+    is_distinct,
+    multiplies,
+    primary_key,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A statement that is paged, and what follows from its FROM clause.
+
+    A join along a collection repeats the entity in several rows. Then the page is made of primary keys,
+    grouped, in a subquery, which the statement is joined to.
+    """
+
+    statement: Select[Any]
+
+    @cached_property
+    def froms(self) -> Sequence[FromClause]:
+        """The FROM clause."""
+        return froms(self.statement)
+
+    @cached_property
+    def columns(self) -> list[Any]:
+        """The entities and columns that the statement selects, as SQLAlchemy describes them."""
+        columns: list[Any] = self.statement.column_descriptions
+        return columns
+
+    @cached_property
+    def entity(self) -> Any:
+        """The only entity that the statement selects, or ``None``."""
+        return entity_of(self.columns)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the rows repeat the entity."""
+        return (
+            self.entity is not None
+            and not groups(self.statement)
+            and not is_distinct(self.statement)
+            and multiplies(self.froms)
+        )
+
+    @cached_property
+    def keys(self) -> list[OrderKey]:
+        """The ordering, which is unique."""
+        keys = order_keys(self.statement, self.froms, outer=has_outer_join(self.froms))
+        return [self._of_group(key) for key in keys] if self.repeats else keys
+
+    def by_offset(self, limit: int, offset: int) -> Select[Any]:
+        """Return the statement of the page at an offset."""
+        if self.repeats:
+            rows = self._grouped(self.keys, None).limit(limit).offset(offset).subquery()
+            return self._joined(rows, self.keys)
+        ordered = self.statement.order_by(*tie_breakers(self.statement, self.froms))
+        return ordered.limit(limit).offset(offset)
+
+    def by_keys(
+        self, keys: Sequence[OrderKey], condition: Condition | None, limit: int
+    ) -> Select[Any]:
+        """Return the statement of the first rows that fulfil a condition.
+
+        Args:
+            keys: The ordering, or its reverse; each row ends with their values.
+            condition: A condition about the keys.
+            limit: The number of rows.
+        """
+        if self.repeats:
+            rows = self._grouped(keys, condition).limit(limit).subquery()
+            return self._joined(rows, keys).add_columns(*_columns(rows, keys))
+        columns = _labels(keys)
+        statement = self.statement.order_by(None).add_columns(*columns)
+        ordered = _where(statement, condition, grouped=bool(groups(statement)))
+        return ordered.order_by(*_ordered(keys, columns)).limit(limit)
+
+    def _of_group(self, key: OrderKey) -> OrderKey:
+        """Return the key of all rows of one entity: its own column, or the first of the values."""
+        if self._is_own(key):
+            return key
+        first = func.max if key.descending else func.min
+        return replace(key, expression=first(key.expression))
+
+    def _is_own(self, key: OrderKey) -> bool:
+        column = key.expression
+        return isinstance(column, Column) and inspect(self.entity).selectable.c.contains_column(
+            column
+        )
+
+    def _grouped(self, keys: Sequence[OrderKey], condition: Condition | None) -> Select[Any]:
+        key = primary_key(self.entity)
+        own = [each.expression for each in keys if self._is_own(each)]
+        columns = _labels(keys)
+        identity = [each.label(f"page_row_{number}") for number, each in enumerate(key)]
+        statement = bare(self.statement).with_only_columns(
+            *identity, *columns, maintain_column_froms=True
+        )
+        grouped = statement.group_by(*dict.fromkeys([*key, *own]))
+        ordered = grouped.order_by(*_ordered(keys, columns))
+        return _where(ordered, condition, grouped=len(own) < len(keys))
+
+    def _joined(self, rows: Subquery, keys: Sequence[OrderKey]) -> Select[Any]:
+        identity = [
+            column == rows.c[f"page_row_{number}"]
+            for number, column in enumerate(primary_key(self.entity))
+        ]
+        statement = self.statement.order_by(None).where(and_(*identity))
+        return statement.order_by(*_ordered(keys, _columns(rows, keys)))
+
+
+def _where(statement: Select[Any], condition: Condition | None, *, grouped: bool) -> Select[Any]:
+    if condition is None:
+        return statement
+    return statement.having(condition) if grouped else statement.where(condition)
+
+
+def _labels(keys: Sequence[OrderKey]) -> list[ColumnElement[Any]]:
+    return [key.expression.label(f"page_key_{number}") for number, key in enumerate(keys)]
+
+
+def _columns(rows: Subquery, keys: Sequence[OrderKey]) -> list[ColumnElement[Any]]:
+    return [rows.c[f"page_key_{number}"] for number, _ in enumerate(keys)]
+
+
+def _ordered(
+    keys: Sequence[OrderKey], columns: Sequence[ColumnElement[Any]]
+) -> list[ColumnElement[Any]]:
+    return [key.order(column) for key, column in zip(keys, columns, strict=True)]

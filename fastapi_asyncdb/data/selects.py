@@ -1,0 +1,161 @@
+"""What pages need to know of a SELECT: its entity, its FROM, whether a join multiplies its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import BinaryExpression, Column, ColumnElement, Over, Select, inspect
+from sqlalchemy.orm.interfaces import LoaderOption
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.selectable import FromClause, Join
+from sqlalchemy.sql.visitors import iterate
+
+from fastapi_asyncdb.errors import ConfigurationError
+
+
+def check_select(statement: object) -> None:
+    """Refuse what cannot be paged.
+
+    Raises:
+        TypeError: the statement is no ``Select``: a union, a text.
+        ConfigurationError: the statement has a LIMIT or OFFSET of its own.
+    """
+    if not isinstance(statement, Select):
+        raise TypeError(
+            f"A page is made of a select(), and this is a {type(statement).__name__}. Wrap a union as "
+            "'rows = union.subquery()', and pass 'select(rows)', or 'select(aliased(User, rows))'."
+        )
+    if statement._has_row_limiting_clause:
+        raise ConfigurationError(
+            "The statement has a LIMIT or OFFSET of its own, where the page sets them. Leave it out, or "
+            "wrap the statement: 'rows = stmt.subquery()', then 'select(aliased(User, rows))'."
+        )
+
+
+def check_walk(statement: Select[Any]) -> None:
+    """Refuse a statement whose rows change when it is asked for those after a position.
+
+    Raises:
+        ConfigurationError: it has DISTINCT ON, or a window function.
+    """
+    expressions = (*statement._raw_columns, *statement._order_by_clauses)
+    if statement._distinct_on or any(
+        isinstance(part, Over) for expression in expressions for part in _parts(expression)
+    ):
+        raise ConfigurationError(
+            "The statement has DISTINCT ON or a window function, which a condition on its rows would "
+            "change. Wrap it: 'rows = stmt.subquery()', then 'select(rows)' or "
+            "'select(aliased(User, rows))'."
+        )
+
+
+def _parts(expression: Any) -> Iterator[Any]:
+    """Yield the parts of an expression; a table or a column has none that matter."""
+    return iter(()) if isinstance(expression, FromClause | Column) else iterate(expression)
+
+
+def bare(statement: Select[Any]) -> Select[Any]:
+    """Return a copy without ORDER BY, FOR UPDATE and loader options; criteria stay."""
+    copy = statement.order_by(None)
+    copy._for_update_arg = None
+    copy._with_options = tuple(
+        option for option in statement._with_options if not isinstance(option, LoaderOption)
+    )
+    return copy
+
+
+def groups(statement: Select[Any]) -> Sequence[ColumnElement[Any]]:
+    """Return the expressions of GROUP BY."""
+    return statement._group_by_clauses
+
+
+def is_distinct(statement: Select[Any]) -> bool:
+    """Return whether the statement has DISTINCT."""
+    return statement._distinct
+
+
+def entity_of(columns: Sequence[Any]) -> Any:
+    """Return the mapped class, or its alias, if a statement selects one entity and nothing else."""
+    match columns:
+        case [{"expr": expr, "entity": entity}] if expr is entity:
+            return entity
+        case _:
+            return None
+
+
+def primary_key(entity: Any) -> list[ColumnElement[Any]]:
+    """Return the primary key of a mapped class, or of an alias of one."""
+    mapper = inspect(entity).mapper
+    return [
+        getattr(entity, mapper.get_property_by_column(column).key).expression
+        for column in mapper.primary_key
+    ]
+
+
+def froms(statement: Select[Any]) -> Sequence[FromClause]:
+    """Return the FROM clause: tables, aliases, joins.
+
+    SQLAlchemy resolves joins only while it compiles, which a statement without any is spared.
+    """
+    selected = statement.columns_clause_froms
+    where = statement.whereclause
+    joins = statement._setup_joins or statement._from_obj
+    if joins or (where is not None and set(where._from_objects) - set(selected)):
+        return statement.get_final_froms()
+    return selected
+
+
+def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:
+    """Yield the tables and aliases of a FROM clause, those inside of joins included."""
+    for clause in clauses:
+        if isinstance(clause, Join):
+            yield from tables((clause.left, clause.right))
+        else:
+            yield clause
+
+
+def has_outer_join(clauses: Sequence[FromClause]) -> bool:
+    """Return whether a column may be NULL although its table says NOT NULL."""
+    return any(
+        isinstance(clause, Join)
+        and (clause.isouter or clause.full or has_outer_join((clause.left, clause.right)))
+        for clause in clauses
+    )
+
+
+def multiplies(clauses: Sequence[FromClause]) -> bool:
+    """Return whether one row of the first table may become several: a join along a collection."""
+    return len(clauses) > 1 or any(
+        isinstance(clause, Join) and (multiplies((clause.left,)) or not _is_to_one(clause))
+        for clause in clauses
+    )
+
+
+def _is_to_one(join: Join) -> bool:
+    """Return whether ON fixes a unique key of the right side, so that it has one row at most."""
+    if join.full or isinstance(join.right, Join) or join.onclause is None:
+        return False
+    fixed = set(_fixed_columns(join.onclause, join.right))
+    key = set(join.right.primary_key)
+    return (bool(key) and key <= fixed) or any(_is_unique(column) for column in fixed)
+
+
+def _fixed_columns(on: ColumnElement[Any], right: FromClause) -> Iterator[Any]:
+    """Yield the columns of the right side that ON equates with something of the left side."""
+    if getattr(on, "operator", None) is operators.and_:
+        for clause in getattr(on, "clauses", ()):
+            yield from _fixed_columns(clause, right)
+    elif isinstance(on, BinaryExpression) and on.operator is operators.eq:
+        for column, other in ((on.left, on.right), (on.right, on.left)):
+            if is_of(column, right) and not any(is_of(part, right) for part in iterate(other)):
+                yield column
+
+
+def is_of(column: Any, table: FromClause) -> bool:
+    """Return whether it is a column of the table."""
+    return getattr(column, "table", None) is not None and table.c.contains_column(column)
+
+
+def _is_unique(column: Any) -> bool:
+    return any(getattr(base, "unique", None) for base in column.base_columns)
