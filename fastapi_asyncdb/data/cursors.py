@@ -145,8 +145,9 @@ class CursorFormat:
 def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
     bound: TypeEngine[Any] = key.expression.type
     decorators: list[TypeDecorator[Any]] = []
-    while isinstance(bound, TypeDecorator):
-        if type(bound).process_bind_param is not TypeDecorator.process_bind_param:
+    # One with a bind_processor() of its own, such as Interval, does not say what it gives the database.
+    while isinstance(bound, TypeDecorator) and not _overrides(bound, "bind_processor"):
+        if _overrides(bound, "process_bind_param"):
             decorators.append(bound)
         bound = bound.load_dialect_impl(dialect)
     if not isinstance(key.expression, Column):
@@ -161,6 +162,10 @@ def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
             "another type, or give a function its type: 'func.lower(User.name, type_=String)'."
         )
     return _KeyType(key, carrier, bound, tuple(decorators), dialect)
+
+
+def _overrides(decorator: TypeDecorator[Any], name: str) -> bool:
+    return getattr(type(decorator), name) is not getattr(TypeDecorator, name)
 
 
 def _widest(bound: TypeEngine[Any]) -> TypeEngine[Any]:

@@ -117,21 +117,22 @@ async def paginate(
     items = found[: query.limit]
     end = query.offset + len(items)
     is_last = len(found) < rows and (bool(found) or query.offset == 0)
-    number = end if is_last and total else await _total(session, source, total, end)
+    least = end if items else 0
+    number = end if is_last and total else await _total(session, source, total, least)
     return Page[Any].model_construct(
         items=items,
         total=number,
         offset=query.offset,
         limit=query.limit,
-        has_more=number > end if total == "exact" and number else len(found) > query.limit,
+        has_more=(number or 0) > end if total == "exact" else len(found) > query.limit,
     )
 
 
 async def _total(
-    session: AsyncSession, source: Source, total: Total | None, end: int
+    session: AsyncSession, source: Source, total: Total | None, least: int
 ) -> int | None:
     """Return the total, which is no less than what was read: rows may have gone since."""
     if total is None:
         return None
     find = count if total == "exact" else estimate
-    return max(await find(session, source), end)
+    return max(await find(session, source), least)
