@@ -1,19 +1,18 @@
-"""Pages by cursor: ``CursorPage``, ``CursorQuery`` and ``paginate_cursor``."""
+"""Pages by cursor: ``CursorPage`` and ``paginate_cursor``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 
-from pydantic import BaseModel, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.cursors import MAX_LENGTH, CursorFormat, Position, Secret
-from fastapi_asyncdb.data.injectable import Injectable
+from fastapi_asyncdb.data.cursors import CursorFormat, Position, Secret
 from fastapi_asyncdb.data.keyset import Condition, Keyset
+from fastapi_asyncdb.data.page_queries import CursorQuery
 from fastapi_asyncdb.data.page_rows import as_models, items_with_keys
 from fastapi_asyncdb.data.page_statements import Source
 from fastapi_asyncdb.data.selects import check_select, check_walk
@@ -26,25 +25,11 @@ S = TypeVar("S")
 Ts = TypeVarTuple("Ts")
 
 
-@dataclass(frozen=True)
-class CursorQuery(Injectable):
-    """Which page a client wants. In a route: ``query: Annotated[CursorQuery, Depends()]``.
-
-    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
-    """
-
-    cursor: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_LENGTH,
-            description="`next_cursor` or `previous_cursor` of another page; none for the first.",
-        ),
-    ] = None
-    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20
-
-
 class CursorPage(BaseModel, Generic[T]):
     """A page, and the way to its neighbours. As a response: ``CursorPage[UserOut]``."""
+
+    # For annotations such as Page[User], of objects that are no models of Pydantic.
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
     next_cursor: Annotated[str | None, Field(description="The page after; none after the last.")]

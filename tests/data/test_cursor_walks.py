@@ -66,13 +66,14 @@ class Key(NamedTuple):
 
     def compare(self, one: Row, other: Row, *, nulls_are_largest: bool) -> int:
         """Compare two rows as the database does."""
-        a, b = getattr(one, self.name), getattr(other, self.name)
+        a: Any = getattr(one, self.name)
+        b: Any = getattr(other, self.name)
         if a is None or b is None:
             first = self.nulls_first
             if first is None:
                 first = self.descending == nulls_are_largest
-            return ((a is not None) - (b is not None)) * (1 if first else -1)
-        return ((a > b) - (a < b)) * (-1 if self.descending else 1)
+            return (int(a is not None) - int(b is not None)) * (1 if first else -1)
+        return (int(a > b) - int(a < b)) * (-1 if self.descending else 1)
 
 
 ROWS = st.builds(
@@ -178,7 +179,7 @@ async def change(session: AsyncSession, model: Model, sign: str, row: Row) -> No
         model.rows[row.id] = row
 
 
-def examples(count: int) -> Any:
+def examples(count: int) -> settings:
     """Return the settings: real databases are slow, and Hypothesis must not measure them."""
     return settings(
         max_examples=count,

@@ -378,7 +378,7 @@ def test_a_secret_signs_the_cursors(run: Run):
 
 def test_what_cannot_be_carried_is_refused_on_the_first_page(run: Run):
     """The developer gets a ConfigurationError, and the client never a cursor that fails."""
-    statements = {
+    statements: dict[str, Any] = {
         "func.lower": select(Thing).order_by(func.lower(Thing.word)),
         "Interval": select(Thing).order_by(func.age(Thing.moment, type_=Interval())),
         "TextClause": select(Thing).order_by(text("word")),
