@@ -85,14 +85,22 @@ class CursorFormat:
         secret: Secret | None,
     ) -> None:
         self._types = [_key_type(key, dialect) for key in keys]
-        self._names = names
-        self._dialect = dialect
+        ordering = [names, [_fingerprint(key, dialect) for key in keys]]
+        self._ordering = json.dumps(ordering).encode()
         self._secret = _bytes_of(secret)
 
     def write(self, values: Sequence[Any], *, backwards: bool) -> str:
-        """Return the cursor of the rows after the values, or before them."""
+        """Return the cursor of the rows after a row, or before it.
+
+        Args:
+            values: What ends with the values of the keys, or nothing.
+            backwards: Whether it is of the rows before.
+        """
         try:
-            carried = [key.write(value) for key, value in zip(self._types, values, strict=False)]
+            carried = [
+                key.write(value)
+                for key, value in zip(self._types, values[-len(self._types) :], strict=False)
+            ]
         except (ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise ConfigurationError(
                 "A cursor cannot carry a value that a row is ordered by: it does not fit the type of "
@@ -137,8 +145,7 @@ class CursorFormat:
         return Position(bool(backwards), pairs)
 
     def _digest(self, payload: bytes) -> bytes:
-        ordering = [self._names, [_fingerprint(each.key, self._dialect) for each in self._types]]
-        message = json.dumps(ordering).encode() + b"\0" + payload
+        message = self._ordering + b"\0" + payload
         return hmac.digest(self._secret, message, "sha256")[:_DIGEST]
 
 
