@@ -1,8 +1,9 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
 from fastapi_asyncdb.credentials import Credentials
-from fastapi_asyncdb.data.cursor_pages import CursorPage, CursorQuery, paginate_cursor
-from fastapi_asyncdb.data.pages import Page, PageQuery, paginate
+from fastapi_asyncdb.data.cursor_pages import CursorPage, paginate_cursor
+from fastapi_asyncdb.data.page_queries import CursorQuery, PageQuery
+from fastapi_asyncdb.data.pages import Page, paginate
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.data.page_statements import Source
@@ -14,14 +14,8 @@ from fastapi_asyncdb.dialects import backend_of
 
 async def count(session: AsyncSession, source: Source) -> int:
     """Count the rows, without their order and what is loaded with them."""
-    rows = _rows(source)
-    if groups(rows) or is_distinct(rows):
-        options = rows.get_execution_options()
-        statement = select(func.count()).select_from(rows.subquery()).options(*rows._with_options)
-        statement = statement.execution_options(**options)
-    else:
-        statement = rows.with_only_columns(func.count(), maintain_column_froms=True)
-    return (await session.execute(statement)).scalar_one()
+    number = await session.execute(_select(func.count(), source))
+    return int(number.scalar_one())
 
 
 async def estimate(session: AsyncSession, source: Source) -> int:
@@ -29,11 +23,20 @@ async def estimate(session: AsyncSession, source: Source) -> int:
     backend = backend_of(session.get_bind(clause=source.statement).dialect)
     if backend is None or backend.estimate is None:
         return await count(session, source)
+    statement = backend.estimate.explain(_select(literal_column("1"), source))
+    plan = await session.execute(statement)
+    return backend.estimate.rows(plan.scalar_one())
+
+
+def _select(column: ColumnElement[Any], source: Source) -> Select[Any]:
+    """Select a column from the rows."""
     rows = _rows(source)
     if not groups(rows) and not is_distinct(rows):
-        rows = rows.with_only_columns(literal_column("1"), maintain_column_froms=True)
-    plan = await session.execute(backend.estimate.explain(rows))
-    return backend.estimate.rows(plan.scalar_one())
+        return rows.with_only_columns(column, maintain_column_froms=True)
+    statement = select(column).select_from(rows.subquery())
+    # Of a subquery, SQLAlchemy takes neither.
+    options = rows.get_execution_options()
+    return statement.options(*rows._with_options).execution_options(**options)
 
 
 def _rows(source: Source) -> Select[Any]:

@@ -1,19 +1,18 @@
-"""Pages by cursor: ``CursorPage``, ``CursorQuery`` and ``paginate_cursor``."""
+"""Pages by cursor: ``CursorPage`` and ``paginate_cursor``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
 
-from pydantic import BaseModel, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.cursors import MAX_LENGTH, CursorFormat, Position, Secret
-from fastapi_asyncdb.data.injectable import Injectable
+from fastapi_asyncdb.data.cursors import CursorFormat, Position, Secret
 from fastapi_asyncdb.data.keyset import Condition, Keyset
+from fastapi_asyncdb.data.page_queries import CursorQuery
 from fastapi_asyncdb.data.page_rows import as_models, items_with_keys
 from fastapi_asyncdb.data.page_statements import Source
 from fastapi_asyncdb.data.selects import check_select, check_walk
@@ -26,25 +25,11 @@ S = TypeVar("S")
 Ts = TypeVarTuple("Ts")
 
 
-@dataclass(frozen=True)
-class CursorQuery(Injectable):
-    """Which page a client wants. In a route: ``query: Annotated[CursorQuery, Depends()]``.
-
-    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
-    """
-
-    cursor: Annotated[
-        str | None,
-        Field(
-            max_length=MAX_LENGTH,
-            description="`next_cursor` or `previous_cursor` of another page; none for the first.",
-        ),
-    ] = None
-    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20
-
-
 class CursorPage(BaseModel, Generic[T]):
     """A page, and the way to its neighbours. As a response: ``CursorPage[UserOut]``."""
+
+    # For annotations such as Page[User], of objects that are no models of Pydantic.
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
     next_cursor: Annotated[str | None, Field(description="The page after; none after the last.")]
@@ -125,24 +110,27 @@ async def paginate_cursor(
     names = [str(each["name"]) for each in source.columns]
     cursors = CursorFormat(source.keys, names, dialect, secret)
     position = Position() if query.cursor is None else cursors.read(query.cursor)
-    rows = await _rows(session, source, position, dialect, query.limit + 1)
-    return _page(rows, position, cursors, query)
+    items, rows = await _rows(session, source, position, dialect, query.limit + 1)
+    return _page(items, rows, position, cursors, query)
 
 
 async def _rows(
     session: AsyncSession, source: Source, position: Position, dialect: Dialect, limit: int
-) -> list[tuple[Any, Sequence[Any]]]:
+) -> tuple[list[Any], list[Sequence[Any]]]:
     """Return the first rows after the position, or the last before it in the reverse order."""
     keys, pairs = source.keys, list(position.pairs)
     if position.backwards:
         keys = [key.reverse() for key in keys]
         pairs = [(key.reverse(), value) for key, value in pairs]
-    rows: list[tuple[Any, Sequence[Any]]] = []
+    items: list[Any] = []
+    rows: list[Sequence[Any]] = []
     for condition in _ranges(dialect, pairs):
         if len(rows) < limit:
             statement = source.by_keys(keys, condition, limit - len(rows))
-            rows += await items_with_keys(session, source, statement)
-    return rows
+            more = await items_with_keys(session, source, statement)
+            items += more[0]
+            rows += more[1]
+    return items, rows
 
 
 def _ranges(dialect: Dialect, pairs: Sequence[Any]) -> Sequence[Condition | None]:
@@ -156,21 +144,23 @@ def _ranges(dialect: Dialect, pairs: Sequence[Any]) -> Sequence[Condition | None
 
 
 def _page(
-    rows: list[tuple[Any, Sequence[Any]]],
+    items: list[Any],
+    rows: list[Sequence[Any]],
     position: Position,
     cursors: CursorFormat,
     query: CursorQuery,
 ) -> CursorPage[Any]:
     """Return the page. It goes on where a row was left over, and back to where it came from."""
-    on, back = len(rows) > query.limit, query.cursor is not None and bool(position.pairs)
-    rows = rows[: query.limit]
-    if position.backwards:
-        rows.reverse()
-    has_previous, has_next = (on, back) if position.backwards else (back, on)
+    on, back = len(rows) > query.limit, bool(position.pairs)
+    del items[query.limit :], rows[query.limit :]
     # Of no row, a cursor is one of the other end.
-    first, last = (rows[0][1], rows[-1][1]) if rows else ((), ())
+    first, last = (rows[0], rows[-1]) if rows else ((), ())
+    has_previous, has_next = back, on
+    if position.backwards:
+        items.reverse()
+        first, last, has_previous, has_next = last, first, on, back
     return CursorPage[Any].model_construct(
-        items=[item for item, _ in rows],
+        items=items,
         next_cursor=cursors.write(last, backwards=False) if has_next else None,
         previous_cursor=cursors.write(first, backwards=True) if has_previous else None,
         limit=query.limit,

@@ -85,14 +85,22 @@ class CursorFormat:
         secret: Secret | None,
     ) -> None:
         self._types = [_key_type(key, dialect) for key in keys]
-        self._names = names
-        self._dialect = dialect
+        ordering = [names, [_fingerprint(key, dialect) for key in keys]]
+        self._ordering = json.dumps(ordering).encode()
         self._secret = _bytes_of(secret)
 
     def write(self, values: Sequence[Any], *, backwards: bool) -> str:
-        """Return the cursor of the rows after the values, or before them."""
+        """Return the cursor of the rows after a row, or before it.
+
+        Args:
+            values: What ends with the values of the keys, or nothing.
+            backwards: Whether it is of the rows before.
+        """
         try:
-            carried = [key.write(value) for key, value in zip(self._types, values, strict=False)]
+            carried = [
+                key.write(value)
+                for key, value in zip(self._types, values[-len(self._types) :], strict=False)
+            ]
         except (ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise ConfigurationError(
                 "A cursor cannot carry a value that a row is ordered by: it does not fit the type of "
@@ -137,16 +145,16 @@ class CursorFormat:
         return Position(bool(backwards), pairs)
 
     def _digest(self, payload: bytes) -> bytes:
-        ordering = [self._names, [_fingerprint(each.key, self._dialect) for each in self._types]]
-        message = json.dumps(ordering).encode() + b"\0" + payload
+        message = self._ordering + b"\0" + payload
         return hmac.digest(self._secret, message, "sha256")[:_DIGEST]
 
 
 def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
     bound: TypeEngine[Any] = key.expression.type
     decorators: list[TypeDecorator[Any]] = []
-    while isinstance(bound, TypeDecorator):
-        if type(bound).process_bind_param is not TypeDecorator.process_bind_param:
+    # One with a bind_processor() of its own, such as Interval, does not say what it gives the database.
+    while isinstance(bound, TypeDecorator) and not _overrides(bound, "bind_processor"):
+        if _overrides(bound, "process_bind_param"):
             decorators.append(bound)
         bound = bound.load_dialect_impl(dialect)
     if not isinstance(key.expression, Column):
@@ -161,6 +169,10 @@ def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
             "another type, or give a function its type: 'func.lower(User.name, type_=String)'."
         )
     return _KeyType(key, carrier, bound, tuple(decorators), dialect)
+
+
+def _overrides(decorator: TypeDecorator[Any], name: str) -> bool:
+    return getattr(type(decorator), name) is not getattr(TypeDecorator, name)
 
 
 def _widest(bound: TypeEngine[Any]) -> TypeEngine[Any]:

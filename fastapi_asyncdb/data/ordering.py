@@ -11,7 +11,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.sql.visitors import iterate
 
-from fastapi_asyncdb.data.selects import entity_of, groups, is_distinct, is_of, primary_key, tables
+from fastapi_asyncdb.data.selects import groups, is_distinct, is_of, primary_key, tables
 from fastapi_asyncdb.errors import ConfigurationError
 
 _NULLS = {operators.nulls_first_op: True, operators.nulls_last_op: False}
@@ -42,12 +42,13 @@ class OrderKey:
 
 
 def order_keys(
-    statement: Select[Any], clauses: Sequence[FromClause], *, outer: bool
+    statement: Select[Any], entity: Any, clauses: Sequence[FromClause], *, outer: bool
 ) -> list[OrderKey]:
     """Return the keys of ORDER BY, followed by those that make the order unique.
 
     Args:
         statement: The statement.
+        entity: The only entity that it selects, or ``None``.
         clauses: Its FROM clause.
         outer: Whether an outer join may make any column NULL.
 
@@ -55,31 +56,39 @@ def order_keys(
         ConfigurationError: a key is a text, or a name that the statement does not select; it has
             DISTINCT, and a key is made of what it does not select.
     """
-    keys: dict[ColumnElement[Any], OrderKey] = {}
+    # By hash, which SQLAlchemy keeps for the same column; comparing with == would make SQL.
+    keys: dict[int, OrderKey] = {}
     for clause in statement._order_by_clauses:
         key = _parse(clause, statement)
-        keys.setdefault(key.expression, key)
+        keys.setdefault(hash(key.expression), key)
     if not any(_is_unique_alone(key.expression, clauses) for key in keys.values()):
-        for expression in _tie_breakers(statement, clauses):
-            keys.setdefault(expression, OrderKey(expression))
+        for expression in _tie_breakers(statement, entity, clauses):
+            keys.setdefault(hash(expression), OrderKey(expression))
     if is_distinct(statement):
-        _check_selected(keys, statement)
-    return [replace(key, nullable=outer or _is_nullable(key.expression)) for key in keys.values()]
+        _check_selected(keys.values(), statement)
+    return [
+        OrderKey(
+            key.expression, key.descending, key.nulls_first, outer or _is_nullable(key.expression)
+        )
+        for key in keys.values()
+    ]
 
 
-def tie_breakers(statement: Select[Any], clauses: Sequence[FromClause]) -> list[ColumnElement[Any]]:
+def tie_breakers(
+    statement: Select[Any], entity: Any, clauses: Sequence[FromClause]
+) -> list[ColumnElement[Any]]:
     """Return what a page by offset orders by in addition."""
-    known = set(map(_without_modifiers, statement._order_by_clauses))
-    if any(_is_unique_alone(expression, clauses) for expression in known):
+    ordered = list(map(_without_modifiers, statement._order_by_clauses))
+    if any(_is_unique_alone(expression, clauses) for expression in ordered):
         return []
-    return [each for each in _tie_breakers(statement, clauses) if each not in known]
+    known = set(map(hash, ordered))
+    return [each for each in _tie_breakers(statement, entity, clauses) if hash(each) not in known]
 
 
 def _tie_breakers(
-    statement: Select[Any], clauses: Sequence[FromClause]
+    statement: Select[Any], entity: Any, clauses: Sequence[FromClause]
 ) -> Iterator[ColumnElement[Any]]:
     """Yield what differs in any two rows: a primary key, the groups, or all that is selected."""
-    entity = entity_of(statement.column_descriptions)
     if groups(statement):
         yield from map(_without_label, groups(statement))
     elif entity is not None:
@@ -151,13 +160,14 @@ def _selected(name: str, statement: Select[Any]) -> Any:
         ) from None
 
 
-def _check_selected(keys: Iterable[ColumnElement[Any]], statement: Select[Any]) -> None:
+def _check_selected(keys: Iterable[OrderKey], statement: Select[Any]) -> None:
     selected = set(map(_without_label, statement.selected_columns))
     for key in keys:
-        if any(isinstance(part, Column) and part not in selected for part in iterate(key)):
+        parts = iterate(key.expression)
+        if any(isinstance(part, Column) and part not in selected for part in parts):
             raise ConfigurationError(
-                f"The statement has DISTINCT, and is ordered by {key}, which it does not select: rows "
-                "with the same values have no order. Select it, or order by what is selected."
+                f"The statement has DISTINCT, and is ordered by {key.expression}, which it does not "
+                "select: rows with the same values have no order. Select it, or order by what is selected."
             )
 
 

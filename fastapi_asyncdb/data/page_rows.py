@@ -23,16 +23,15 @@ async def items_of(session: AsyncSession, source: Source, statement: Select[Any]
 
 async def items_with_keys(
     session: AsyncSession, source: Source, statement: Select[Any]
-) -> list[tuple[Any, Sequence[Any]]]:
-    """Return each item of a page with the values of its keys, which its row ends with."""
+) -> tuple[list[Any], list[Sequence[Any]]]:
+    """Return the items of a page, and the rows that end with the values of their keys."""
     result = await _execute(session, source, statement)
-    width = len(source.columns)
-    if width == 1:
-        return [(row[0], row[1:]) for row in result]
+    if len(source.columns) == 1:
+        rows: list[Any] = list(result)
+        return [row[0] for row in rows], rows
     # The rows of a frozen result can be read twice: as the statement selects them, and with the keys.
     frozen = result.freeze()
-    items = frozen().columns(*range(width))
-    return [(item, row[width:]) for item, row in zip(items, frozen(), strict=True)]
+    return list(frozen().columns(*range(len(source.columns)))), list(frozen())
 
 
 async def _execute(session: AsyncSession, source: Source, statement: Select[Any]) -> Result[Any]:

@@ -63,7 +63,7 @@ class Source:
     @cached_property
     def keys(self) -> list[OrderKey]:
         """The ordering, which is unique."""
-        keys = order_keys(self.statement, self.froms, outer=has_outer_join(self.froms))
+        keys = order_keys(self.statement, self.entity, self.froms, outer=has_outer_join(self.froms))
         return [self._of_group(key) for key in keys] if self.repeats else keys
 
     def by_offset(self, limit: int, offset: int) -> Select[Any]:
@@ -71,7 +71,7 @@ class Source:
         if self.repeats:
             rows = self._grouped(self.keys, None).limit(limit).offset(offset).subquery()
             return self._joined(rows, self.keys)
-        ordered = self.statement.order_by(*tie_breakers(self.statement, self.froms))
+        ordered = self.statement.order_by(*tie_breakers(self.statement, self.entity, self.froms))
         return ordered.limit(limit).offset(offset)
 
     def by_keys(

@@ -1,16 +1,15 @@
-"""Pages by offset: ``Page``, ``PageQuery`` and ``paginate``."""
+"""Pages by offset: ``Page`` and ``paginate``."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
 
-from pydantic import BaseModel, Field
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.data.counts import count, estimate
-from fastapi_asyncdb.data.injectable import Injectable
+from fastapi_asyncdb.data.page_queries import PageQuery
 from fastapi_asyncdb.data.page_rows import as_models, items_of
 from fastapi_asyncdb.data.page_statements import Source
 from fastapi_asyncdb.data.selects import check_select
@@ -25,19 +24,11 @@ Total = Literal["exact", "estimated"]
 """How the total of a page is found."""
 
 
-@dataclass(frozen=True)
-class PageQuery(Injectable):
-    """Which page a client wants. In a route: ``query: Annotated[PageQuery, Depends()]``.
-
-    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
-    """
-
-    offset: Annotated[int, Field(ge=0, le=2**31 - 1, description="How many items to skip.")] = 0
-    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20
-
-
 class Page(BaseModel, Generic[T]):
     """A page, and where it is. As a response: ``Page[UserOut]``."""
+
+    # For annotations such as Page[User], of objects that are no models of Pydantic.
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
     total: Annotated[int | None, Field(description="The number of all items, if known.")]
@@ -117,21 +108,22 @@ async def paginate(
     items = found[: query.limit]
     end = query.offset + len(items)
     is_last = len(found) < rows and (bool(found) or query.offset == 0)
-    number = end if is_last and total else await _total(session, source, total, end)
+    least = end if items else 0
+    number = end if is_last and total else await _total(session, source, total, least)
     return Page[Any].model_construct(
         items=items,
         total=number,
         offset=query.offset,
         limit=query.limit,
-        has_more=number > end if total == "exact" and number else len(found) > query.limit,
+        has_more=(number or 0) > end if total == "exact" else len(found) > query.limit,
     )
 
 
 async def _total(
-    session: AsyncSession, source: Source, total: Total | None, end: int
+    session: AsyncSession, source: Source, total: Total | None, least: int
 ) -> int | None:
     """Return the total, which is no less than what was read: rows may have gone since."""
     if total is None:
         return None
     find = count if total == "exact" else estimate
-    return max(await find(session, source), end)
+    return max(await find(session, source), least)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BinaryExpression, Column, ColumnElement, Over, Select, inspect
+from sqlalchemy import (
+    BinaryExpression,
+    Column,
+    ColumnElement,
+    Over,
+    Select,
+    UnaryExpression,
+    inspect,
+)
+from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.interfaces import LoaderOption
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import FromClause, Join
@@ -40,9 +50,7 @@ def check_walk(statement: Select[Any]) -> None:
         ConfigurationError: it has DISTINCT ON, or a window function.
     """
     expressions = (*statement._raw_columns, *statement._order_by_clauses)
-    if statement._distinct_on or any(
-        isinstance(part, Over) for expression in expressions for part in _parts(expression)
-    ):
+    if statement._distinct_on or any(map(_has_window, expressions)):
         raise ConfigurationError(
             "The statement has DISTINCT ON or a window function, which a condition on its rows would "
             "change. Wrap it: 'rows = stmt.subquery()', then 'select(rows)' or "
@@ -50,9 +58,12 @@ def check_walk(statement: Select[Any]) -> None:
         )
 
 
-def _parts(expression: Any) -> Iterator[Any]:
-    """Yield the parts of an expression; a table or a column has none that matter."""
-    return iter(()) if isinstance(expression, FromClause | Column) else iterate(expression)
+def _has_window(expression: Any) -> bool:
+    while isinstance(expression, UnaryExpression):
+        expression = expression.element
+    if isinstance(expression, FromClause | Column):
+        return False
+    return any(isinstance(part, Over) for part in iterate(expression))
 
 
 def bare(statement: Select[Any]) -> Select[Any]:
@@ -86,11 +97,12 @@ def entity_of(columns: Sequence[Any]) -> Any:
 
 def primary_key(entity: Any) -> list[ColumnElement[Any]]:
     """Return the primary key of a mapped class, or of an alias of one."""
-    mapper = inspect(entity).mapper
-    return [
-        getattr(entity, mapper.get_property_by_column(column).key).expression
-        for column in mapper.primary_key
-    ]
+    return [getattr(entity, name).expression for name in _key_names(inspect(entity).mapper)]
+
+
+@lru_cache(maxsize=1024)
+def _key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
 def froms(statement: Select[Any]) -> Sequence[FromClause]:

@@ -1,0 +1,38 @@
+"""What a client says about a page: ``PageQuery`` and ``CursorQuery``."""
+
+# FastAPI does not evaluate the annotations of a class, so they must not be strings here.
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from fastapi_asyncdb.data.cursors import MAX_LENGTH
+from fastapi_asyncdb.data.injectable import Injectable
+
+
+@dataclass(frozen=True)
+class PageQuery(Injectable):
+    """Which page a client wants. In a route: ``query: Annotated[PageQuery, Depends()]``.
+
+    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
+    """
+
+    offset: Annotated[int, Field(ge=0, le=2**31 - 1, description="How many items to skip.")] = 0
+    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20
+
+
+@dataclass(frozen=True)
+class CursorQuery(Injectable):
+    """Which page a client wants. In a route: ``query: Annotated[CursorQuery, Depends()]``.
+
+    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
+    """
+
+    cursor: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_LENGTH,
+            description="`next_cursor` or `previous_cursor` of another page; none for the first.",
+        ),
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=100, description="How many items to return.")] = 20

@@ -1,0 +1,1 @@
+"""Data access: models, repositories, pages, rows in bulk."""
