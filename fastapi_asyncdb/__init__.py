@@ -1,6 +1,7 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
 from fastapi_asyncdb.credentials import Credentials
+from fastapi_asyncdb.data.locks import advisory_lock, try_advisory_lock
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,
@@ -29,6 +30,7 @@ __all__ = [
     "ReadDB",
     "RetryRoute",
     "SnapshotDB",
+    "advisory_lock",
     "create_lifespan",
     "db_lifespan",
     "default_database",
@@ -39,5 +41,6 @@ __all__ = [
     "on_commit",
     "on_rollback",
     "remember_transaction_id",
+    "try_advisory_lock",
 ]
 __version__ = "0.1.0"

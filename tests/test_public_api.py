@@ -41,6 +41,7 @@ def test_front_door():
         "ReadDB",
         "RetryRoute",
         "SnapshotDB",
+        "advisory_lock",
         "create_lifespan",
         "db_lifespan",
         "default_database",
@@ -51,6 +52,7 @@ def test_front_door():
         "on_commit",
         "on_rollback",
         "remember_transaction_id",
+        "try_advisory_lock",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 

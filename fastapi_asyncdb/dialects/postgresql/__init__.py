@@ -1,7 +1,10 @@
 """PostgreSQL, by asyncpg or psycopg."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.bulk import on_conflict
+from fastapi_asyncdb.dialects.postgresql.advisory_locks import AdvisoryLocks
 from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
+from fastapi_asyncdb.dialects.postgresql.loading import CopyLoader
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
 
@@ -12,4 +15,7 @@ BACKEND = Backend(
     PostgreSQL(),
     schemes=("postgres",),
     driver_schemes={"psycopg_async": "psycopg"},
+    upsert=on_conflict("sqlalchemy.dialects.postgresql"),
+    loader=CopyLoader(),
+    locks=AdvisoryLocks(),
 )

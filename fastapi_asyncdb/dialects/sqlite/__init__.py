@@ -1,8 +1,17 @@
 """SQLite, by aiosqlite."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.bulk import on_conflict
+from fastapi_asyncdb.dialects.sqlite.advisory_locks import WriteLock
 from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
 
-BACKEND = Backend("sqlite", {"aiosqlite": for_aiosqlite}, is_conflict, SQLite())
+BACKEND = Backend(
+    "sqlite",
+    {"aiosqlite": for_aiosqlite},
+    is_conflict,
+    SQLite(),
+    upsert=on_conflict("sqlalchemy.dialects.sqlite"),
+    locks=WriteLock(),
+)

@@ -1,0 +1,1 @@
+"""Data access: rows in bulk, upserts, locks."""
