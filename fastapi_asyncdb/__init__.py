@@ -2,6 +2,7 @@
 
 from fastapi_asyncdb.credentials import Credentials
 from fastapi_asyncdb.data.cursor_pages import CursorPage, paginate_cursor
+from fastapi_asyncdb.data.locks import advisory_lock, try_advisory_lock
 from fastapi_asyncdb.data.page_queries import CursorQuery, PageQuery
 from fastapi_asyncdb.data.pages import Page, paginate
 from fastapi_asyncdb.database import Database
@@ -46,6 +47,7 @@ __all__ = [
     "TimestampMixin",
     "UUIDMixin",
     "VersionMixin",
+    "advisory_lock",
     "create_lifespan",
     "db_lifespan",
     "default_database",
@@ -58,5 +60,6 @@ __all__ = [
     "paginate",
     "paginate_cursor",
     "remember_transaction_id",
+    "try_advisory_lock",
 ]
 __version__ = "0.1.0"

@@ -59,6 +59,7 @@ _PROTOCOL = "asyncpg's Protocol"
 _LISTENER = "dialects/postgresql/asyncpg.py"
 _PASSES_ON = "our protocol passes the transport's calls on to asyncpg's"
 _STREAMS = "dialects/stream_cursors.py"
+_COPYING = "dialects/postgresql/copying.py"
 
 NEEDED = [
     Needed("await_only", "sqlalchemy.util", "concurrency.py", "a greenlet waits for a coroutine"),
@@ -172,6 +173,20 @@ NEEDED = [
         "SQLAlchemy's connection for asyncpg",
         "dialects/postgresql/preset.py",
         "it is locked while a statement is under way",
+    ),
+    Needed("_execute_context", "SQLAlchemy's Connection", _COPYING, "COPY is a statement"),
+    Needed("_init_statement", "SQLAlchemy's execution context", _COPYING, "likewise"),
+    Needed("create_cursor", "SQLAlchemy's execution context", _COPYING, "whose cursor copies"),
+    Needed("_adapt_connection", "SQLAlchemy's cursor for asyncpg", _COPYING, "it has the lock"),
+    Needed("_execute_mutex", "SQLAlchemy's connection for asyncpg", _COPYING, "COPY is under way"),
+    Needed(
+        "_handle_exception", "SQLAlchemy's cursor for asyncpg", _COPYING, "errors of the driver"
+    ),
+    Needed(
+        "detect_autocommit_setting",
+        "SQLAlchemy's dialect",
+        "dialects/autocommit.py",
+        "temporary tables and locks need a transaction",
     ),
     Needed("data_received", _PROTOCOL, _LISTENER, _PASSES_ON),
     Needed("connection_lost", _PROTOCOL, _LISTENER, _PASSES_ON),

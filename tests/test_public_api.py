@@ -49,6 +49,7 @@ def test_front_door():
         "TimestampMixin",
         "UUIDMixin",
         "VersionMixin",
+        "advisory_lock",
         "create_lifespan",
         "db_lifespan",
         "default_database",
@@ -61,6 +62,7 @@ def test_front_door():
         "paginate",
         "paginate_cursor",
         "remember_transaction_id",
+        "try_advisory_lock",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 

@@ -21,6 +21,12 @@ def commits_itself(options: Mapping[str, Any]) -> bool:
     return options.get("isolation_level") == "AUTOCOMMIT"
 
 
+def is_in_autocommit(connection: Connection) -> bool:
+    """Return whether the driver is in autocommit, by an option of the connection or of the engine."""
+    raw = connection.connection.dbapi_connection
+    return raw is not None and connection.dialect.detect_autocommit_setting(raw)
+
+
 def reads_in_autocommit(options: Mapping[str, Any]) -> bool:
     """Return, from execution options, whether a connection only reads, each statement on its own."""
     return bool(options.get(READS)) and not options.get(SAVEPOINTS)

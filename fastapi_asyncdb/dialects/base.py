@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import Select, TextClause
+from sqlalchemy import Connection, Select, TextClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from fastapi_asyncdb.dialects.bulk import BulkLoader, UpsertStatement
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -176,6 +177,18 @@ class Estimate:
     """Returns the number of rows by what the former returns."""
 
 
+class AdvisoryLocks(Protocol):
+    """Locks that end with the transaction, each with a key that the application chooses."""
+
+    def lock(self, connection: Connection, key: str | int) -> None:
+        """Wait for the lock."""
+        ...
+
+    def try_lock(self, connection: Connection, key: str | int) -> bool:
+        """Take the lock if it is free; return whether it was."""
+        ...
+
+
 Reader = Callable[[str, str], Target]
 """Reads the text of a URL behind ``://`` for the driver that is named first."""
 
@@ -205,6 +218,12 @@ class Backend:
     """Whether every integer has 64 bits, whatever the type of its column."""
     estimate: Estimate | None = None
     """How the planner estimates the number of rows; ``None`` if it cannot be asked."""
+    upsert: UpsertStatement | None = None
+    """``None`` if it has no upserts."""
+    loader: BulkLoader | None = None
+    """``None`` if INSERT with parameters is the only way in."""
+    locks: AdvisoryLocks | None = None
+    """``None`` if it has no locks of the application's own that end with the transaction."""
 
     @property
     def default_driver(self) -> str:

@@ -1,1 +1,1 @@
-"""Data access: models, repositories, pages, rows in bulk."""
+"""Data access: repositories, pages, rows in bulk, locks."""

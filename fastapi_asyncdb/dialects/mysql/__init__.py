@@ -2,9 +2,10 @@
 
 from fastapi_asyncdb.dialects.base import Backend
 from fastapi_asyncdb.dialects.mysql.errors import is_conflict
+from fastapi_asyncdb.dialects.mysql.upserts import on_duplicate_key
 from fastapi_asyncdb.dialects.mysql.url import for_aiomysql
 
 _DRIVERS = {"aiomysql": for_aiomysql, "asyncmy": for_aiomysql}
 
-MYSQL = Backend("mysql", _DRIVERS, is_conflict)
-MARIADB = Backend("mariadb", _DRIVERS, is_conflict)
+MYSQL = Backend("mysql", _DRIVERS, is_conflict, upsert=on_duplicate_key)
+MARIADB = Backend("mariadb", _DRIVERS, is_conflict, upsert=on_duplicate_key)

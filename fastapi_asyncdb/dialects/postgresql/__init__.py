@@ -1,8 +1,11 @@
 """PostgreSQL, by asyncpg or psycopg."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.bulk import on_conflict
+from fastapi_asyncdb.dialects.postgresql.advisory_locks import AdvisoryLocks
 from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
 from fastapi_asyncdb.dialects.postgresql.estimates import ESTIMATE
+from fastapi_asyncdb.dialects.postgresql.loading import CopyLoader
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
 
@@ -16,4 +19,7 @@ BACKEND = Backend(
     nulls_are_largest=True,
     seeks_by_rows=True,
     estimate=ESTIMATE,
+    upsert=on_conflict("sqlalchemy.dialects.postgresql"),
+    loader=CopyLoader(),
+    locks=AdvisoryLocks(),
 )

@@ -1,6 +1,8 @@
 """SQLite, by aiosqlite."""
 
 from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.bulk import on_conflict
+from fastapi_asyncdb.dialects.sqlite.advisory_locks import WriteLock
 from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
@@ -12,4 +14,6 @@ BACKEND = Backend(
     SQLite(),
     seeks_by_rows=True,
     wide_integers=True,
+    upsert=on_conflict("sqlalchemy.dialects.sqlite"),
+    locks=WriteLock(),
 )

@@ -58,8 +58,17 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
 
 
 def is_from_preset(frames: Iterable[FrameType]) -> bool:
-    """Return whether the library itself sends the statement, to begin a transaction."""
-    return any(_module(frame).startswith("fastapi_asyncdb.dialects.") for frame in frames)
+    """Return whether the library itself sends the statement, to begin a transaction.
+
+    What data access sends through the package of a database, such as COPY, is the application's.
+    """
+    in_dialects = False
+    for frame in frames:
+        if _module(frame).startswith("fastapi_asyncdb.dialects."):
+            in_dialects = True
+        elif in_dialects:
+            return not _module(frame).startswith("fastapi_asyncdb.data.")
+    return in_dialects
 
 
 def is_from_flush(frames: Iterable[FrameType]) -> bool:

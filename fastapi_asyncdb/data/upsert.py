@@ -1,0 +1,102 @@
+"""``upsert``, ``upsert_many``: insert rows, or update the stored ones that have the same key."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.batches import Progress, batches, tell
+from fastapi_asyncdb.data.columns import Attribute, ModelTable
+from fastapi_asyncdb.data.upserting import Upserter
+from fastapi_asyncdb.data.values import Values
+from fastapi_asyncdb.dialects.bulk import UpsertOutcome
+
+M = TypeVar("M")
+
+Report = Callable[[Any, UpsertOutcome], Awaitable[object] | object]
+"""Called with each row and what has happened to it; may be a coroutine function."""
+
+
+async def upsert(
+    session: AsyncSession,
+    model: type[M],
+    values: Values | M,
+    *,
+    conflict: Sequence[Attribute],
+    update: Sequence[Attribute] | None = None,
+    conflict_where: ColumnElement[bool] | None = None,
+) -> M:
+    """Insert a row, or update the stored one with the same key, in one statement.
+
+    Args:
+        session: Any session. Its pending objects are flushed before.
+        model: The mapped class.
+        values: By attribute; of a Pydantic model the default values are inserted, but not updated.
+        conflict: The attributes of a unique index or constraint. MySQL: any unique key counts.
+        update: The attributes that an update sets: by default all that are given, except for the key
+            and the primary key; with ``()`` none, the stored row stays as it is. Columns with an
+            ``onupdate`` and the version of the row are set as well.
+        conflict_where: The condition of the unique index, if it is a partial one.
+
+    Returns:
+        The object with the values that are stored.
+
+    Raises:
+        TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
+        ConfigurationError: the database has no upserts.
+        sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict`` (SQLSTATE 42P10).
+    """
+    upserter = Upserter(ModelTable(model), conflict, update, conflict_where)
+    found: M = await session.run_sync(upserter.one, values)
+    return found
+
+
+async def upsert_many(
+    session: AsyncSession,
+    model: type[M],
+    rows: Iterable[Values | M] | AsyncIterable[Values | M],
+    *,
+    conflict: Sequence[Attribute],
+    update: Sequence[Attribute] | None = None,
+    conflict_where: ColumnElement[bool] | None = None,
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+    report: Report | None = None,
+) -> int:
+    """Insert rows, or update the stored ones with the same keys, in the session's transaction.
+
+    The outcome is that of one ``upsert`` after the other: of two rows with the same key, the later one
+    updates the earlier one. Objects that the session has loaded keep their values.
+
+    Args:
+        session: Any session. Its pending objects are flushed before each batch.
+        model: The mapped class.
+        rows: Values by attribute, or instances, which stay outside of the session.
+        conflict: As in ``upsert``, like the next two.
+        update: The attributes that an update sets, of those that the row gives.
+        conflict_where: The condition of a partial unique index.
+        batch_size: Rows in memory at a time; 5,000 by default.
+        progress: Called after each batch with the number of rows so far.
+        report: Called after each batch for each row, in order, with the row and ``"created"``,
+            ``"updated"`` or ``"skipped"``. Costs a temporary table (PostgreSQL) or a query (others).
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        TypeError: as in ``upsert``, like the other errors.
+    """
+    upserter = Upserter(ModelTable(model), conflict, update, conflict_where)
+    done = 0
+    async for batch in batches(rows, batch_size):
+        outcomes = await session.run_sync(upserter.many, batch, report=report is not None)
+        done += len(batch)
+        if report is not None:
+            for row, outcome in zip(batch, outcomes, strict=True):
+                await tell(report, row, outcome)
+        if progress is not None:
+            await tell(progress, done)
+    return done

@@ -1,0 +1,35 @@
+"""MySQL's and MariaDB's upserts, which know no conflict target: any unique key of the table counts."""
+
+from __future__ import annotations
+
+from sqlalchemy.sql.dml import Insert
+
+from fastapi_asyncdb.dialects.bulk import Upsert
+from fastapi_asyncdb.errors import ConfigurationError
+
+
+def on_duplicate_key(upsert: Upsert) -> Insert:
+    """Return ``INSERT ... ON DUPLICATE KEY UPDATE``, without any values.
+
+    https://dev.mysql.com/doc/refman/8.4/en/insert-on-duplicate.html
+
+    Raises:
+        ConfigurationError: there is a ``conflict_where``.
+    """
+    if upsert.where is not None:
+        raise ConfigurationError(
+            "MySQL has no partial unique indexes, so conflict_where has no meaning there. Leave it out, "
+            "and put what it tests into a column of the unique key."
+        )
+    # Imported here: most applications have another database.
+    from sqlalchemy.dialects.mysql import insert
+
+    into = insert(upsert.table)
+    if not upsert.update:
+        # INSERT IGNORE would ignore all other errors too. A column that keeps its value is no update.
+        column = upsert.conflict[0]
+        return into.on_duplicate_key_update({column.key: column})
+    new = {column.key: into.inserted[column.key] for column in upsert.update}
+    return into.on_duplicate_key_update(
+        new | {column.key: value for column, value in upsert.also.items()}
+    )
