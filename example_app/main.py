@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from example_app.routes import accounts, events, export, posts, users
+from example_app.routes import accounts, events, export, imports, posts, users
 from fastapi_asyncdb import db_lifespan, health_router
 
 app = FastAPI(title="fastapi_asyncdb example", lifespan=db_lifespan)
@@ -14,6 +14,7 @@ app.include_router(users.router)
 app.include_router(posts.router)
 app.include_router(accounts.router)
 app.include_router(export.router)
+app.include_router(imports.router)
 app.include_router(events.router)
 app.include_router(
     health_router(migrations=Path(__file__).with_name("alembic.ini"), access_log=False)

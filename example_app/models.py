@@ -1,11 +1,9 @@
 """The tables. Migrations create them: see ``migrations/versions``."""
 
-from datetime import datetime
-
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, String, Text, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from fastapi_asyncdb import Base
+from fastapi_asyncdb import Base, SoftDeleteMixin, TimestampMixin, VersionMixin
 
 
 class User(Base):
@@ -18,19 +16,19 @@ class User(Base):
     email: Mapped[str] = mapped_column(String(254), unique=True)
 
 
-class Post(Base):
-    """A text by a user."""
+class Post(SoftDeleteMixin, VersionMixin, TimestampMixin, Base):
+    """A text by a user. A deleted one stays in the table and can be restored."""
 
     __tablename__ = "posts"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     author_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
     title: Mapped[str] = mapped_column(String(200))
+    summary: Mapped[str | None] = mapped_column(String(500))
     body: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
     # Loaded by the query that needs it: a lazy load would be I/O outside of an await.
-    author: Mapped[User] = relationship(lazy="raise")
+    author: Mapped[User] = relationship()
 
 
 class Account(Base):

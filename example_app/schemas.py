@@ -1,11 +1,9 @@
 """What clients send and receive. Each value that is valid here fits its column."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import Query
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,11 +31,6 @@ Email = Annotated[
 Cents = Annotated[int, Field(strict=True, ge=0, le=10**12)]
 
 
-def _in_utc(moment: datetime) -> datetime:
-    """Name the time zone, which SQLite does not store."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
 class _Row(BaseModel):
     """Read from the attributes of a model."""
 
@@ -55,18 +48,42 @@ class UserOut(_Row):
     email: str
 
 
+Title = Annotated[Line, Field(max_length=200)]
+Summary = Annotated[Line, Field(max_length=500)]
+Body = Annotated[Line, Field(max_length=10_000)]
+
+
 class PostCreate(BaseModel):
     author_id: Id
-    title: Annotated[Line, Field(max_length=200)]
-    body: Annotated[Line, Field(max_length=10_000)]
+    title: Title
+    summary: Summary | None = None
+    body: Body
+
+
+class PostPatch(BaseModel):
+    """What the client leaves out stays. A summary of null removes it; the others cannot be null."""
+
+    title: Title = Field(default_factory=str)
+    summary: Summary | None = None
+    body: Body = Field(default_factory=str)
+    version: int | None = Field(
+        default=None, description="That of the post as the client has read it."
+    )
 
 
 class PostOut(_Row):
     id: int
     title: str
+    summary: str | None
     body: str
-    created_at: Annotated[datetime, AfterValidator(_in_utc)]
+    created_at: datetime
+    updated_at: datetime
+    version: int
     author: UserOut
+
+
+class Imported(BaseModel):
+    posts: int
 
 
 class AccountCreate(BaseModel):
@@ -95,11 +112,3 @@ class Transfer(BaseModel):
 class TransferOut(_Row):
     from_account: AccountOut
     to_account: AccountOut
-
-
-class Page(BaseModel):
-    limit: int = Field(default=20, ge=1, le=100)
-    offset: int = Field(default=0, ge=0, le=2**31 - 1)
-
-
-PageQuery = Annotated[Page, Query()]

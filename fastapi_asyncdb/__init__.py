@@ -5,6 +5,9 @@ from fastapi_asyncdb.data.cursor_pages import CursorPage, paginate_cursor
 from fastapi_asyncdb.data.locks import advisory_lock, try_advisory_lock
 from fastapi_asyncdb.data.page_queries import CursorQuery, PageQuery
 from fastapi_asyncdb.data.pages import Page, paginate
+from fastapi_asyncdb.data.read_repository import ReadRepository
+from fastapi_asyncdb.data.repository import Repository
+from fastapi_asyncdb.data.unit_of_work import UnitOfWork
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import (
     DB,
@@ -41,11 +44,14 @@ __all__ = [
     "Page",
     "PageQuery",
     "ReadDB",
+    "ReadRepository",
+    "Repository",
     "RetryRoute",
     "SnapshotDB",
     "SoftDeleteMixin",
     "TimestampMixin",
     "UUIDMixin",
+    "UnitOfWork",
     "VersionMixin",
     "advisory_lock",
     "create_lifespan",

@@ -19,6 +19,7 @@ from fastapi import Depends
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.client_errors import client_error
 from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import state_of
@@ -86,7 +87,7 @@ def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) ->
         outages.add(error)
     if isinstance(error, Unavailable):
         return answered(error, connection)
-    return error
+    return client_error(error, connection)
 
 
 def _declared(transaction: Any) -> SessionDependency[Any]:

@@ -11,6 +11,7 @@
     │   └── DatabaseStopping
     ├── NotASession (TypeError, AttributeError)
     ├── NotFoundError (LookupError)
+    ├── TooManyRows (LookupError)
     ├── InvalidCursor (ValueError)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
@@ -126,7 +127,16 @@ class NotASession(AsyncDBError, TypeError, AttributeError):
 
 
 class NotFoundError(AsyncDBError, LookupError):
-    """There is no row with the key. A request is answered with 404."""
+    """There is no row with the key. A request is answered with 404, and the name of the model."""
+
+    def __init__(self, message: str, *, model: str | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        """The name of the model; ``None`` is not named in the answer."""
+
+
+class TooManyRows(AsyncDBError, LookupError):
+    """A list without a ``limit`` would have more rows than the repository allows."""
 
 
 class InvalidCursor(AsyncDBError, ValueError):

@@ -1,12 +1,10 @@
 """Accounts: open, get, and move money between two of them."""
 
 from fastapi import APIRouter, HTTPException
-from sqlalchemy import select
 
-from example_app.models import Account, User
-from example_app.routes.lookup import get_or_404
+from example_app.models import Account
+from example_app.repositories import AccountQueries, BankDep
 from example_app.schemas import AccountCreate, AccountOut, Id, Transfer, TransferOut
-from fastapi_asyncdb import DB, ReadDB
 
 router = APIRouter(tags=["accounts"])
 
@@ -17,13 +15,10 @@ router = APIRouter(tags=["accounts"])
     response_model=AccountOut,
     responses={404: {"description": "No such owner"}},
 )
-async def open_account(body: AccountCreate, db: DB) -> Account:
+async def open_account(body: AccountCreate, bank: BankDep) -> Account:
     """Open an account with an opening balance."""
-    owner = await get_or_404(db, User, body.owner_id)
-    account = Account(owner_id=owner.id, balance=body.balance)
-    db.add(account)
-    await db.flush()
-    return account
+    await bank.users.get_or_raise(body.owner_id)
+    return await bank.accounts.create(body)
 
 
 @router.get(
@@ -31,9 +26,9 @@ async def open_account(body: AccountCreate, db: DB) -> Account:
     response_model=AccountOut,
     responses={404: {"description": "No such account"}},
 )
-async def get_account(account_id: Id, db: ReadDB) -> Account:
+async def get_account(account_id: Id, accounts: AccountQueries) -> Account:
     """Get one account."""
-    return await get_or_404(db, Account, account_id)
+    return await accounts.get_or_raise(account_id)
 
 
 @router.post(
@@ -43,12 +38,12 @@ async def get_account(account_id: Id, db: ReadDB) -> Account:
         409: {"description": "Insufficient funds"},
     },
 )
-async def transfer(body: Transfer, db: DB) -> TransferOut:
+async def transfer(body: Transfer, bank: BankDep) -> TransferOut:
     """Move money from one account to another: all of it or nothing."""
     ids = [body.from_account, body.to_account]
     # Each transfer locks in the order of the ids, so that two cannot wait for each other.
-    rows = select(Account).where(Account.id.in_(ids)).order_by(Account.id).with_for_update()
-    accounts = {account.id: account for account in await db.scalars(rows)}
+    rows = await bank.accounts.list(Account.id.in_(ids), order_by=Account.id, for_update=True)
+    accounts = {account.id: account for account in rows}
     for key in ids:
         if key not in accounts:
             raise HTTPException(404, f"There is no account {key}.")

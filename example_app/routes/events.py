@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from example_app.models import Post
-from example_app.routes.posts import with_author
+from example_app.repositories import with_author
 from example_app.schemas import PostOut
 from fastapi_asyncdb import ReadDB
 

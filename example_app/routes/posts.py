@@ -1,19 +1,19 @@
-"""Posts: create, get, list, always with their author."""
+"""Posts: publish, get, list, edit, delete, restore; always with their author."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import select
-from sqlalchemy.orm import joinedload
 
-from example_app.models import Post, User
-from example_app.routes.lookup import get_or_404
-from example_app.schemas import Id, PageQuery, PostCreate, PostOut
-from fastapi_asyncdb import DB, ReadDB
+from example_app.models import Post
+from example_app.repositories import BlogDep, ByCursor, ByOffset, PostQueries, with_author
+from example_app.schemas import Id, PostCreate, PostOut, PostPatch
+from fastapi_asyncdb import CursorPage, Page
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
-with_author = joinedload(Post.author, innerjoin=True)
+Responses = dict[int | str, dict[str, Any]]
+NOT_FOUND: Responses = {404: {"description": "No such post"}}
+CHANGED: Responses = {409: {"description": "Another request has changed the post"}}
 
 
 @router.post(
@@ -22,23 +22,49 @@ with_author = joinedload(Post.author, innerjoin=True)
     response_model=PostOut,
     responses={404: {"description": "No such author"}},
 )
-async def create_post(body: PostCreate, db: DB) -> Post:
+async def create_post(body: PostCreate, blog: BlogDep) -> Post:
     """Publish a post."""
-    author = await get_or_404(db, User, body.author_id)
-    post = Post(author=author, title=body.title, body=body.body)
-    db.add(post)
-    await db.flush()
-    return post
+    author = await blog.users.get_or_raise(body.author_id)
+    return await blog.posts.create(body, author=author)
 
 
-@router.get("/{post_id}", response_model=PostOut, responses={404: {"description": "No such post"}})
-async def get_post(post_id: Id, db: ReadDB) -> Post:
+@router.get("")
+async def list_posts(query: ByOffset, posts: PostQueries) -> Page[PostOut]:
+    """List posts by number, the newest first, with their total."""
+    page = await posts.page(query, order_by=Post.id.desc(), options=[with_author])
+    return page.to(PostOut)
+
+
+@router.get("/feed")
+async def read_feed(query: ByCursor, posts: PostQueries) -> CursorPage[PostOut]:
+    """Walk through the posts, the newest first: as fast at the end as at the beginning."""
+    order = (Post.created_at.desc(), Post.id.desc())
+    return (await posts.cursor_page(query, order_by=order, options=[with_author])).to(PostOut)
+
+
+@router.get("/{post_id}", response_model=PostOut, responses=NOT_FOUND)
+async def get_post(post_id: Id, posts: PostQueries) -> Post:
     """Get one post."""
-    return await get_or_404(db, Post, post_id, with_author)
+    return await posts.get_or_raise(post_id, options=[with_author])
 
 
-@router.get("", response_model=list[PostOut])
-async def list_posts(page: PageQuery, db: ReadDB) -> Sequence[Post]:
-    """List posts, the newest first."""
-    posts = select(Post).options(with_author).order_by(Post.id.desc())
-    return (await db.scalars(posts.limit(page.limit).offset(page.offset))).all()
+@router.patch("/{post_id}", response_model=PostOut, responses=NOT_FOUND | CHANGED)
+async def edit_post(post_id: Id, body: PostPatch, blog: BlogDep) -> Post:
+    """Change what the client has sent, if the post still has the version that it names."""
+    post = await blog.posts.get_or_raise(post_id, options=[with_author])
+    return await blog.posts.update(post, body)
+
+
+@router.delete("/{post_id}", status_code=204, responses=NOT_FOUND)
+async def delete_post(post_id: Id, blog: BlogDep) -> None:
+    """Delete a post; it can be restored."""
+    await blog.posts.delete(post_id)
+
+
+@router.post("/{post_id}/restore", response_model=PostOut, responses=NOT_FOUND)
+async def restore_post(post_id: Id, blog: BlogDep) -> Post:
+    """Restore a deleted post."""
+    await blog.posts.restore(post_id)
+    return await blog.posts.get_or_raise(
+        post_id, options=[with_author], execution_options={"populate_existing": True}
+    )

@@ -15,9 +15,9 @@ from sqlalchemy.sql.base import Executable
 from fastapi_asyncdb.data.batches import Progress, batches, tell
 from fastapi_asyncdb.data.columns import ModelTable, Row
 from fastapi_asyncdb.data.values import Values
+from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.bulk import BulkLoader, Rows
 from fastapi_asyncdb.dialects.calls import READS
-from fastapi_asyncdb.dialects import backend_of
 
 M = TypeVar("M")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Self
+from contextlib import suppress
+from types import FunctionType
+from typing import Any, Self, get_type_hints
 
 
 class _Awaited:
@@ -16,21 +19,23 @@ class _Awaited:
         async def make(*args: Any, **kwargs: Any) -> Any:
             return owner(*args, **kwargs)
 
-        make.__signature__ = _signature(owner)  # type: ignore[attr-defined]
-        return make
+        # FastAPI evaluates annotations that are strings with the globals of what it finds here.
+        names = vars(sys.modules[owner.__module__])
+        found = FunctionType(make.__code__, names, closure=make.__closure__)
+        found.__signature__ = _signature(owner)  # type: ignore[attr-defined]
+        return found
 
 
 def _signature(owner: type[Any]) -> inspect.Signature:
-    """Return the parameters of the class, with annotations that are no strings where possible.
-
-    FastAPI looks for the names in a string among the globals of what it calls; a class has none.
-    """
+    """Return the parameters of the class; of an inherited ``__init__`` as its own module has them."""
     init = owner.__init__
-    try:
-        signature = inspect.signature(init, eval_str=True)
-    except NameError:
-        signature = inspect.signature(init)
-    _, *parameters = signature.parameters.values()
+    _, *parameters = inspect.signature(init).parameters.values()
+    with suppress(NameError):
+        hints = get_type_hints(init, include_extras=True)
+        parameters = [
+            parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+            for parameter in parameters
+        ]
     return inspect.Signature(parameters)
 
 
@@ -39,7 +44,7 @@ class Injectable:
 
     FastAPI calls a class in ``Depends()`` in a worker thread, which costs a sixth of a read. It awaits a
     coroutine function, also one that it finds behind ``__wrapped__``; what it calls then is the class,
-    and what it awaits is the object. FastAPI before 0.123 does not look there, and takes the thread.
+    and what it awaits is the object. FastAPI before 0.123.5 does not look there, and takes the thread.
     https://docs.python.org/3/library/inspect.html#inspect.unwrap
     """
 

@@ -46,7 +46,7 @@ def carrier_of(impl: Any, *, wide_integers: bool) -> Carrier | None:
         case types.Enum():
             return _enum(impl)
         case types.Integer():
-            return _integer(64 if wide_integers else _bits(impl))
+            return _integer(64 if wide_integers else bits_of(impl))
         case types.Float() if impl.asdecimal:
             return _decimal(None, None)
         case Numeric() if impl.asdecimal:
@@ -70,7 +70,8 @@ def _exact(kind: type[Any]) -> Callable[[Any], Any]:
     return check
 
 
-def _bits(impl: types.Integer) -> int:
+def bits_of(impl: types.Integer) -> int:
+    """Return the bits of an integer, as most databases have it."""
     if isinstance(impl, types.BigInteger):
         return 64
     return 16 if isinstance(impl, types.SmallInteger) else 32

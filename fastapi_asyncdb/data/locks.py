@@ -6,9 +6,9 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.autocommit import reads_in_autocommit
 from fastapi_asyncdb.dialects.base import AdvisoryLocks
-from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
 
 _INT64 = range(-(2**63), 2**63)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,14 +20,25 @@ Report = Callable[[Any, UpsertOutcome], Awaitable[object] | object]
 """Called with each row and what has happened to it; may be a coroutine function."""
 
 
+class OnConflict(TypedDict):
+    """Which stored row a new one conflicts with, and what becomes of it, as keyword arguments."""
+
+    conflict: Sequence[Attribute]
+    """The attributes of a unique index or constraint: ``[User.email]`` or ``["email"]``. MySQL uses
+    every unique key of the table."""
+    update: NotRequired[Sequence[Attribute] | None]
+    """The attributes that are updated: by default all that are given, except for the key and the primary
+    key; with ``()`` none, so that the stored row stays as it is. Columns with an ``onupdate``, and the
+    version of the row, are set as well."""
+    conflict_where: NotRequired[ColumnElement[bool] | None]
+    """The condition of the unique index, if it is a partial one."""
+
+
 async def upsert(
     session: AsyncSession,
     model: type[M],
     values: Values | M,
-    *,
-    conflict: Sequence[Attribute],
-    update: Sequence[Attribute] | None = None,
-    conflict_where: ColumnElement[bool] | None = None,
+    **on_conflict: Unpack[OnConflict],
 ) -> M:
     """Insert a row, or update the stored one with the same key, in one statement.
 
@@ -35,11 +46,7 @@ async def upsert(
         session: Any session. Its pending objects are flushed before.
         model: The mapped class.
         values: By attribute; of a Pydantic model the default values are inserted, but not updated.
-        conflict: The attributes of a unique index or constraint. MySQL: any unique key counts.
-        update: The attributes that an update sets: by default all that are given, except for the key
-            and the primary key; with ``()`` none, the stored row stays as it is. Columns with an
-            ``onupdate`` and the version of the row are set as well.
-        conflict_where: The condition of the unique index, if it is a partial one.
+        **on_conflict: See ``OnConflict``.
 
     Returns:
         The object with the values that are stored.
@@ -49,7 +56,7 @@ async def upsert(
         ConfigurationError: the database has no upserts.
         sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict`` (SQLSTATE 42P10).
     """
-    upserter = Upserter(ModelTable(model), conflict, update, conflict_where)
+    upserter = Upserter(ModelTable(model), **on_conflict)
     found: M = await session.run_sync(upserter.one, values)
     return found
 
@@ -59,12 +66,10 @@ async def upsert_many(
     model: type[M],
     rows: Iterable[Values | M] | AsyncIterable[Values | M],
     *,
-    conflict: Sequence[Attribute],
-    update: Sequence[Attribute] | None = None,
-    conflict_where: ColumnElement[bool] | None = None,
     batch_size: int | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    **on_conflict: Unpack[OnConflict],
 ) -> int:
     """Insert rows, or update the stored ones with the same keys, in the session's transaction.
 
@@ -75,13 +80,11 @@ async def upsert_many(
         session: Any session. Its pending objects are flushed before each batch.
         model: The mapped class.
         rows: Values by attribute, or instances, which stay outside of the session.
-        conflict: As in ``upsert``, like the next two.
-        update: The attributes that an update sets, of those that the row gives.
-        conflict_where: The condition of a partial unique index.
         batch_size: Rows in memory at a time; 5,000 by default.
         progress: Called after each batch with the number of rows so far.
         report: Called after each batch for each row, in order, with the row and ``"created"``,
             ``"updated"`` or ``"skipped"``. Costs a temporary table (PostgreSQL) or a query (others).
+        **on_conflict: See ``OnConflict``.
 
     Returns:
         The number of rows.
@@ -89,7 +92,7 @@ async def upsert_many(
     Raises:
         TypeError: as in ``upsert``, like the other errors.
     """
-    upserter = Upserter(ModelTable(model), conflict, update, conflict_where)
+    upserter = Upserter(ModelTable(model), **on_conflict)
     done = 0
     async for batch in batches(rows, batch_size):
         outcomes = await session.run_sync(upserter.many, batch, report=report is not None)

@@ -15,8 +15,8 @@ from sqlalchemy.sql.dml import Insert
 from fastapi_asyncdb.data.batches import slices
 from fastapi_asyncdb.data.bulk import TableWriter, flush
 from fastapi_asyncdb.data.columns import Attribute, ModelTable, Row
-from fastapi_asyncdb.dialects.bulk import Upsert, UpsertOutcome
 from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.dialects.bulk import Upsert, UpsertOutcome
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError
 
 # Parameters of one query; SQLite before 3.32 takes 999.
@@ -46,13 +46,13 @@ class Upserter(TableWriter):
         self,
         target: ModelTable[Any],
         conflict: Sequence[Attribute],
-        update: Sequence[Attribute] | None,
-        where: ColumnElement[bool] | None,
+        update: Sequence[Attribute] | None = None,
+        conflict_where: ColumnElement[bool] | None = None,
     ) -> None:
         super().__init__(target)
         self._conflict = target.named(conflict)
         self._update = None if update is None else target.named(update)
-        self._where = where
+        self._where = conflict_where
         if not self._conflict:
             raise TypeError("conflict names no attribute. Give those of a unique index.")
 

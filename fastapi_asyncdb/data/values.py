@@ -1,4 +1,4 @@
-"""The values of one row, as callers give them: a Pydantic model or a mapping, by attribute name."""
+"""The values of one row, as callers give them, and how they get into an object."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy.orm import Mapper
+from sqlalchemy.orm.exc import StaleDataError
 
 Values = Mapping[str, Any] | BaseModel
 """Values by the names of the model's attributes."""
@@ -19,3 +21,42 @@ def values_of(data: Values) -> dict[str, Any]:
 def changes_of(data: Values) -> dict[str, Any]:
     """Return the values that the client has sent: ``None`` if it has sent null, else nothing."""
     return data.model_dump(exclude_unset=True) if isinstance(data, BaseModel) else dict(data)
+
+
+def set_values(mapper: Mapper[Any], instance: Any, values: Mapping[str, Any]) -> None:
+    """Set attributes of an object.
+
+    Raises:
+        TypeError: its model has no such attribute.
+    """
+    model = mapper.class_
+    for name, value in values.items():
+        if name not in mapper.all_orm_descriptors and not isinstance(
+            getattr(model, name, None), property
+        ):
+            raise TypeError(f"{name!r} is no attribute of {model.__name__}.")
+        setattr(instance, name, value)
+
+
+def version_attribute(mapper: Mapper[Any]) -> str | None:
+    """Return the attribute of ``VersionMixin``, or of the model's own ``version_id_col``."""
+    column = mapper.version_id_col
+    return None if column is None else mapper.get_property_by_column(column).key
+
+
+def take_version(mapper: Mapper[Any], instance: Any, changes: dict[str, Any]) -> None:
+    """Compare the version among the changes with that of the object, and take it out of them.
+
+    Raises:
+        StaleDataError: it is another one. ``None`` is none.
+    """
+    version = version_attribute(mapper)
+    expected = changes.pop(version, None) if version is not None else None
+    if version is None or expected is None:
+        return
+    current = getattr(instance, version)
+    if current != expected:
+        raise StaleDataError(
+            f"{mapper.class_.__name__} has changed: its version is {current}, not {expected}. Read it "
+            "again before you change it."
+        )

@@ -17,7 +17,13 @@ class VersionMixin:
     """
 
     # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
-    version = cast("Mapped[int]", mapped_column(Integer, nullable=False, sort_order=903))
+    # The defaults are for rows that no flush inserts: of insert(), and of other programs.
+    version = cast(
+        "Mapped[int]",
+        mapped_column(
+            Integer, nullable=False, insert_default=1, server_default="1", sort_order=903
+        ),
+    )
 
 
 # A listener instead of __mapper_args__, which a class with its own does not inherit.

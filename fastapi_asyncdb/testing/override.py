@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fastapi_asyncdb.client_errors import client_error
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.errors import ConfigurationError
@@ -34,8 +36,14 @@ def override_db(
             made with ``database.dependency(...)`` are not.
     """
 
-    async def get_session() -> AsyncSession:
-        return session
+    async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+        try:
+            yield session
+        except Exception as error:
+            answer = client_error(error, connection)
+            if answer is error:
+                raise
+            raise answer from error
 
     dependencies = _dependencies(database)
     before = dict(app.dependency_overrides)

@@ -44,7 +44,7 @@ async def test_an_impossible_balance_is_refused(client: AsyncClient, ada: int) -
 async def test_an_account_needs_an_owner(client: AsyncClient) -> None:
     """An owner who is not there is a 404."""
     answer = await client.post("/accounts", json={"owner_id": 7, "balance": 1})
-    assert (answer.status_code, answer.json()) == (404, {"detail": "There is no user 7."})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "User not found."})
 
 
 async def test_a_transfer_moves_money(client: AsyncClient, ada: int) -> None:

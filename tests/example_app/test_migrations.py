@@ -15,7 +15,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, insert, inspect, make_url, select
+from sqlalchemy import Connection, MetaData, insert, inspect, make_url, select, text
 
 from example_app.models import Account, Post, User
 from fastapi_asyncdb import Base, Database
@@ -48,7 +48,11 @@ def _schema(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
     return {
         table: [
-            [{**column, "type": repr(column["type"])} for column in inspector.get_columns(table)],
+            # In any order: a migration can only append.
+            {
+                column["name"]: {**column, "type": repr(column["type"])}
+                for column in inspector.get_columns(table)
+            },
             inspector.get_pk_constraint(table),
             inspector.get_foreign_keys(table),
             inspector.get_unique_constraints(table),
@@ -135,13 +139,13 @@ def test_a_password_with_special_characters_survives(
     assert "users" in _with_connection(_schema)
 
 
-_SECOND_REVISION = '''\
-"""A second revision."""
+_FURTHER_REVISION = '''\
+"""A further revision."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 
 
 def upgrade() -> None:
@@ -157,7 +161,7 @@ def add_revision(alembic_config: Config, tmp_path: Path) -> Callable[[str], None
     def add(text: str) -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(ROOT / "example_app" / "migrations", folder)
-        (folder / "versions" / "0002_second.py").write_text(text)
+        (folder / "versions" / "0003_further.py").write_text(text)
         alembic_config.set_main_option("script_location", str(folder))
 
     return add
@@ -169,11 +173,35 @@ def test_altering_a_table_keeps_what_refers_to_it(
     """On SQLite the table is copied and dropped; the rows that refer to it stay, and stay valid."""
     command.upgrade(alembic_config, "head")
     _with_connection(_add_an_account)
-    add_revision(_SECOND_REVISION)
+    add_revision(_FURTHER_REVISION)
     command.upgrade(alembic_config, "head")
     columns = {column["name"]: column["type"] for column in _with_connection(_user_columns)}
     assert columns["name"].length == 50
     assert _with_connection(_balances) == [7]
+
+
+def test_posts_from_before_the_second_revision_are_as_new_ones(alembic_config: Config) -> None:
+    """They have a version and a time of their last change, and compare like those that follow."""
+    command.upgrade(alembic_config, "0001")
+    _with_connection(_add_a_post)
+    command.upgrade(alembic_config, "head")
+    ((version, deleted_at, created_at, updated_at, same),) = _with_connection(_posts)
+    assert (version, deleted_at) == (1, None)
+    assert created_at == updated_at
+    assert same
+    command.downgrade(alembic_config, "0001")
+
+
+def _add_a_post(connection: Connection) -> None:
+    connection.execute(insert(User).values(id=1, name="Ada", email="ada@example.org"))
+    connection.execute(text("INSERT INTO posts (author_id, title, body) VALUES (1, 'a', 'b')"))
+
+
+def _posts(connection: Connection) -> Any:
+    """Return each post, and whether the time that it has been read with finds it again."""
+    created_at = connection.execute(select(Post.created_at)).scalar_one()
+    columns = (Post.version, Post.deleted_at, Post.created_at, Post.updated_at)
+    return connection.execute(select(*columns, Post.created_at == created_at)).all()
 
 
 def _add_an_account(connection: Connection) -> None:
@@ -193,7 +221,7 @@ def test_a_migration_that_fails_leaves_nothing_behind(
     alembic_config: Config, add_revision: Callable[[str], None]
 ) -> None:
     """All revisions of one run are one transaction, on SQLite too."""
-    add_revision(_SECOND_REVISION + "    raise RuntimeError('half way')\n")
+    add_revision(_FURTHER_REVISION + "    raise RuntimeError('half way')\n")
     with pytest.raises(RuntimeError, match="half way"):
         command.upgrade(alembic_config, "head")
     assert _with_connection(_schema) == {}

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from httpx import AsyncClient
@@ -24,28 +25,141 @@ async def test_a_post_comes_with_its_author(client: AsyncClient, ada: int) -> No
     post = created.json()
     assert post["author"] == {"id": ada, "name": "Ada", "email": "ada@example.org"}
     assert (await client.get(f"/posts/{post['id']}")).json() == post
-    assert (await client.get("/posts")).json() == [post]
+    assert (await client.get("/posts")).json()["items"] == [post]
 
 
 async def test_the_time_of_a_post_names_its_zone(client: AsyncClient, ada: int) -> None:
     """Every database answers in UTC, and says so."""
     await _publish(client, ada, "Now")
-    (post,) = (await client.get("/posts")).json()
-    age = datetime.now(UTC) - datetime.fromisoformat(post["created_at"])
-    assert abs(age) < timedelta(minutes=1)
+    (post,) = (await client.get("/posts")).json()["items"]
+    for name in ("created_at", "updated_at"):
+        age = datetime.now(UTC) - datetime.fromisoformat(post[name])
+        assert abs(age) < timedelta(minutes=1)
 
 
 async def test_the_newest_posts_come_first(client: AsyncClient, ada: int) -> None:
     """A page of posts begins with the last one."""
     await _publish(client, ada, "a", "b", "c")
     page = await client.get("/posts", params={"limit": 2})
-    assert [post["title"] for post in page.json()] == ["c", "b"]
+    assert [post["title"] for post in page.json()["items"]] == ["c", "b"]
+
+
+async def test_the_feed_is_walked_forwards_and_backwards(client: AsyncClient, ada: int) -> None:
+    """What is published meanwhile moves nothing, and the way back shows the same posts."""
+    await _publish(client, ada, *"abcde")
+    first = (await client.get("/posts/feed", params={"limit": 2})).json()
+    await _publish(client, ada, "new")
+    second = await _follow(client, first["next_cursor"])
+    third = await _follow(client, second["next_cursor"])
+    assert [_titles(page) for page in (first, second, third)] == [["e", "d"], ["c", "b"], ["a"]]
+    assert third["next_cursor"] is None
+    back = await _follow(client, third["previous_cursor"])
+    assert back["items"] == second["items"]
+    back = await _follow(client, back["previous_cursor"])
+    assert back["items"] == first["items"]
+    assert first["previous_cursor"] is None
+    assert _titles(await _follow(client, back["previous_cursor"])) == ["new"]
+
+
+async def _follow(client: AsyncClient, cursor: str) -> dict[str, Any]:
+    page = await client.get("/posts/feed", params={"limit": 2, "cursor": cursor})
+    found: dict[str, Any] = page.json()
+    return found
+
+
+def _titles(page: dict[str, Any]) -> list[str]:
+    return [post["title"] for post in page["items"]]
+
+
+async def test_a_forged_cursor_is_refused(client: AsyncClient) -> None:
+    """It is a 422 for the parameter, as FastAPI's own are, and says nothing of the cursor."""
+    answer = await client.get("/posts/feed", params={"cursor": "forged"})
+    assert answer.status_code == 422
+    assert [detail["loc"] for detail in answer.json()["detail"]] == [["query", "cursor"]]
+
+
+async def test_an_edit_changes_what_was_sent(client: AsyncClient, ada: int) -> None:
+    """The rest stays; null removes the summary; other fields cannot be null."""
+    body = {"author_id": ada, "title": "Notes", "summary": "Short.", "body": "..."}
+    post = (await client.post("/posts", json=body)).json()
+    url = f"/posts/{post['id']}"
+    edited = (await client.patch(url, json={"title": "More notes"})).json()
+    assert edited["updated_at"] > post["updated_at"]
+    assert edited == post | {
+        "title": "More notes",
+        "version": post["version"] + 1,
+        "updated_at": edited["updated_at"],
+    }
+    assert (await client.patch(url, json={"summary": None})).json()["summary"] is None
+    assert (await client.patch(url, json={"title": None})).status_code == 422
+    assert (await client.get(url)).json()["title"] == "More notes"
+
+
+async def test_an_edit_of_an_older_version_is_refused(client: AsyncClient, ada: int) -> None:
+    """Of two clients that have read the same post, the second one learns of the first."""
+    await _publish(client, ada, "Notes")
+    (post,) = (await client.get("/posts")).json()["items"]
+    url, version = f"/posts/{post['id']}", post["version"]
+    first = await client.patch(url, json={"title": "First", "version": version})
+    second = await client.patch(url, json={"title": "Second", "version": version})
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert (await client.get(url)).json()["title"] == "First"
+
+
+async def test_a_deleted_post_is_gone_and_can_be_restored(client: AsyncClient, ada: int) -> None:
+    """No route finds it, and it comes back as it was."""
+    await _publish(client, ada, "a", "b")
+    (_, post) = (await client.get("/posts")).json()["items"]
+    url = f"/posts/{post['id']}"
+    assert (await client.delete(url)).status_code == 204
+    assert [answer.status_code for answer in (await client.get(url), await client.delete(url))] == [
+        404,
+        404,
+    ]
+    assert (await client.get("/posts")).json()["total"] == 1
+    assert "a" not in (await client.get("/export/posts")).text.split('"title":')[1][:4]
+    restored = await client.post(f"{url}/restore")
+    assert restored.json()["title"] == "a"
+    assert (await client.get(url)).status_code == 200
+
+
+async def test_ten_thousand_posts_are_imported(client: AsyncClient, ada: int) -> None:
+    """In one request and one transaction."""
+    lines = (_line(ada, f"post {number}") for number in range(10_000))
+    answer = await client.post("/import/posts", content="\n".join(lines))
+    assert (answer.status_code, answer.json()) == (200, {"posts": 10_000})
+    page = (await client.get("/posts", params={"limit": 1})).json()
+    assert (page["total"], page["items"][0]["title"]) == (10_000, "post 9999")
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "reason"),
+    [
+        ("{", 422, "Line 3"),
+        ('{"author_id": 1, "title": " ", "body": "x"}', 422, "Line 3, title"),
+        ('{"author_id": 4711, "title": "x", "body": "x"}', 409, "An author does not exist"),
+        ("x" * 70_000, 422, "A line is longer than 65536 bytes"),
+    ],
+)
+async def test_an_import_is_stored_as_a_whole_or_not_at_all(
+    client: AsyncClient, ada: int, line: str, status: int, reason: str
+) -> None:
+    """One line that is not good refuses all, and the answer says which."""
+    content = "\n".join([_line(ada, "a"), "", _line(ada, "b"), line])
+    answer = await client.post("/import/posts", content=content)
+    assert answer.status_code == status
+    assert reason in answer.json()["detail"]
+    assert (await client.get("/posts")).json()["total"] == 0
+
+
+def _line(author: int, title: str) -> str:
+    return json.dumps({"author_id": author, "title": title, "body": "..."})
 
 
 async def test_a_post_needs_an_author(client: AsyncClient) -> None:
     """An author who is not there is a 404."""
     answer = await client.post("/posts", json={"author_id": 1, "title": "Notes", "body": "..."})
-    assert (answer.status_code, answer.json()) == (404, {"detail": "There is no user 1."})
+    assert (answer.status_code, answer.json()) == (404, {"detail": "User not found."})
 
 
 async def test_an_unknown_post_is_not_found(client: AsyncClient) -> None:
@@ -58,7 +172,7 @@ async def test_a_post_that_does_not_fit_is_refused(client: AsyncClient, ada: int
     for change in _REFUSED:
         body = {"author_id": ada, "title": "Notes", "body": "..."} | change
         assert (await client.post("/posts", json=body)).status_code == 422, change
-    assert (await client.get("/posts")).json() == []
+    assert (await client.get("/posts")).json()["items"] == []
 
 
 _REFUSED: list[dict[str, object]] = [
@@ -81,7 +195,7 @@ async def test_the_export_has_every_post_once(
     assert answer.headers["content-type"] == "application/x-ndjson"
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [line["title"] for line in lines] == ["a", "b", "c", "d\ne"]
-    assert lines[::-1] == (await client.get("/posts")).json()
+    assert lines[::-1] == (await client.get("/posts")).json()["items"]
 
 
 async def test_the_export_of_nothing_is_empty(client: AsyncClient) -> None:

@@ -94,7 +94,7 @@ def test_what_was_answered_is_there_after_a_restart(serve: Serve) -> None:
         assert client.get("/health/live").json() == {"status": "ok"}
         assert client.get("/health/ready").json() == {"status": "ok"}
     with serve() as client:
-        assert client.get("/users").json() == [ada]
+        assert client.get("/users").json()["items"] == [ada]
         assert [json.loads(line) for line in client.get("/export/posts").iter_lines()] == [post]
         assert client.get(f"/accounts/{rich['id']}").json()["balance"] == 40
         assert client.get(f"/accounts/{poor['id']}").json()["balance"] == 60

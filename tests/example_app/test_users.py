@@ -24,7 +24,7 @@ async def test_an_email_address_is_taken_once(client: AsyncClient) -> None:
     again = await client.post("/users", json={"name": "Eve", "email": "ADA@example.org"})
     assert again.status_code == 409
     assert again.json() == {"detail": "The e-mail address ada@example.org is taken."}
-    assert [user["name"] for user in (await client.get("/users")).json()] == ["Ada"]
+    assert [user["name"] for user in (await client.get("/users")).json()["items"]] == ["Ada"]
 
 
 async def test_of_simultaneous_duplicates_one_wins(client: AsyncClient) -> None:
@@ -38,8 +38,16 @@ async def test_users_are_listed_page_by_page(client: AsyncClient) -> None:
     for name in "abcde":
         await client.post("/users", json={"name": name, "email": f"{name}@example.org"})
     page = await client.get("/users", params={"limit": 2, "offset": 1})
-    assert [user["name"] for user in page.json()] == ["b", "c"]
-    assert (await client.get("/users", params={"offset": 5})).json() == []
+    assert [user["name"] for user in page.json()["items"]] == ["b", "c"]
+    assert {**page.json(), "items": []} == {
+        "items": [],
+        "total": 5,
+        "offset": 1,
+        "limit": 2,
+        "has_more": True,
+    }
+    beyond = (await client.get("/users", params={"offset": 5})).json()
+    assert (beyond["items"], beyond["total"], beyond["has_more"]) == ([], 5, False)
 
 
 async def test_a_page_is_bounded(client: AsyncClient) -> None:
@@ -52,7 +60,7 @@ async def test_an_unknown_user_is_not_found(client: AsyncClient) -> None:
     """The largest id there can be is a 404 like any other."""
     answer = await client.get(f"/users/{2**31 - 1}")
     assert answer.status_code == 404
-    assert answer.json() == {"detail": f"There is no user {2**31 - 1}."}
+    assert answer.json() == {"detail": "User not found."}
 
 
 async def test_an_impossible_id_is_refused(client: AsyncClient) -> None:
@@ -65,7 +73,7 @@ async def test_a_user_that_does_not_fit_is_refused(client: AsyncClient) -> None:
     """What the columns cannot hold is the client's error, with 422."""
     for change in _REFUSED:
         assert (await client.post("/users", json=ADA | change)).status_code == 422, change
-    assert (await client.get("/users")).json() == []
+    assert (await client.get("/users")).json()["items"] == []
 
 
 _REFUSED: list[dict[str, object]] = [
@@ -99,7 +107,7 @@ async def test_a_value_that_json_cannot_answer_is_refused(client: AsyncClient, b
     answer = await client.post("/users", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert all(detail.keys() == {"type", "loc", "msg"} for detail in answer.json()["detail"])
-    assert (await client.get("/users")).json() == []
+    assert (await client.get("/users")).json()["items"] == []
 
 
 async def test_the_longest_values_fit(client: AsyncClient) -> None:

@@ -1,0 +1,93 @@
+"""The models of the tests of data access: on Base, on a plain declarative base, and with SQLModel."""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+from sqlalchemy import DateTime, ForeignKey, String, func
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlmodel import Field, SQLModel
+
+from fastapi_asyncdb import Base as LibraryBase
+from fastapi_asyncdb import Repository, SoftDeleteMixin, TimestampMixin, VersionMixin
+
+
+class Base(LibraryBase):
+    __abstract__ = True
+
+
+class Author(Base):
+    __tablename__ = "author"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    email: Mapped[str | None] = mapped_column(unique=True)
+    books: Mapped[list["Book"]] = relationship(lambda: Book, back_populates="author")
+
+
+class Book(SoftDeleteMixin, VersionMixin, TimestampMixin, Base):
+    __tablename__ = "book"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey("author.id"))
+    title: Mapped[str]
+    note: Mapped[str | None]
+    author: Mapped[Author] = relationship(lambda: Author, back_populates="books")
+
+
+class Seat(Base):
+    __tablename__ = "seat"
+    row: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    taken: Mapped[bool] = mapped_column(default=False)
+
+
+class PlainBase(DeclarativeBase):
+    pass
+
+
+class Tag(PlainBase):
+    """What the database sets on an update is not fetched with it, without eager_defaults."""
+
+    __tablename__ = "tag"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    changed_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )
+
+
+class Hero(SQLModel, table=True):
+    __tablename__ = "library_hero"
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    age: int | None = None
+
+
+class AuthorCreate(BaseModel):
+    name: str
+    email: str | None = None
+
+
+class BookPatch(BaseModel):
+    title: str | None = None
+    note: str | None = None
+    version: int | None = None
+
+
+Authors = Repository[Author]
+
+
+class Books(Repository[Book]):
+    """A repository with a method of its own."""
+
+    async def titles(self) -> list[str]:
+        """Return all titles."""
+        return [book.title for book in await self.list(order_by=Book.id)]
+
+
+async def create_tables(engine: AsyncEngine) -> None:
+    """Create the tables of all models."""
+    async with engine.begin() as connection:
+        for metadata in (Base.metadata, PlainBase.metadata, SQLModel.metadata):
+            names = {"author", "book", "seat", "tag", "library_hero"}
+            tables = [table for name, table in metadata.tables.items() if name in names]
+            await connection.run_sync(metadata.create_all, tables=tables)
