@@ -1,7 +1,7 @@
 """``Base``: what its relationships, constraints and datetimes are by default, and the ways out."""
 
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, MetaData, UniqueConstraint, func, inspect, select
@@ -55,7 +55,7 @@ class Author(AsyncAttrs, Own):
     eager: Mapped[list[Book]] = relationship(lazy="selectin", viewonly=True)
     large: WriteOnlyMapped[Book] = relationship(viewonly=True)
     older: DynamicMapped[Book] = relationship(viewonly=True)
-    __mapper_args__: ClassVar[dict[str, Any]] = {
+    __mapper_args__ = {  # noqa: RUF012
         "polymorphic_on": "kind",
         "polymorphic_identity": "author",
     }
@@ -65,7 +65,7 @@ class Poet(Author):
     poems: Mapped[list[Book]] = relationship(
         backref=("poet", {"viewonly": True}), viewonly=True, overlaps="books"
     )
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": "poet"}
+    __mapper_args__ = {"polymorphic_identity": "poet"}  # noqa: RUF012
 
 
 pytestmark = pytest.mark.databases(*ONE_DRIVER)
@@ -175,7 +175,7 @@ def test_own_choice_of_eager_defaults_stays():
     class Cheap(Own):
         __tablename__ = "cheap"
         id: Mapped[int] = mapped_column(primary_key=True)
-        __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": False}
+        __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012
 
     configure_mappers()
     assert inspect(Cheap).eager_defaults is False

@@ -228,6 +228,7 @@ async def test_exec_that_outlives_its_session(
 ):
     """A rollback that cannot wait for it leaves the connection to the end of the statement."""
     shorten(monkeypatch, ending=0.2)
+    others: list[asyncio.Task[list[str]]] = []
     may_end = asyncio.Event()
     event.listen(
         heroes.engine.sync_engine,
@@ -237,9 +238,9 @@ async def test_exec_that_outlives_its_session(
     )
     with pytest.raises(RollbackTimeout, match="other"):
         async with heroes.session() as session:
-            other = asyncio.create_task(read(session), name="other")
+            others.append(asyncio.create_task(read(session), name="other"))
             await eventually(lambda: checked_out(heroes) == 1)
             raise ZeroDivisionError
     may_end.set()
-    await asyncio.wait([other])
+    await asyncio.wait(others)
     assert checked_out(heroes) == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import ForeignKey, Select, delete, exists, func, select, union_all, update
+from sqlalchemy import ForeignKey, Select, delete, event, exists, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -272,7 +272,7 @@ async def test_criteria_are_added_once(session: AsyncSession, database: Database
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
         statements.append(statement)
 
-    sqlalchemy.event.listen(database.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(database.engine.sync_engine, "before_cursor_execute", note)
     await session.refresh(post, ["notes"])
     await session.run_sync(lambda _: (session.sync_session.expire(post, ["notes"]), post.notes))
     assert [statement.count("remark.deleted_at IS NULL") for statement in statements][-1] == 1

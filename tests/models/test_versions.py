@@ -1,6 +1,6 @@
 """An optimistic lock: what was changed since it was loaded is not overwritten."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, MetaData, inspect
@@ -21,7 +21,7 @@ class Account(VersionMixin, Own):
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(default="account")
     balance: Mapped[int] = mapped_column(default=0)
-    __mapper_args__: ClassVar[dict[str, Any]] = {
+    __mapper_args__ = {  # noqa: RUF012
         "polymorphic_on": "kind",
         "polymorphic_identity": "account",
     }
@@ -31,7 +31,7 @@ class Savings(Account):
     __tablename__ = "savings"
     id: Mapped[int] = mapped_column(ForeignKey("account.id"), primary_key=True)
     rate: Mapped[int] = mapped_column(default=0)
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": "savings"}
+    __mapper_args__ = {"polymorphic_identity": "savings"}  # noqa: RUF012
 
 
 class Last(Own, VersionMixin):
