@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Integer, event
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
@@ -16,8 +16,11 @@ class VersionMixin:
     https://docs.sqlalchemy.org/en/20/orm/versioning.html
     """
 
-    # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
-    version = cast("Mapped[int]", mapped_column(Integer, nullable=False, sort_order=903))
+    # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
+    if TYPE_CHECKING:
+        version: Mapped[int]
+    else:
+        version = mapped_column(Integer, nullable=False, sort_order=903)
 
 
 # A listener instead of __mapper_args__, which a class with its own does not inherit.

@@ -62,7 +62,6 @@ class WithData(Everything, Data):
 
 
 class WithSQLModel(Everything, SQLModel, table=True):
-    __tablename__ = "with_sqlmodel"
     metadata = MetaData()
     name: str
 
@@ -70,7 +69,6 @@ class WithSQLModel(Everything, SQLModel, table=True):
 class Hero(SQLModel, TimestampMixin, SoftDeleteMixin, VersionMixin, table=True):
     """As docs/models.md writes it: what Pydantic is to know is a field of the class itself."""
 
-    __tablename__ = "hero"
     metadata = MetaData()
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     name: str
