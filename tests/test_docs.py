@@ -154,6 +154,42 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
 
 
+async def test_soft_deletion_of_customers():
+    """A deleted one is left out, its address is free, and it comes back."""
+    async with running(run(blocks(DOCS / "models.md")[2])["app"]) as http:
+        first = (await http.post("/customers", params={"email": "ada"})).json()
+        assert (await http.delete(f"/customers/{first}")).status_code == 200
+        assert (await http.delete(f"/customers/{first}")).status_code == 404
+        assert (await http.get("/customers/deleted")).json() == ["ada"]
+        assert (await http.post("/customers", params={"email": "ada"})).status_code == 200
+        assert (await http.post(f"/customers/{first}/restore")).status_code == 500  # taken
+
+
+async def test_models_of_the_first_block():
+    """Timestamps and keys of an application's models."""
+    async with running(run(blocks(DOCS / "models.md")[0])["app"]) as http:
+        for old, new in (("soup", "stew"), ("stew", "goulash"), ("bread", "toast")):
+            answer = (await http.put(f"/recipes/{old}", params={"new": new})).json()
+            assert datetime.fromisoformat(answer["updated_at"]).tzinfo is not None
+        assert (await http.get("/recipes")).json() == ["goulash", "toast"]
+
+
+async def test_audit_knows_who_changed_a_contract():
+    """The user of the request, in columns that can be read at once."""
+    async with running(run(blocks(DOCS / "models.md")[3])["app"]) as http:
+        for user, expected in (("ada", ["ada", "ada"]), ("bob", ["ada", "bob"])):
+            request = {"params": {"text": f"by {user}"}, "headers": {"X-User": user}}
+            assert (await http.put("/contracts/1", **request)).json() == expected  # type: ignore[arg-type]
+
+
+async def test_models_of_sqlmodel():
+    """A table model is body and response, and its session is SQLModel's."""
+    async with running(run(blocks(DOCS / "models.md")[4])["app"]) as http:
+        pet = (await http.post("/pets", json={"name": "Rex"})).json()
+        assert pet["name"] == "Rex"
+        assert (await http.get("/pets")).json() == ["Rex"]
+
+
 async def test_recipes_for_passwords_return_credentials():
     """With clients that answer as those of the providers do."""
     recipes = run(blocks(DOCS / "passwords.md")[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import DateTime, Dialect
 from sqlalchemy.ext.compiler import compiles
@@ -23,8 +23,8 @@ class UTCDateTime(TypeDecorator[datetime]):
     A naive ``datetime`` is a ``ValueError``, which SQLAlchemy wraps in a ``StatementError``.
     """
 
-    impl = DateTime
-    cache_ok = True
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = DateTime
+    cache_ok: bool | None = True
 
     def __init__(self) -> None:
         super().__init__(timezone=True)
@@ -68,8 +68,8 @@ class utcnow(FunctionElement[datetime]):  # noqa: N801 - in SQL it is a function
     ``CURRENT_TIMESTAMP`` has another one there.
     """
 
-    type = UTCDateTime()
-    inherit_cache = True
+    type: TypeEngine[datetime] = UTCDateTime()
+    inherit_cache: bool | None = True
 
 
 @compiles(utcnow)
@@ -94,25 +94,23 @@ class TimestampMixin:
     In an INSERT of another program they are the time of the server; its UPDATE leaves ``updated_at``.
     """
 
-    # Without annotations, which dataclasses and SQLModel would take for arguments of __init__.
-    created_at = cast(
-        "Mapped[datetime]",
-        mapped_column(
+    # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
+    if TYPE_CHECKING:
+        created_at: Mapped[datetime]
+        updated_at: Mapped[datetime]
+    else:
+        created_at = mapped_column(
             UTCDateTime(),
             nullable=False,
             insert_default=now,
             server_default=utcnow(),
             sort_order=900,
-        ),
-    )
-    updated_at = cast(
-        "Mapped[datetime]",
-        mapped_column(
+        )
+        updated_at = mapped_column(
             UTCDateTime(),
             nullable=False,
             insert_default=now,
             onupdate=now,
             server_default=utcnow(),
             sort_order=901,
-        ),
-    )
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import ColumnElement, event, true
 from sqlalchemy.orm import (
@@ -29,11 +29,11 @@ class SoftDeleteMixin:
     ``session.delete()``, UPDATE and DELETE statements, and statements on a ``Table`` are SQLAlchemy's.
     """
 
-    # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
-    deleted_at = cast(
-        "Mapped[datetime | None]",
-        mapped_column(UTCDateTime(), nullable=True, sort_order=902),
-    )
+    # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
+    if TYPE_CHECKING:
+        deleted_at: Mapped[datetime | None]
+    else:
+        deleted_at = mapped_column(UTCDateTime(), nullable=True, sort_order=902)
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Begin to leave out deleted rows; an application without such a class pays nothing."""

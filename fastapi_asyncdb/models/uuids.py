@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import Uuid
@@ -45,8 +45,8 @@ class UUIDMixin:
     Keys in the order of their creation keep an index dense; random ones are inserted all over it.
     """
 
-    # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
-    id = cast(
-        "Mapped[UUID]",
-        mapped_column(Uuid(), primary_key=True, insert_default=uuid7, sort_order=-1),
-    )
+    # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
+    if TYPE_CHECKING:
+        id: Mapped[UUID]
+    else:
+        id = mapped_column(Uuid(), primary_key=True, insert_default=uuid7, sort_order=-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Integer, event
 from sqlalchemy.orm import Mapped, Mapper, mapped_column
@@ -16,14 +16,14 @@ class VersionMixin:
     https://docs.sqlalchemy.org/en/20/orm/versioning.html
     """
 
-    # Without an annotation, which dataclasses and SQLModel would take for an argument of __init__.
-    # The defaults are for rows that no flush inserts: of insert(), and of other programs.
-    version = cast(
-        "Mapped[int]",
-        mapped_column(
+    # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
+    if TYPE_CHECKING:
+        version: Mapped[int]
+    else:
+        # The defaults are for rows that no flush inserts: of insert(), and of other programs.
+        version = mapped_column(
             Integer, nullable=False, insert_default=1, server_default="1", sort_order=903
-        ),
-    )
+        )
 
 
 # A listener instead of __mapper_args__, which a class with its own does not inherit.

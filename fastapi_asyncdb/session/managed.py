@@ -67,10 +67,18 @@ class OwnSyncSession(ManagedSyncSession):
         tasks, connections = state.tasks, state.connections
         if tasks.user is not None or tasks.is_ending_here:
             return super()._execute_internal(*args, **kwargs)
-        if connections.releases:
-            connections.release_after(getcurrent())  # which has yet to fetch the rows
-        with tasks.exclusive():
-            return super()._execute_internal(*args, **kwargs)
+        # As AsyncSession's methods have it. Those that load an attribute fetch the rows later.
+        has_all_rows = "prebuffer_rows" in kwargs.get("execution_options", ())
+        if connections.releases and not has_all_rows:
+            connections.release_after(getcurrent())
+        try:
+            with tasks.exclusive():
+                return super()._execute_internal(*args, **kwargs)
+        finally:
+            if state.closed:
+                self.close()  # its rollback could not wait for this call
+            elif connections.releases and has_all_rows:
+                connections.release()
 
 
 def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

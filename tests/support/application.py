@@ -58,7 +58,7 @@ async def stored(database: Database) -> list[str]:
         return list(await session.scalars(select(Note.text).order_by(Note.id)))
 
 
-def checked_out(database: Database) -> int:
+def checked_out(database: Database[Any]) -> int:
     """Return how many connections are in use."""
     pools = {database.engine.pool, database.read_engine.pool}
     return sum(pool.checkedout() for pool in pools)  # type: ignore[attr-defined]
