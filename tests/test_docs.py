@@ -154,6 +154,15 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
 
 
+async def test_the_application_with_pages_answers():
+    """By offset, and by the cursor of the page before."""
+    app: FastAPI = run(blocks(DOCS / "pages.md")[0])["app"]
+    async with running(app) as http:
+        assert (await http.get("/articles")).json()["total"] == 0
+        page = (await http.get("/feed", params={"limit": 5})).json()
+        assert page == {"items": [], "next_cursor": None, "previous_cursor": None, "limit": 5}
+
+
 async def test_recipes_for_passwords_return_credentials():
     """With clients that answer as those of the providers do."""
     recipes = run(blocks(DOCS / "passwords.md")[1])
