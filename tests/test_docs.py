@@ -3,6 +3,7 @@
 import importlib
 import logging
 import re
+import sys
 import time
 import types
 from datetime import datetime
@@ -40,9 +41,11 @@ def blocks(page: Path) -> list[str]:
 
 def run(block: str, page: Path = README) -> dict[str, Any]:
     """Run one block as a module of its own."""
-    namespace: dict[str, Any] = {"__name__": f"{page.stem.lower()}_{uuid4().hex}"}
-    exec(compile(block, str(page), "exec"), namespace)
-    return namespace
+    module = types.ModuleType(f"{page.stem.lower()}_{uuid4().hex}")
+    # Pydantic looks up the module that a generic model such as Page[UserOut] is made in.
+    sys.modules[module.__name__] = module
+    exec(compile(block, str(page), "exec"), vars(module))
+    return vars(module)
 
 
 @pytest.fixture(autouse=True)
