@@ -3,6 +3,7 @@
 import importlib
 import logging
 import re
+import sys
 import time
 import types
 from datetime import datetime
@@ -40,9 +41,11 @@ def blocks(page: Path) -> list[str]:
 
 def run(block: str, page: Path = README) -> dict[str, Any]:
     """Run one block as a module of its own."""
-    namespace: dict[str, Any] = {"__name__": f"{page.stem.lower()}_{uuid4().hex}"}
-    exec(compile(block, str(page), "exec"), namespace)
-    return namespace
+    module = types.ModuleType(f"{page.stem.lower()}_{uuid4().hex}")
+    # Pydantic looks up the module that a generic model such as Page[UserOut] is made in.
+    sys.modules[module.__name__] = module
+    exec(compile(block, str(page), "exec"), vars(module))
+    return vars(module)
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +191,15 @@ async def test_models_of_sqlmodel():
         pet = (await http.post("/pets", json={"name": "Rex"})).json()
         assert pet["name"] == "Rex"
         assert (await http.get("/pets")).json() == ["Rex"]
+
+
+async def test_the_application_with_pages_answers():
+    """By offset, and by the cursor of the page before."""
+    app: FastAPI = run(blocks(DOCS / "pages.md")[0])["app"]
+    async with running(app) as http:
+        assert (await http.get("/articles")).json()["total"] == 0
+        page = (await http.get("/feed", params={"limit": 5})).json()
+        assert page == {"items": [], "next_cursor": None, "previous_cursor": None, "limit": 5}
 
 
 async def test_recipes_for_passwords_return_credentials():

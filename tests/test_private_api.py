@@ -221,6 +221,30 @@ NEEDED = [
     Needed(
         "start", "aiosqlite's thread", "dialects/sqlite/connection.py", "it must not outlive a task"
     ),
+    *(
+        Needed(name, "SQLAlchemy's Select", f"data/{module}.py", why)
+        for name, module, why in (
+            ("_order_by_clauses", "ordering", "a page makes the order unique"),
+            ("_order_by_clauses", "selects", "a window function in the order is refused"),
+            ("_group_by_clauses", "selects", "a page of groups is ordered by the groups"),
+            ("_distinct", "selects", "DISTINCT decides about joins and counts"),
+            ("_distinct_on", "selects", "a cursor would change its rows"),
+            ("_for_update_arg", "selects", "a count locks nothing"),
+            ("_with_options", "selects", "a count loads nothing"),
+            ("_with_options", "counts", "criteria go around a subquery"),
+            ("_raw_columns", "selects", "window functions are refused"),
+            ("_setup_joins", "selects", "a statement without joins is spared a compilation"),
+            ("_from_obj", "selects", "likewise, with select_from()"),
+            ("_from_objects", "selects", "WHERE may add tables"),
+            ("_has_row_limiting_clause", "selects", "a LIMIT would be lost"),
+        )
+    ),
+    Needed(
+        "_unique_filter_state",
+        "SQLAlchemy's Result",
+        "data/page_rows.py",
+        "joined loading needs unique()",
+    ),
 ]
 if sys.version_info < (3, 12):
     NEEDED.append(
@@ -274,6 +298,8 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "sqlalchemy.pool.base": sqlalchemy.pool.base,
             "sqlalchemy.engine.base": sqlalchemy.engine.base,
             "SQLAlchemy's Session": sqlalchemy.orm.Session,
+            "SQLAlchemy's Select": sqlalchemy.select(),
+            "SQLAlchemy's Result": sqlalchemy.Result,
             "SQLAlchemy's Select": sqlalchemy.select(1),
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,

@@ -167,8 +167,7 @@ def _check_selected(keys: Iterable[OrderKey], statement: Select[Any]) -> None:
         if any(isinstance(part, Column) and part not in selected for part in parts):
             raise ConfigurationError(
                 f"The statement has DISTINCT, and is ordered by {key.expression}, which it does not "
-                "select: rows with the same values have no order. Select it, or order by what is "
-                "selected."
+                "select: rows with the same values have no order. Select it as well."
             )
 
 
