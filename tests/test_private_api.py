@@ -298,7 +298,6 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "sqlalchemy.pool.base": sqlalchemy.pool.base,
             "sqlalchemy.engine.base": sqlalchemy.engine.base,
             "SQLAlchemy's Session": sqlalchemy.orm.Session,
-            "SQLAlchemy's Select": sqlalchemy.select(),
             "SQLAlchemy's Result": sqlalchemy.Result,
             "SQLAlchemy's Select": sqlalchemy.select(1),
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),

@@ -386,6 +386,22 @@ async def test_tables_for_which_a_copy_means_something_else(database: Database, 
     assert ("COPY" in seen) is copied
 
 
+@SIZES
+@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
+async def test_identity_that_is_always_generated(database: Database, count: int):
+    """A given value is refused, which COPY would store; one that is left out is generated."""
+    async with database.session() as session:
+        connection = await session.connection()
+        await connection.exec_driver_sql(
+            "CREATE TABLE loose (id int GENERATED ALWAYS AS IDENTITY, moment varchar)"
+        )
+        await create_many(session, Loose, [{"moment": "now"}] * count)
+        with pytest.raises(DBAPIError) as caught:
+            await create_many(session, Loose, [{"id": -n, "moment": "x"} for n in range(count)])
+        assert getattr(caught.value.orig, "sqlstate", None) == "428C9"
+        await session.rollback()
+
+
 @pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
 async def test_value_of_the_wrong_type(database: Database):
     """The driver cannot send it: an error of the database, and the transaction is lost."""

@@ -311,8 +311,8 @@ def test_statements_of_mysql():
     row = target.row({"sku": "a", "name": "b"})
     statement = Upserter(target, ["sku"], None, None)._upsert(row, dialect)
     assert compiled(on_duplicate_key(statement)).endswith(
-        "ON DUPLICATE KEY UPDATE name = VALUES(name), changes = %s, "
-        "version = (`Product list`.version + %s)"
+        "ON DUPLICATE KEY UPDATE name = VALUES(name), changes = 7, "
+        "version = `Product list`.version + 1"
     )
     statement = Upserter(target, ["sku"], (), None)._upsert(row, dialect)
     assert compiled(on_duplicate_key(statement)).endswith(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import ClauseElement, Column, ColumnElement, literal, literal_column
 from sqlalchemy.sql.dml import Insert
 
 from fastapi_asyncdb.dialects.bulk import Upsert
@@ -31,5 +34,18 @@ def on_duplicate_key(upsert: Upsert) -> Insert:
         return into.on_duplicate_key_update({column.key: column})
     new = {column.key: into.inserted[column.key] for column in upsert.update}
     return into.on_duplicate_key_update(
-        new | {column.key: value for column, value in upsert.also.items()}
+        new | {column.key: _literal(column, value) for column, value in upsert.also.items()}
+    )
+
+
+def _literal(column: Column[Any], value: Any) -> ColumnElement[Any]:
+    """Return a value or an expression without parameters.
+
+    The drivers' executemany() makes one statement of many rows, and has parameters in VALUES only.
+    """
+    from sqlalchemy.dialects.mysql import dialect
+
+    expression = value if isinstance(value, ClauseElement) else literal(value, column.type)
+    return literal_column(
+        str(expression.compile(dialect=dialect(), compile_kwargs={"literal_binds": True}))
     )
