@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pydantic import BaseModel
-from sqlalchemy import DateTime, ForeignKey, String, func
+from sqlalchemy import DateTime, ForeignKey, MetaData, String, func
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlmodel import Field, SQLModel
@@ -14,6 +14,8 @@ from fastapi_asyncdb import Repository, SoftDeleteMixin, TimestampMixin, Version
 
 class Base(LibraryBase):
     __abstract__ = True
+    # Of its own: the names of its tables are those of other tests' too.
+    metadata = MetaData(naming_convention=LibraryBase.metadata.naming_convention)
 
 
 class Author(Base):

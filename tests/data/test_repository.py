@@ -417,13 +417,13 @@ async def test_plain_session(database: Database):
     try:
         async with AsyncSession(engine) as session, session.begin():
             authors = Authors(session)
-            ada = await authors.create(name="Ada", email="a")
-            await authors.update(ada.id, name="Lovelace")
+            key = (await authors.create(name="Ada", email="a")).id
+            await authors.update(key, name="Lovelace")
             assert await authors.create_many({"name": str(n)} for n in range(1500)) == 1500
             await authors.upsert({"name": "x", "email": "a"}, conflict=["email"])
         async with AsyncSession(engine) as session:
             assert await Authors(session).count() == 1501
-            assert (await Authors(session).get_or_raise(ada.id)).name == "x"
+            assert (await Authors(session).get_or_raise(key)).name == "x"
     finally:
         await engine.dispose()
 

@@ -34,7 +34,7 @@ class Own(Base):
 class ByAuthor:
     @declared_attr
     def written_by(cls) -> Mapped["Author"]:  # noqa: N805
-        return relationship("Author", viewonly=True)
+        return relationship(lambda: Author, viewonly=True)
 
 
 class Book(ByAuthor, Own):  # configured before the class that makes its backref
