@@ -58,7 +58,7 @@ class Tag(PlainBase):
 
 
 class Hero(SQLModel, table=True):
-    __tablename__ = "library_hero"
+    __tablename__ = "library_hero"  # pyright: ignore[reportAssignmentType]
     id: int | None = Field(default=None, primary_key=True)
     name: str
     age: int | None = None
