@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, TypeVar, TypeVarTuple, overload
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, TypeVarTuple, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
@@ -29,7 +29,7 @@ class CursorPage(BaseModel, Generic[T]):
     """A page, and the way to its neighbours. As a response: ``CursorPage[UserOut]``."""
 
     # For annotations such as Page[User], of objects that are no models of Pydantic.
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
     next_cursor: Annotated[str | None, Field(description="The page after; none after the last.")]

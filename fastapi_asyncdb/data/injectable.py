@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from types import FunctionType
-from typing import Any, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 
 class _Awaited:
@@ -48,7 +48,7 @@ class Injectable:
     https://docs.python.org/3/library/inspect.html#inspect.unwrap
     """
 
-    __wrapped__ = _Awaited()
+    __wrapped__: ClassVar[_Awaited] = _Awaited()
 
     def __await__(self) -> Generator[Any, None, Self]:
         """Return the object itself."""

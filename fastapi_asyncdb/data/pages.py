@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, Literal, TypeVar, TypeVarTuple, overload
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, TypeVarTuple, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
@@ -28,7 +28,7 @@ class Page(BaseModel, Generic[T]):
     """A page, and where it is. As a response: ``Page[UserOut]``."""
 
     # For annotations such as Page[User], of objects that are no models of Pydantic.
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
     total: Annotated[int | None, Field(description="The number of all items, if known.")]
