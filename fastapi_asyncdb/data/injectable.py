@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
+from functools import cache
 from types import FunctionType
 from typing import Any, ClassVar, Self, get_type_hints
 
@@ -16,19 +17,31 @@ class _Awaited:
     def __get__(
         self, instance: object, owner: type[Any]
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
-        async def make(*args: Any, **kwargs: Any) -> Any:
-            return owner(*args, **kwargs)
-
-        # FastAPI evaluates annotations that are strings with the globals of what it finds here.
-        names = vars(sys.modules[owner.__module__])
-        found = FunctionType(make.__code__, names, closure=make.__closure__)
-        found.__signature__ = _signature(owner)  # type: ignore[attr-defined]
-        return found
+        known: Any = owner
+        return _making(known, known.__init__)
 
 
-def _signature(owner: type[Any]) -> inspect.Signature:
-    """Return the parameters of the class; of an inherited ``__init__`` as its own module has them."""
-    init = owner.__init__
+@cache
+def _making(owner: Any, init: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the coroutine function, the same each time: FastAPI looks for it in every request.
+
+    Args:
+        owner: The class.
+        init: Its ``__init__``, which a dataclass gets after the class was created.
+    """
+
+    async def make(*args: Any, **kwargs: Any) -> Any:
+        return owner(*args, **kwargs)
+
+    # FastAPI evaluates annotations that are strings with the globals of what it finds here.
+    names = vars(sys.modules[owner.__module__])
+    found = FunctionType(make.__code__, names, closure=make.__closure__)
+    found.__signature__ = _signature(init)  # type: ignore[attr-defined]
+    return found
+
+
+def _signature(init: Callable[..., None]) -> inspect.Signature:
+    """Return the parameters of a class; of an inherited ``__init__`` as its own module has them."""
     _, *parameters = inspect.signature(init).parameters.values()
     with suppress(NameError):
         hints = get_type_hints(init, include_extras=True)

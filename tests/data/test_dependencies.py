@@ -1,5 +1,6 @@
 """Repositories and units of work as dependencies of FastAPI: session, thread, errors."""
 
+import inspect
 import threading
 from collections.abc import AsyncIterator
 from inspect import getsource
@@ -186,6 +187,13 @@ async def test_the_answers_are_the_same_with_an_overridden_session(http: httpx.A
 async def test_no_thread_for_a_repository(http: httpx.AsyncClient):
     """FastAPI makes it on the event loop: a thread would cost a sixth of a read."""
     assert (await http.get("/thread")).json() is True
+
+
+def test_what_fastapi_looks_for_in_each_request_is_made_once():
+    """The signature of a class is not evaluated again; each class has its own."""
+    assert inspect.unwrap(Elsewhere) is inspect.unwrap(Elsewhere)
+    assert inspect.unwrap(Elsewhere) is not inspect.unwrap(Repository[Author])
+    assert list(inspect.signature(PageQuery).parameters) == ["offset", "limit"]
 
 
 @pytest.mark.databases("sqlite")
