@@ -45,6 +45,30 @@ async def batches(rows: Iterable[T] | AsyncIterable[T], size: int | None) -> Asy
         yield batch
 
 
+async def write_batches(
+    rows: Iterable[T] | AsyncIterable[T],
+    write: Callable[[list[T]], Awaitable[object]],
+    *,
+    batch_size: int | None,
+    progress: Progress | None,
+) -> int:
+    """Write the rows batch by batch, and return their number.
+
+    Args:
+        rows: Where they come from.
+        write: Writes a batch.
+        batch_size: As in ``batches``.
+        progress: Called after each batch with the number of rows so far.
+    """
+    done = 0
+    async for batch in batches(rows, batch_size):
+        await write(batch)
+        done += len(batch)
+        if progress is not None:
+            await tell(progress, done)
+    return done
+
+
 def slices(values: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield the values in lists of this size, the last one shorter."""
     iterator = iter(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert
@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import Executable
 
-from fastapi_asyncdb.data.batches import Progress, batches, tell
+from fastapi_asyncdb.data.batches import Progress, write_batches
 from fastapi_asyncdb.data.columns import ModelTable, Row
-from fastapi_asyncdb.data.values import Values
+from fastapi_asyncdb.data.values import ManyRows
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.bulk import BulkLoader, Rows
 from fastapi_asyncdb.dialects.calls import READS
@@ -25,7 +25,7 @@ M = TypeVar("M")
 async def create_many(
     session: AsyncSession,
     model: type[M],
-    rows: Iterable[Values | M] | AsyncIterable[Values | M],
+    rows: ManyRows[M],
     *,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -51,13 +51,11 @@ async def create_many(
             transaction is lost then, unless it was ``session.begin_nested()``.
     """
     writer = TableWriter(ModelTable(model))
-    done = 0
-    async for batch in batches(rows, batch_size):
+
+    async def write(batch: list[Any]) -> None:
         await session.run_sync(writer.insert, batch)
-        done += len(batch)
-        if progress is not None:
-            await tell(progress, done)
-    return done
+
+    return await write_batches(rows, write, batch_size=batch_size, progress=progress)
 
 
 class TableWriter:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Column, ColumnElement, Integer, Table, inspect
+from sqlalchemy import Column, ColumnElement, Table, inspect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, Mapper, QueryableAttribute
 
-from fastapi_asyncdb.data.values import Values, values_of
+from fastapi_asyncdb.data.values import Values, next_version, values_of
 
 M = TypeVar("M")
 
@@ -152,10 +152,8 @@ class ModelTable(Generic[M]):
         for column in self.table.columns:
             if column.onupdate is not None and column not in updated:
                 also[column] = _value_on_update(column)
-        version: Any = self.mapper.version_id_col
-        if version is not None and callable(self.mapper.version_id_generator):
-            counts = isinstance(version.type, Integer)
-            also[version] = version + 1 if counts else self.mapper.version_id_generator(None)
+        for name, value in next_version(self.mapper).items():
+            also[self.columns[name]] = value
         return also
 
 

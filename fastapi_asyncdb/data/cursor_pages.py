@@ -50,12 +50,8 @@ class CursorPage(BaseModel, Generic[T]):
         Raises:
             pydantic.ValidationError: an item does not fit.
         """
-        return CursorPage[schema].model_construct(  # type: ignore[valid-type]
-            items=as_models(self.items, schema),
-            next_cursor=self.next_cursor,
-            previous_cursor=self.previous_cursor,
-            limit=self.limit,
-        )
+        values = dict(self) | {"items": as_models(self.items, schema)}
+        return CursorPage[schema].model_construct(**values)  # type: ignore[valid-type]
 
 
 @overload

@@ -77,9 +77,14 @@ def bits_of(impl: types.Integer) -> int:
     return 16 if isinstance(impl, types.SmallInteger) else 32
 
 
+def fits(value: int, bits: int) -> bool:
+    """Return whether a signed integer of so many bits can have the value."""
+    return -(1 << bits - 1) <= value < 1 << bits - 1
+
+
 def _integer(bits: int) -> Carrier:
     def from_json(value: Any) -> int:
-        if type(value) is not int or not -(1 << bits - 1) <= value < 1 << bits - 1:
+        if type(value) is not int or not fits(value, bits):
             raise ValueError
         return value
 

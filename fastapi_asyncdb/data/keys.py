@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
 
-from fastapi_asyncdb.data.key_values import bits_of
+from fastapi_asyncdb.data.key_values import bits_of, fits
 from fastapi_asyncdb.dialects import backend_of
 
 
@@ -34,9 +34,9 @@ def is_impossible(session: AsyncSession, mapper: Mapper[Any], key: Any) -> bool:
         if isinstance(value, str):
             if "\0" in value:
                 return True
-        elif isinstance(value, int) and bits and not _fits(value, bits):
+        elif isinstance(value, int) and bits and not fits(value, bits):
             backend = backend_of(session.get_bind(mapper).dialect)
-            if backend is None or not backend.wide_integers or not _fits(value, 64):
+            if backend is None or not backend.wide_integers or not fits(value, 64):
                 return True
     return False
 
@@ -53,7 +53,3 @@ def _bits(mapper: Mapper[Any]) -> tuple[int | None, ...]:
     """Return the bits of each column of the primary key; ``None`` for what is no integer."""
     kinds = (column.type for column in mapper.primary_key)
     return tuple(bits_of(kind) if isinstance(kind, Integer) else None for kind in kinds)
-
-
-def _fits(value: int, bits: int) -> bool:
-    return -(1 << bits - 1) <= value < 1 << bits - 1

@@ -6,12 +6,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from fastapi_asyncdb.data.key_values import fits
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.autocommit import reads_in_autocommit
 from fastapi_asyncdb.dialects.base import AdvisoryLocks
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
-
-_INT64 = range(-(2**63), 2**63)
 
 
 async def advisory_lock(session: AsyncSession, key: str | int) -> None:
@@ -68,7 +67,7 @@ def _checked(key: str | int) -> str | int:
             f"The key of a lock is a {type(key).__name__}. Give a string or an integer."
         )
     if isinstance(key, int):
-        if key not in _INT64:
+        if not fits(key, 64):
             raise ValueError(f"The key {key} has more than 64 bits. Give a string: str(key).")
         return int(key)
     return str(key)

@@ -48,13 +48,8 @@ class Page(BaseModel, Generic[T]):
         Raises:
             pydantic.ValidationError: an item does not fit.
         """
-        return Page[schema].model_construct(  # type: ignore[valid-type]
-            items=as_models(self.items, schema),
-            total=self.total,
-            offset=self.offset,
-            limit=self.limit,
-            has_more=self.has_more,
-        )
+        values = dict(self) | {"items": as_models(self.items, schema)}
+        return Page[schema].model_construct(**values)  # type: ignore[valid-type]
 
 
 @overload

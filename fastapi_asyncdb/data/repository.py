@@ -1,8 +1,7 @@
 """``Repository``: reads and writes the rows of one model. It flushes and never commits."""
 
 # No __future__ annotations: FastAPI reads those of __init__.
-from collections.abc import AsyncIterable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, Unpack, cast
 
 from sqlalchemy import CursorResult, Delete, Update, delete, inspect, update
@@ -13,19 +12,18 @@ from fastapi_asyncdb.data.loading import Condition, Loading
 from fastapi_asyncdb.data.read_repository import M, ReadRepository
 from fastapi_asyncdb.data.upsert import OnConflict, Report, upsert, upsert_many
 from fastapi_asyncdb.data.values import (
+    ManyRows,
     Values,
     changes_of,
+    next_version,
     set_values,
     take_version,
     values_of,
-    version_attribute,
 )
 from fastapi_asyncdb.default import DB
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.models import SoftDeleteMixin
-
-Rows = Iterable[Values | M] | AsyncIterable[Values | M]
-"""Many rows: Pydantic models, mappings by attribute name, or objects of the model."""
+from fastapi_asyncdb.models.datetimes import now
 
 
 class Repository(ReadRepository[M]):
@@ -104,10 +102,8 @@ class Repository(ReadRepository[M]):
         Raises:
             ConfigurationError: there are no conditions.
         """
-        version = version_attribute(self._mapper())
-        if version is not None:
-            values.setdefault(version, getattr(self.model, version) + 1)
-        return await self._execute(update(self.model).values(**values), where)
+        changes = next_version(self._mapper()) | values
+        return await self._execute(update(self.model).values(**changes), where)
 
     async def delete(self, target: Any) -> None:
         """Delete one row; with ``SoftDeleteMixin``, mark it as deleted.
@@ -140,7 +136,7 @@ class Repository(ReadRepository[M]):
             ConfigurationError: there are no conditions.
         """
         if issubclass(self.model, SoftDeleteMixin):
-            return await self.update_where(*where, deleted_at=datetime.now(UTC))
+            return await self.update_where(*where, deleted_at=now())
         return await self._execute(delete(self.model), where)
 
     async def restore(self, target: Any) -> M:
@@ -162,11 +158,7 @@ class Repository(ReadRepository[M]):
         return await self._flushed(cast(M, instance))
 
     async def create_many(
-        self,
-        rows: Rows[M],
-        *,
-        batch_size: int | None = None,
-        progress: Progress | None = None,
+        self, rows: ManyRows[M], *, batch_size: int | None = None, progress: Progress | None = None
     ) -> int:
         """Insert many rows, in batches: see ``docs/bulk.md``.
 
@@ -197,7 +189,7 @@ class Repository(ReadRepository[M]):
 
     async def upsert_many(
         self,
-        rows: Rows[M],
+        rows: ManyRows[M],
         *,
         report: Report | None = None,
         batch_size: int | None = None,
@@ -207,11 +199,11 @@ class Repository(ReadRepository[M]):
         """Insert many rows or change those that are there, in batches.
 
         Args:
-            rows: As for ``create_many()``, like ``batch_size`` and ``progress``.
+            rows: As for ``create_many()``.
             report: Called for each row, in order, with the row and what happened to it: ``created``,
                 ``updated`` or ``skipped``.
-            batch_size: Rows in memory at a time.
-            progress: Called with the number of rows so far, after each batch.
+            batch_size: As for ``create_many()``.
+            progress: As for ``create_many()``.
             **on_conflict: Which constraint decides, and what changes: see ``OnConflict``.
 
         Returns:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.batches import Progress, batches, tell
+from fastapi_asyncdb.data.batches import Progress, tell, write_batches
 from fastapi_asyncdb.data.columns import Attribute, ModelTable
 from fastapi_asyncdb.data.upserting import Upserter
-from fastapi_asyncdb.data.values import Values
+from fastapi_asyncdb.data.values import ManyRows, Values
 from fastapi_asyncdb.dialects.bulk import UpsertOutcome
 
 M = TypeVar("M")
@@ -64,7 +64,7 @@ async def upsert(
 async def upsert_many(
     session: AsyncSession,
     model: type[M],
-    rows: Iterable[Values | M] | AsyncIterable[Values | M],
+    rows: ManyRows[M],
     *,
     batch_size: int | None = None,
     progress: Progress | None = None,
@@ -93,13 +93,11 @@ async def upsert_many(
         TypeError: as in ``upsert``, like the other errors.
     """
     upserter = Upserter(ModelTable(model), **on_conflict)
-    done = 0
-    async for batch in batches(rows, batch_size):
+
+    async def write(batch: list[Values | M]) -> None:
         outcomes = await session.run_sync(upserter.many, batch, report=report is not None)
-        done += len(batch)
         if report is not None:
             for row, outcome in zip(batch, outcomes, strict=True):
                 await tell(report, row, outcome)
-        if progress is not None:
-            await tell(progress, done)
-    return done
+
+    return await write_batches(rows, write, batch_size=batch_size, progress=progress)

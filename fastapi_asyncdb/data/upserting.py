@@ -39,7 +39,7 @@ class Upserter(TableWriter):
         target: The table.
         conflict: The attributes of a unique index.
         update: The attributes that are updated; ``None`` for all that a row gives.
-        where: The condition of the unique index.
+        conflict_where: The condition of the unique index, if it is a partial one.
     """
 
     def __init__(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from sqlalchemy import Integer
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.exc import StaleDataError
 
+M = TypeVar("M")
+
 Values = Mapping[str, Any] | BaseModel
 """Values by the names of the model's attributes."""
+ManyRows = Iterable[Values | M] | AsyncIterable[Values | M]
+"""Many rows: Pydantic models, mappings by attribute name, or objects of the model."""
 
 
 def values_of(data: Values) -> dict[str, Any]:
@@ -42,6 +47,18 @@ def version_attribute(mapper: Mapper[Any]) -> str | None:
     """Return the attribute of ``VersionMixin``, or of the model's own ``version_id_col``."""
     column = mapper.version_id_col
     return None if column is None else mapper.get_property_by_column(column).key
+
+
+def next_version(mapper: Mapper[Any]) -> dict[str, Any]:
+    """Return what a statement that changes a row sets its version to, by attribute.
+
+    Empty without a version, or if the database makes it.
+    """
+    name, make = version_attribute(mapper), mapper.version_id_generator
+    if name is None or not callable(make):
+        return {}
+    column: Any = mapper.version_id_col
+    return {name: column + 1 if isinstance(column.type, Integer) else make(None)}
 
 
 def take_version(mapper: Mapper[Any], instance: Any, changes: dict[str, Any]) -> None:

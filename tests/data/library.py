@@ -1,6 +1,7 @@
 """The models of the tests of data access: on Base, on a plain declarative base, and with SQLModel."""
 
 from datetime import datetime
+from uuid import uuid4
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, ForeignKey, MetaData, String, func
@@ -40,6 +41,19 @@ class Seat(Base):
     row: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     taken: Mapped[bool] = mapped_column(default=False)
+
+
+class Stamped(Base):
+    """Its version is no number."""
+
+    __tablename__ = "stamped"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    stamp: Mapped[str] = mapped_column(String(32))
+    __mapper_args__ = {  # noqa: RUF012
+        "version_id_col": stamp,
+        "version_id_generator": lambda version: uuid4().hex,
+    }
 
 
 class PlainBase(DeclarativeBase):
@@ -90,6 +104,6 @@ async def create_tables(engine: AsyncEngine) -> None:
     """Create the tables of all models."""
     async with engine.begin() as connection:
         for metadata in (Base.metadata, PlainBase.metadata, SQLModel.metadata):
-            names = {"author", "book", "seat", "tag", "library_hero"}
+            names = {"author", "book", "seat", "stamped", "tag", "library_hero"}
             tables = [table for name, table in metadata.tables.items() if name in names]
             await connection.run_sync(metadata.create_all, tables=tables)

@@ -29,6 +29,7 @@ from tests.data.library import (
     Books,
     Hero,
     Seat,
+    Stamped,
     Tag,
     create_tables,
 )
@@ -260,6 +261,17 @@ async def test_update_where_raises_the_version(session: AsyncSession, author: Au
     assert await books.update_where(Book.title == "One", title="Two") == 1
     await session.refresh(book)
     assert (book.title, book.version) == ("Two", 2)
+
+
+async def test_update_where_makes_a_version_that_is_no_number(session: AsyncSession):
+    """As a flush would: with the model's own function."""
+    stamped = Repository[Stamped](session)
+    one = await stamped.create(name="a")
+    before = one.stamp
+    assert await stamped.update_where(Stamped.id == one.id, name="b") == 1
+    await session.refresh(one)
+    assert one.stamp != before
+    assert len(one.stamp) == 32
 
 
 async def test_soft_delete(session: AsyncSession, author: Author):
