@@ -76,8 +76,7 @@ async def test_cancelled_copy_leaves_nothing_behind(
         run.start()
         witness = Witness(database, database_url)
         async with asyncio.timeout(10):
-            while not await witness.sessions("wait_event_type = 'Lock' AND query LIKE 'COPY%'"):
-                await asyncio.sleep(0.01)
+            await witness.until("wait_event_type = 'Lock' AND query LIKE 'COPY%'")
             await run.cancel()
         await other.rollback()
     assert len(closed) == 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cmp_to_key
 from typing import Any, NamedTuple
@@ -15,8 +14,9 @@ from sqlalchemy import ColumnElement, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fastapi_asyncdb import CursorQuery, Database, DatabaseSettings, paginate_cursor
+from fastapi_asyncdb import CursorQuery, paginate_cursor
 from fastapi_asyncdb.data.cursor_pages import CursorPage
+from tests.data.one_loop import Run, Work, one_loop
 
 
 class Base(DeclarativeBase):
@@ -140,28 +140,19 @@ class Model:
         self.position = edge[0] if edge else None
 
 
-Run = Callable[[Callable[[AsyncSession], Awaitable[None]]], None]
-
-
 @pytest.fixture
 def run(database_url: str) -> Iterator[Run]:
-    """Run a function with a session: one event loop and one database for all examples."""
-    database = Database(DatabaseSettings(url=database_url))
+    """Run a function with a session whose work is rolled back."""
+    with one_loop(database_url, Base.metadata) as loop:
 
-    async def start() -> None:
-        await database.start()
-        async with database.engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
+        def run(function: Work) -> None:
+            async def work(session: AsyncSession) -> None:
+                await function(session)
+                await session.rollback()
 
-    async def work(function: Callable[[AsyncSession], Awaitable[None]]) -> None:
-        async with database.session() as session:
-            await function(session)
-            await session.rollback()
+            loop.write(work)
 
-    with asyncio.Runner() as runner:
-        runner.run(start())
-        yield lambda function: runner.run(work(function))
-        runner.run(database.stop())
+        yield run
 
 
 def shown(page: CursorPage[Thing]) -> tuple[list[int], bool, bool]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import enum
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -39,10 +38,11 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
-from fastapi_asyncdb import CursorQuery, Database, DatabaseSettings, paginate_cursor
+from fastapi_asyncdb import CursorQuery, paginate_cursor
 from fastapi_asyncdb.data.cursors import MAX_LENGTH, CursorFormat
 from fastapi_asyncdb.data.page_statements import Source
 from fastapi_asyncdb.errors import AsyncDBError, ConfigurationError, InvalidCursor
+from tests.data.one_loop import Run, one_loop
 
 
 class Mood(enum.Enum):
@@ -152,28 +152,18 @@ def values(number: int) -> dict[str, Any]:
 
 
 COLUMNS = sorted(values(0))
-Run = Callable[[Callable[[AsyncSession], Awaitable[None]]], None]
 
 
 @pytest.fixture
 def run(database_url: str) -> Iterator[Run]:
-    """Run a function with a reading session: one database of four rows for all examples."""
-    database = Database(DatabaseSettings(url=database_url))
+    """Run a function with a reading session, in a database of four rows."""
 
-    async def start() -> None:
-        await database.start()
-        async with database.engine.begin() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-            await connection.execute(insert(Thing), [values(number) for number in range(4)])
+    async def fill(session: AsyncSession) -> None:
+        await session.execute(insert(Thing), [values(number) for number in range(4)])
 
-    async def work(function: Callable[[AsyncSession], Awaitable[None]]) -> None:
-        async with database.read_session() as session:
-            await function(session)
-
-    with asyncio.Runner() as runner:
-        runner.run(start())
-        yield lambda function: runner.run(work(function))
-        runner.run(database.stop())
+    with one_loop(database_url, Base.metadata) as loop:
+        loop.write(fill)
+        yield loop.read
 
 
 def encoded(raw: bytes) -> str:

@@ -118,8 +118,7 @@ async def test_cancelled_wait(database_url: str, database: Database, how: str):
         run.start()
         witness = Witness(database, database_url)
         async with asyncio.timeout(10):
-            while not await witness.sessions("wait_event = 'advisory'"):
-                await asyncio.sleep(0.01)
+            await witness.until("wait_event = 'advisory'")
             await run.cancel()
     assert checked_out(database) == 0
     async with database.session() as session:

@@ -261,8 +261,7 @@ async def test_backend_killed_during_a_statement(database: Database, witness: Wi
             await session.execute(text("SELECT pg_sleep(60)"))
 
     task = asyncio.create_task(sleep())
-    while not await witness.sessions("wait_event = 'PgSleep'"):
-        await asyncio.sleep(0.01)
+    await witness.until("wait_event = 'PgSleep'")
     await kill(witness)
     with pytest.raises(DBAPIError) as caught:
         await task

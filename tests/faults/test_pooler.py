@@ -318,8 +318,7 @@ async def test_cancelled_statement_ends_on_the_server(pooled: Database, postgres
     async with asyncio.timeout(15):
         for opened in (pooled.session, pooled.read_session):
             task = asyncio.create_task(sleep(opened))
-            while not await witness.sessions("state = 'active'"):
-                await asyncio.sleep(0.01)
+            await witness.until("state = 'active'")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

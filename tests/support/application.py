@@ -1,17 +1,17 @@
 """What the promises are tested with: two tables, an application, a witness, an ASGI client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import ForeignKey, event, select
+from sqlalchemy import ForeignKey, MetaData, event, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fastapi_asyncdb import Database
+from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing import async_client
 
 
@@ -56,6 +56,18 @@ async def stored(database: Database) -> list[str]:
     """Return the texts that everybody can see, read on a connection of its own."""
     async with database.read_session() as session:
         return list(await session.scalars(select(Note.text).order_by(Note.id)))
+
+
+@asynccontextmanager
+async def with_tables(url: str, metadata: MetaData) -> AsyncIterator[Database]:
+    """Run a database with tables; in the end every connection must be back in its pool."""
+    database = Database(DatabaseSettings(url=url))
+    await database.start(create_tables=metadata)
+    try:
+        yield database
+        assert checked_out(database) == 0
+    finally:
+        await database.stop()
 
 
 def checked_out(database: Database[Any]) -> int:

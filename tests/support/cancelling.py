@@ -129,6 +129,12 @@ class Witness:
             while await self.sessions("state LIKE 'idle in transaction%' OR state = 'active'"):
                 await asyncio.sleep(0.01)
 
+    async def until(self, condition: str) -> None:
+        """Wait until a backend that serves the application is in that state."""
+        async with asyncio.timeout(10):
+            while not await self.sessions(condition):
+                await asyncio.sleep(0.01)
+
     async def sessions(self, condition: str) -> list[int]:
         """Return the backends that serve the application and are in that state."""
         rows = await self.ask(
