@@ -160,9 +160,7 @@ def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
     if not isinstance(key.expression, Column):
         bound = _widest(bound)
     backend = backend_of(dialect)
-    carrier = carrier_of(
-        bound.dialect_impl(dialect), wide_integers=backend is not None and backend.wide_integers
-    )
+    carrier = carrier_of(bound, dialect, wide_numbers=backend is not None and backend.wide_numbers)
     if carrier is None:
         raise ConfigurationError(
             f"A cursor cannot carry '{key.expression}', whose type is {bound!r}. Order by a column of "

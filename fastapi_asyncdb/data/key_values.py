@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from struct import pack, unpack
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Boolean, LargeBinary, Numeric, String, Uuid, types
+from sqlalchemy.engine.interfaces import Dialect
 
 _DIGITS = 200
 _DECIMAL = re.compile(rf"-?([0-9]{{1,{_DIGITS}}})(?:\.([0-9]{{1,{_DIGITS}}}))?")
@@ -35,20 +37,23 @@ class Carrier:
         return carried
 
 
-def carrier_of(impl: Any, *, wide_integers: bool) -> Carrier | None:
+def carrier_of(kind: Any, dialect: Dialect, *, wide_numbers: bool) -> Carrier | None:
     """Return how the values of a type are carried; ``None`` if they cannot be.
 
     Args:
-        impl: The type as the dialect implements it.
-        wide_integers: Whether every integer of the database has 64 bits.
+        kind: The type.
+        dialect: Its implementation counts, but for REAL, which it does not tell from other floats.
+        wide_numbers: Whether every integer and float of the database has 64 bits.
     """
+    impl: Any = kind.dialect_impl(dialect)
     match impl:
         case types.Enum():
             return _enum(impl)
         case types.Integer():
-            return _integer(64 if wide_integers else bits_of(impl))
-        case types.Float() if impl.asdecimal:
-            return _decimal(None, None)
+            return _integer(64 if wide_numbers else bits_of(impl))
+        case types.Float():
+            carrier = _decimal(None, None) if impl.asdecimal else Carrier(float, _exact(float))
+            return carrier if wide_numbers or not _is_single(kind) else _single(carrier)
         case Numeric() if impl.asdecimal:
             return _decimal(impl.precision, impl.scale)
         case Uuid():
@@ -58,7 +63,7 @@ def carrier_of(impl: Any, *, wide_integers: bool) -> Carrier | None:
         case types.Time():
             return _moment(time, timezone=impl.timezone)
         case _:
-            return next((known for kind, known in _BY_TYPE.items() if isinstance(impl, kind)), None)
+            return next((known for each, known in _BY_TYPE.items() if isinstance(impl, each)), None)
 
 
 def _exact(kind: type[Any]) -> Callable[[Any], Any]:
@@ -90,6 +95,25 @@ def _integer(bits: int) -> Carrier:
 
     # PostgreSQL's sum() of integers is a Decimal.
     return Carrier(int, from_json)
+
+
+def _is_single(kind: Any) -> bool:
+    """Return whether a float has 32 bits: https://www.postgresql.org/docs/current/datatype-numeric.html."""
+    return isinstance(kind, types.REAL) or (kind.precision is not None and kind.precision <= 24)
+
+
+def _single(carrier: Carrier) -> Carrier:
+    """Refuse what overflows or underflows 32 bits: the server raises an error for both."""
+
+    def from_json(value: Any) -> Any:
+        number = carrier.from_json(value)
+        # In standard form: only that is refused when it is too large.
+        (rounded,) = unpack("<f", pack("<f", number))
+        if number and not rounded:
+            raise ValueError
+        return number
+
+    return Carrier(carrier.to_json, from_json)
 
 
 def _decimal(precision: int | None, scale: int | None) -> Carrier:
@@ -152,7 +176,6 @@ _UUID = Carrier(str, _uuid)
 _UUID_TEXT = Carrier(str, lambda value: str(_uuid(value)))
 _BY_TYPE: dict[type[Any], Carrier] = {
     Boolean: Carrier(_exact(bool), _exact(bool)),
-    types.Float: Carrier(float, _exact(float)),
     Numeric: Carrier(float, _exact(float)),
     types.Date: Carrier(lambda value: _exact(date)(value).isoformat(), date.fromisoformat),
     String: Carrier(_text, _text),

@@ -36,7 +36,7 @@ def is_impossible(session: AsyncSession, mapper: Mapper[Any], key: Any) -> bool:
                 return True
         elif isinstance(value, int) and bits and not fits(value, bits):
             backend = backend_of(session.get_bind(mapper).dialect)
-            if backend is None or not backend.wide_integers or not fits(value, 64):
+            if backend is None or not backend.wide_numbers or not fits(value, 64):
                 return True
     return False
 

@@ -214,8 +214,8 @@ class Backend:
     """Whether NULL is ordered as the largest value, instead of the smallest."""
     seeks_by_rows: bool = False
     """Whether ``(a, b) > (x, y)`` starts in the middle of an index."""
-    wide_integers: bool = False
-    """Whether every integer has 64 bits, whatever the type of its column."""
+    wide_numbers: bool = False
+    """Whether every integer and float has 64 bits, whatever the type of its column."""
     estimate: Estimate | None = None
     """How the planner estimates the number of rows; ``None`` if it cannot be asked."""
     upsert: UpsertStatement | None = None

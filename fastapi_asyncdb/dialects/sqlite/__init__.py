@@ -13,7 +13,7 @@ BACKEND = Backend(
     is_conflict,
     SQLite(),
     seeks_by_rows=True,
-    wide_integers=True,
+    wide_numbers=True,
     upsert=on_conflict("sqlalchemy.dialects.sqlite"),
     locks=WriteLock(),
 )
