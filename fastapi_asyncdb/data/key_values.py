@@ -45,15 +45,20 @@ def carrier_of(kind: Any, dialect: Dialect, *, wide_numbers: bool) -> Carrier | 
         dialect: Its implementation counts, but for REAL, which it does not tell from other floats.
         wide_numbers: Whether every integer and float of the database has 64 bits.
     """
-    impl: Any = kind.dialect_impl(dialect)
+    carrier = _carrier_of(kind.dialect_impl(dialect), wide_numbers=wide_numbers)
+    if carrier is None or wide_numbers or not _is_single(kind):
+        return carrier
+    return _single(carrier)
+
+
+def _carrier_of(impl: Any, *, wide_numbers: bool) -> Carrier | None:
     match impl:
         case types.Enum():
             return _enum(impl)
         case types.Integer():
             return _integer(64 if wide_numbers else bits_of(impl))
-        case types.Float():
-            carrier = _decimal(None, None) if impl.asdecimal else Carrier(float, _exact(float))
-            return carrier if wide_numbers or not _is_single(kind) else _single(carrier)
+        case types.Float() if impl.asdecimal:
+            return _decimal(None, None)
         case Numeric() if impl.asdecimal:
             return _decimal(impl.precision, impl.scale)
         case Uuid():
@@ -99,7 +104,9 @@ def _integer(bits: int) -> Carrier:
 
 def _is_single(kind: Any) -> bool:
     """Return whether a float has 32 bits: https://www.postgresql.org/docs/current/datatype-numeric.html."""
-    return isinstance(kind, types.REAL) or (kind.precision is not None and kind.precision <= 24)
+    return isinstance(kind, types.REAL) or (
+        isinstance(kind, types.Float) and kind.precision is not None and kind.precision <= 24
+    )
 
 
 def _single(carrier: Carrier) -> Carrier:
@@ -176,6 +183,7 @@ _UUID = Carrier(str, _uuid)
 _UUID_TEXT = Carrier(str, lambda value: str(_uuid(value)))
 _BY_TYPE: dict[type[Any], Carrier] = {
     Boolean: Carrier(_exact(bool), _exact(bool)),
+    types.Float: Carrier(float, _exact(float)),
     Numeric: Carrier(float, _exact(float)),
     types.Date: Carrier(lambda value: _exact(date)(value).isoformat(), date.fromisoformat),
     String: Carrier(_text, _text),
