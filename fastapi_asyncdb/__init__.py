@@ -1,10 +1,10 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
 from fastapi_asyncdb.credentials import Credentials
-from fastapi_asyncdb.data.cursor_pages import CursorPage, paginate_cursor
 from fastapi_asyncdb.data.locks import advisory_lock, try_advisory_lock
-from fastapi_asyncdb.data.page_queries import CursorQuery, PageQuery
-from fastapi_asyncdb.data.pages import Page, paginate
+from fastapi_asyncdb.data.pages.cursor import CursorPage, paginate_cursor
+from fastapi_asyncdb.data.pages.offset import Page, paginate
+from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.data.read_repository import ReadRepository
 from fastapi_asyncdb.data.repository import Repository
 from fastapi_asyncdb.data.unit_of_work import UnitOfWork

@@ -222,7 +222,7 @@ NEEDED = [
         "start", "aiosqlite's thread", "dialects/sqlite/connection.py", "it must not outlive a task"
     ),
     *(
-        Needed(name, "SQLAlchemy's Select", f"data/{module}.py", why)
+        Needed(name, "SQLAlchemy's Select", f"data/pages/{module}.py", why)
         for name, module, why in (
             ("_order_by_clauses", "ordering", "a page makes the order unique"),
             ("_order_by_clauses", "selects", "a window function in the order is refused"),
@@ -242,7 +242,7 @@ NEEDED = [
     Needed(
         "_unique_filter_state",
         "SQLAlchemy's Result",
-        "data/page_rows.py",
+        "data/pages/rows.py",
         "joined loading needs unique()",
     ),
 ]

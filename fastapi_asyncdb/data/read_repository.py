@@ -9,13 +9,13 @@ from sqlalchemy import Select, func, inspect, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
 
-from fastapi_asyncdb.data.cursor_pages import CursorPage, paginate_cursor
-from fastapi_asyncdb.data.cursors import Secret
 from fastapi_asyncdb.data.injectable import Injectable
 from fastapi_asyncdb.data.keys import equals_key, is_impossible
 from fastapi_asyncdb.data.loading import Condition, Loading, OrderBy, arguments_of_get, loaded
-from fastapi_asyncdb.data.page_queries import CursorQuery, PageQuery
-from fastapi_asyncdb.data.pages import Page, Total, paginate
+from fastapi_asyncdb.data.pages.cursor import CursorPage, paginate_cursor
+from fastapi_asyncdb.data.pages.cursors import Secret
+from fastapi_asyncdb.data.pages.offset import Page, Total, paginate
+from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.default import ReadDB
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError, TooManyRows
 from fastapi_asyncdb.models import SoftDeleteMixin

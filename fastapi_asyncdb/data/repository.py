@@ -6,11 +6,11 @@ from typing import Any, Unpack, cast
 
 from sqlalchemy import CursorResult, Delete, Update, delete, inspect, update
 
-from fastapi_asyncdb.data.batches import Progress
-from fastapi_asyncdb.data.bulk import create_many
+from fastapi_asyncdb.data.bulk.batches import Progress
+from fastapi_asyncdb.data.bulk.create import create_many
+from fastapi_asyncdb.data.bulk.upsert import OnConflict, Report, upsert, upsert_many
 from fastapi_asyncdb.data.loading import Condition, Loading
 from fastapi_asyncdb.data.read_repository import M, ReadRepository
-from fastapi_asyncdb.data.upsert import OnConflict, Report, upsert, upsert_many
 from fastapi_asyncdb.data.values import (
     ManyRows,
     Values,

@@ -10,8 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.data.bulk import create_many
-from fastapi_asyncdb.data.upsert import upsert_many
+from fastapi_asyncdb.data.bulk.create import create_many
+from fastapi_asyncdb.data.bulk.upsert import upsert_many
 from fastapi_asyncdb.errors import ConcurrentSessionUse, TransactionAborted
 from fastapi_asyncdb.testing import sandbox
 from tests.data.goods import Everything, Product, products

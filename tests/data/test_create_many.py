@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, registry
 from sqlmodel import Field, SQLModel
 
 from fastapi_asyncdb import Database
-from fastapi_asyncdb.data.bulk import create_many
+from fastapi_asyncdb.data.bulk.create import create_many
 from fastapi_asyncdb.errors import ReadOnlySession
 from fastapi_asyncdb.testing import count_queries
 from tests.data.goods import (

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fastapi_asyncdb import CursorQuery, paginate_cursor
-from fastapi_asyncdb.data.cursor_pages import CursorPage
+from fastapi_asyncdb.data.pages.cursor import CursorPage
 from tests.data.one_loop import Run, Work, one_loop
 
 

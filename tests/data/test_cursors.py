@@ -39,8 +39,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column
 
 from fastapi_asyncdb import CursorQuery, paginate_cursor
-from fastapi_asyncdb.data.cursors import MAX_LENGTH, CursorFormat
-from fastapi_asyncdb.data.page_statements import Source
+from fastapi_asyncdb.data.pages.cursors import MAX_LENGTH, CursorFormat
+from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.errors import AsyncDBError, ConfigurationError, InvalidCursor
 from tests.data.one_loop import Run, one_loop
 

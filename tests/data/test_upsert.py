@@ -18,10 +18,10 @@ from sqlalchemy.orm import (
 )
 
 from fastapi_asyncdb import Database
-from fastapi_asyncdb.data.bulk import create_many
-from fastapi_asyncdb.data.columns import ModelTable
-from fastapi_asyncdb.data.upsert import upsert, upsert_many
-from fastapi_asyncdb.data.upserting import Upserter
+from fastapi_asyncdb.data.bulk.columns import ModelTable
+from fastapi_asyncdb.data.bulk.create import create_many
+from fastapi_asyncdb.data.bulk.upsert import upsert, upsert_many
+from fastapi_asyncdb.data.bulk.upserter import Upserter
 from fastapi_asyncdb.dialects.mysql.upserts import on_duplicate_key
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
 from tests.data.goods import VALUES, Account, Everything, Part, Product, ProductIn, products

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, or_, tuple_
 
-from fastapi_asyncdb.data.ordering import OrderKey
+from fastapi_asyncdb.data.pages.ordering import OrderKey
 
 Pair = tuple[OrderKey, ColumnElement[Any] | None]
 """A key with its value; ``None`` is NULL."""

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.base import Executable
 
-from fastapi_asyncdb.data.batches import Progress, write_batches
-from fastapi_asyncdb.data.columns import ModelTable, Row
+from fastapi_asyncdb.data.bulk.batches import Progress, write_batches
+from fastapi_asyncdb.data.bulk.columns import ModelTable, Row
 from fastapi_asyncdb.data.values import ManyRows
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.bulk import BulkLoader, Rows

@@ -15,8 +15,8 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from fastapi_asyncdb.data.key_values import Carrier, carrier_of
-from fastapi_asyncdb.data.keyset import Pair
-from fastapi_asyncdb.data.ordering import OrderKey
+from fastapi_asyncdb.data.pages.keyset import Pair
+from fastapi_asyncdb.data.pages.ordering import OrderKey
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.errors import ConfigurationError, InvalidCursor
 

@@ -10,12 +10,12 @@ from sqlalchemy import Row, Select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.cursors import CursorFormat, Position, Secret
-from fastapi_asyncdb.data.keyset import Condition, Keyset
-from fastapi_asyncdb.data.page_queries import CursorQuery
-from fastapi_asyncdb.data.page_rows import as_models, items_with_keys
-from fastapi_asyncdb.data.page_statements import Source
-from fastapi_asyncdb.data.selects import check_select, check_walk
+from fastapi_asyncdb.data.pages.cursors import CursorFormat, Position, Secret
+from fastapi_asyncdb.data.pages.keyset import Condition, Keyset
+from fastapi_asyncdb.data.pages.queries import CursorQuery
+from fastapi_asyncdb.data.pages.rows import as_models, items_with_keys
+from fastapi_asyncdb.data.pages.selects import check_select, check_walk
+from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
 
 T = TypeVar("T")

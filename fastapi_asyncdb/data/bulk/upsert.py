@@ -8,9 +8,9 @@ from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.batches import Progress, tell, write_batches
-from fastapi_asyncdb.data.columns import Attribute, ModelTable
-from fastapi_asyncdb.data.upserting import Upserter
+from fastapi_asyncdb.data.bulk.batches import Progress, tell, write_batches
+from fastapi_asyncdb.data.bulk.columns import Attribute, ModelTable
+from fastapi_asyncdb.data.bulk.upserter import Upserter
 from fastapi_asyncdb.data.values import ManyRows, Values
 from fastapi_asyncdb.dialects.bulk import UpsertOutcome
 

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.counts import count, estimate
-from fastapi_asyncdb.data.page_queries import PageQuery
-from fastapi_asyncdb.data.page_rows import as_models, items_of
-from fastapi_asyncdb.data.page_statements import Source
-from fastapi_asyncdb.data.selects import check_select
+from fastapi_asyncdb.data.pages.counts import count, estimate
+from fastapi_asyncdb.data.pages.queries import PageQuery
+from fastapi_asyncdb.data.pages.rows import as_models, items_of
+from fastapi_asyncdb.data.pages.selects import check_select
+from fastapi_asyncdb.data.pages.statements import Source
 
 T = TypeVar("T")
 T1 = TypeVar("T1")

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from fastapi_asyncdb.data.cursors import MAX_LENGTH
 from fastapi_asyncdb.data.injectable import Injectable
+from fastapi_asyncdb.data.pages.cursors import MAX_LENGTH
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, and_, func, inspect
 from sqlalchemy.sql.selectable import FromClause, Subquery
 
-from fastapi_asyncdb.data.keyset import Condition
-from fastapi_asyncdb.data.ordering import OrderKey, order_keys, tie_breakers
-from fastapi_asyncdb.data.selects import (
+from fastapi_asyncdb.data.pages.keyset import Condition
+from fastapi_asyncdb.data.pages.ordering import OrderKey, order_keys, tie_breakers
+from fastapi_asyncdb.data.pages.selects import (
     bare,
     entity_of,
     froms,

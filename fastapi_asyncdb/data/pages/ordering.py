@@ -11,7 +11,7 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.sql.visitors import iterate
 
-from fastapi_asyncdb.data.selects import groups, is_distinct, is_of, primary_key, tables
+from fastapi_asyncdb.data.pages.selects import groups, is_distinct, is_of, primary_key, tables
 from fastapi_asyncdb.errors import ConfigurationError
 
 _NULLS = {operators.nulls_first_op: True, operators.nulls_last_op: False}

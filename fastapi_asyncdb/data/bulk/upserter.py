@@ -12,9 +12,9 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Insert
 
-from fastapi_asyncdb.data.batches import slices
-from fastapi_asyncdb.data.bulk import TableWriter, flush
-from fastapi_asyncdb.data.columns import Attribute, ModelTable, Row
+from fastapi_asyncdb.data.bulk.batches import slices
+from fastapi_asyncdb.data.bulk.columns import Attribute, ModelTable, Row
+from fastapi_asyncdb.data.bulk.create import TableWriter, flush
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.bulk import Upsert, UpsertOutcome
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Result, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.page_statements import Source
+from fastapi_asyncdb.data.pages.statements import Source
 
 S = TypeVar("S")
 

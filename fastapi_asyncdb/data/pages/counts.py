@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.page_statements import Source
-from fastapi_asyncdb.data.selects import bare, groups, is_distinct, primary_key
+from fastapi_asyncdb.data.pages.selects import bare, groups, is_distinct, primary_key
+from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
 
 

@@ -1,0 +1,1 @@
+"""Rows in bulk: batches of rows, COPY, upserts."""

@@ -1,0 +1,1 @@
+"""Pages of a query: by offset and by cursor."""
