@@ -240,6 +240,12 @@ NEEDED = [
         )
     ),
     Needed(
+        "_annotations",
+        "SQLAlchemy's entity in a Select",
+        "data/pages/selects.py",
+        "describing the columns costs a tenth of a page",
+    ),
+    Needed(
         "_unique_filter_state",
         "SQLAlchemy's Result",
         "data/pages/rows.py",
@@ -300,6 +306,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's Session": sqlalchemy.orm.Session,
             "SQLAlchemy's Result": sqlalchemy.Result,
             "SQLAlchemy's Select": sqlalchemy.select(1),
+            "SQLAlchemy's entity in a Select": sqlalchemy.select(1)._raw_columns[0],
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,
             "SQLAlchemy's Connection": connections[worker_database],

@@ -40,6 +40,8 @@ def _lock(model: type[Any], loading: Loading) -> dict[str, Any] | None:
 
 def loaded(statement: Select[M], model: type[Any], loading: Loading) -> Select[M]:
     """Return the statement with the options, and with the lock."""
+    if not loading:
+        return statement
     if options := loading.get("options"):
         statement = statement.options(*options)
     if execution_options := loading.get("execution_options"):

@@ -78,8 +78,11 @@ class ReadRepository(Injectable, Generic[M]):
             order_by: One expression, or several.
             **loading: See ``Loading``.
         """
-        ordering = order_by if isinstance(order_by, Sequence) else (order_by,)
-        statement = select(self.model).where(*self._where(where)).order_by(*ordering)
+        statement = select(self.model)
+        if conditions := self._where(where):
+            statement = statement.where(*conditions)
+        if ordering := order_by if isinstance(order_by, Sequence) else (order_by,):
+            statement = statement.order_by(*ordering)
         return loaded(statement, self.model, loading)
 
     async def get(self, key: Any, **loading: Unpack[Loading]) -> M | None:

@@ -433,8 +433,8 @@ async def test_the_count_runs_neither_order_nor_loaders(database: Database, sess
     with count_queries(database) as queries:
         page = await paginate(session, statement, PageQuery(limit=2))
     [count] = [query.sql for query in queries.statements if "count" in query.sql]
-    assert " ".join(count.split()) == (
-        "SELECT count(*) AS count_1 FROM paged_user WHERE paged_user.id > ?"
+    assert "(SELECT count(*) AS count_1 FROM paged_user WHERE paged_user.id > ?) AS" in " ".join(
+        count.split()
     )
     assert page.total == 8
 
@@ -443,19 +443,19 @@ async def test_the_count_runs_neither_order_nor_loaders(database: Database, sess
 @pytest.mark.parametrize(
     ("query", "total", "number"),
     [
+        (PageQuery(0, 3), "exact", 1),
         (PageQuery(0, 50), "exact", 1),
-        (PageQuery(8, 3), "exact", 1),
         (PageQuery(50, 3), "exact", 2),
-        (PageQuery(0, 9), "exact", 2),
+        (PageQuery(0, 3), "estimated", 2),
         (PageQuery(0, 9), "estimated", 1),
         (PageQuery(0, 3), None, 1),
     ],
     ids=str,
 )
-async def test_the_count_is_skipped_when_the_page_tells(
+async def test_the_total_costs_no_statement_of_its_own(
     database: Database, session: AsyncSession, query: PageQuery, total: Any, number: int
 ):
-    """A page that is not full is the last one."""
+    """The statement of a page counts, unless it has no row. A page that is not full is not estimated."""
     with count_queries(database) as queries:
         page = await paginate(session, select(User), query, total=total)
     assert len(queries.statements) == number
@@ -547,5 +547,5 @@ async def test_execution_options_are_kept(session: AsyncSession):
         mine = statement.execution_options(mine=True)
         await paginate(session, mine, PageQuery(limit=1))
         await paginate_cursor(session, mine, CursorQuery(limit=1))
-    assert len(seen) == 9
+    assert len(seen) == 6
     assert all(seen)

@@ -11,10 +11,17 @@ from fastapi_asyncdb.data.pages.selects import bare, groups, is_distinct, primar
 from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
 
+_COUNT = func.count()
+
+
+def counted(source: Source) -> ColumnElement[Any]:
+    """Return the number of rows as a column of any statement."""
+    return _select(_COUNT, source).correlate(None).scalar_subquery().label("page_total")
+
 
 async def count(session: AsyncSession, source: Source) -> int:
     """Count the rows, without their order and what is loaded with them."""
-    number = await session.execute(_select(func.count(), source))
+    number = await session.execute(_select(_COUNT, source))
     return int(number.scalar_one())
 
 
@@ -32,7 +39,9 @@ def _select(column: ColumnElement[Any], source: Source) -> Select[Any]:
     """Select a column from the rows."""
     rows = _rows(source)
     if not groups(rows) and not is_distinct(rows):
-        return rows.with_only_columns(column, maintain_column_froms=True)
+        if source.entity is None:
+            return rows.with_only_columns(column, maintain_column_froms=True)
+        return rows.with_only_columns(column).select_from(source.entity)
     statement = select(column).select_from(rows.subquery())
     # Of a subquery, SQLAlchemy takes neither.
     options = rows.get_execution_options()

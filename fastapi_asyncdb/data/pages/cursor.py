@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb.data.pages.cursors import CursorFormat, Position, Secret
 from fastapi_asyncdb.data.pages.keyset import Condition, Keyset
 from fastapi_asyncdb.data.pages.queries import CursorQuery
-from fastapi_asyncdb.data.pages.rows import as_models, items_with_keys
+from fastapi_asyncdb.data.pages.rows import as_models, items_with_more
 from fastapi_asyncdb.data.pages.selects import check_select, check_walk
 from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
@@ -123,7 +123,7 @@ async def _rows(
     for condition in _ranges(dialect, pairs):
         if len(rows) < limit:
             statement = source.by_keys(keys, condition, limit - len(rows))
-            more = await items_with_keys(session, source, statement)
+            more = await items_with_more(session, source, statement)
             items += more[0]
             rows += more[1]
     return items, rows

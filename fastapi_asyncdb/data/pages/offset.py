@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, TypeVarTuple, overload
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Row, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.pages.counts import count, estimate
+from fastapi_asyncdb.data.pages.counts import count, counted, estimate
 from fastapi_asyncdb.data.pages.queries import PageQuery
-from fastapi_asyncdb.data.pages.rows import as_models, items_of
+from fastapi_asyncdb.data.pages.rows import as_models, items_of, items_with_more
 from fastapi_asyncdb.data.pages.selects import check_select
 from fastapi_asyncdb.data.pages.statements import Source
 
@@ -52,6 +53,9 @@ class Page(BaseModel, Generic[T]):
         return Page[schema].model_construct(**values)  # type: ignore[valid-type]
 
 
+_AnyPage = Page[Any]
+
+
 @overload
 async def paginate(
     session: AsyncSession,
@@ -85,7 +89,7 @@ async def paginate(
         statement: A select without LIMIT: of one entity or column, whose page has the objects or values,
             or of several, whose page has rows.
         query: Which page.
-        total: ``exact`` counts, unless the page is the last. ``estimated`` is the estimate of
+        total: ``exact`` counts, in the statement that reads the page. ``estimated`` is the estimate of
             PostgreSQL's planner, and counts on other databases. ``None`` leaves it out.
 
     Returns:
@@ -97,28 +101,36 @@ async def paginate(
     """
     check_select(statement)
     source = Source(statement)
-    # One more row says whether there are others, which an exact total says as well.
-    rows = query.limit if total == "exact" else query.limit + 1
-    found = await items_of(session, source, source.by_offset(rows, query.offset))
-    items = found[: query.limit]
-    end = query.offset + len(items)
-    is_last = len(found) < rows and (bool(found) or query.offset == 0)
-    least = end if items else 0
-    number = end if is_last and total else await _total(session, source, total, least)
-    return Page[Any].model_construct(
-        items=items,
-        total=number,
-        offset=query.offset,
-        limit=query.limit,
-        has_more=(number or 0) > end if total == "exact" else len(found) > query.limit,
+    number: int | None = None
+    if total == "exact":
+        items, number = await _counted(session, source, query)
+        has_more = number > query.offset + len(items)
+    else:
+        found = await items_of(session, source, source.by_offset(query.limit + 1, query.offset))
+        items, has_more = found[: query.limit], len(found) > query.limit
+        if total == "estimated":
+            number = await _estimated(session, source, query, found)
+    return _AnyPage.model_construct(
+        items=items, total=number, offset=query.offset, limit=query.limit, has_more=has_more
     )
 
 
-async def _total(
-    session: AsyncSession, source: Source, total: Total | None, least: int
-) -> int | None:
-    """Return the total, which is no less than what was read: rows may have gone since."""
-    if total is None:
-        return None
-    find = count if total == "exact" else estimate
-    return max(await find(session, source), least)
+async def _counted(
+    session: AsyncSession, source: Source, query: PageQuery
+) -> tuple[list[Any], int]:
+    """Return the items of the page and the number of all, by one statement unless the page is empty."""
+    statement = source.by_offset(query.limit, query.offset).add_columns(counted(source))
+    items, rows = await items_with_more(session, source, statement)
+    if rows:
+        return items, int(rows[0][-1])
+    return items, await count(session, source) if query.offset else 0
+
+
+async def _estimated(
+    session: AsyncSession, source: Source, query: PageQuery, found: Sequence[Any]
+) -> int:
+    """Return the estimate, which is no less than what was read; of a last page, the number itself."""
+    end = query.offset + len(found[: query.limit])
+    if len(found) <= query.limit and (found or not query.offset):
+        return end
+    return max(await estimate(session, source), end if found else 0)

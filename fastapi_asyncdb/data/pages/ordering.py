@@ -110,7 +110,9 @@ def _is_unique_alone(expression: ColumnElement[Any], clauses: Sequence[FromClaus
     """Return whether no two rows have the same value: a unique column of the only table."""
     match clauses:
         case [Table() as table] if isinstance(expression, Column):
-            return bool(expression.unique) and not expression.nullable and is_of(expression, table)
+            is_key = expression.primary_key and len(table.primary_key) == 1
+            is_unique = is_key or (expression.unique and not expression.nullable)
+            return bool(is_unique) and is_of(expression, table)
         case _:
             return False
 

@@ -18,18 +18,18 @@ S = TypeVar("S")
 async def items_of(session: AsyncSession, source: Source, statement: Select[Any]) -> list[Any]:
     """Return the items of a page: of one entity or column what it is, of several the rows."""
     result = await _execute(session, source, statement)
-    return list(result.scalars() if len(source.columns) == 1 else result)
+    return list(result.scalars() if source.has_one_column else result)
 
 
-async def items_with_keys(
+async def items_with_more(
     session: AsyncSession, source: Source, statement: Select[Any]
 ) -> tuple[list[Any], list[Sequence[Any]]]:
-    """Return the items of a page, and the rows that end with the values of their keys."""
+    """Return the items of a page, and the rows, which have more columns than the source selects."""
     result = await _execute(session, source, statement)
-    if len(source.columns) == 1:
+    if source.has_one_column:
         rows: list[Any] = list(result)
         return [row[0] for row in rows], rows
-    # The rows of a frozen result can be read twice: as the statement selects them, and with the keys.
+    # The rows of a frozen result can be read twice: as the source selects them, and with the others.
     frozen = result.freeze()
     return list(frozen().columns(*range(len(source.columns)))), list(frozen())
 

@@ -86,11 +86,12 @@ def is_distinct(statement: Select[Any]) -> bool:
     return statement._distinct
 
 
-def entity_of(columns: Sequence[Any]) -> Any:
+def entity_of(statement: Select[Any]) -> Any:
     """Return the mapped class, or its alias, if a statement selects one entity and nothing else."""
-    match columns:
-        case [{"expr": expr, "entity": entity}] if expr is entity:
-            return entity
+    # What Select.column_descriptions says too, in a tenth of a page's time.
+    match statement._raw_columns:
+        case [FromClause() as selected] if "parententity" in selected._annotations:
+            return selected._annotations["parententity"].entity
         case _:
             return None
 
@@ -105,15 +106,22 @@ def _key_names(mapper: Mapper[Any]) -> tuple[str, ...]:
     return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
 
 
-def froms(statement: Select[Any]) -> Sequence[FromClause]:
+def froms(statement: Select[Any], entity: Any) -> Sequence[FromClause]:
     """Return the FROM clause: tables, aliases, joins.
 
     SQLAlchemy resolves joins only while it compiles, which a statement without any is spared.
+
+    Args:
+        statement: The statement.
+        entity: The only entity that it selects, or ``None``.
     """
-    selected = statement.columns_clause_froms
+    if statement._setup_joins or statement._from_obj:
+        return statement.get_final_froms()
+    selected: Sequence[FromClause] = (
+        statement.columns_clause_froms if entity is None else [inspect(entity).selectable]
+    )
     where = statement.whereclause
-    joins = statement._setup_joins or statement._from_obj
-    if joins or (where is not None and set(where._from_objects) - set(selected)):
+    if where is not None and set(where._from_objects) - set(selected):
         return statement.get_final_froms()
     return selected
 
@@ -166,7 +174,9 @@ def _fixed_columns(on: ColumnElement[Any], right: FromClause) -> Iterator[Any]:
 
 def is_of(column: Any, table: FromClause) -> bool:
     """Return whether it is a column of the table."""
-    return getattr(column, "table", None) is not None and table.c.contains_column(column)
+    owner = getattr(column, "table", None)
+    # The second makes a set of all columns each time.
+    return owner is not None and (owner is table or table.c.contains_column(column))
 
 
 def _is_unique(column: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -24,20 +24,28 @@ from fastapi_asyncdb.data.pages.selects import (
 )
 
 
-@dataclass(frozen=True)
 class Source:
     """A statement that is paged, and what follows from its FROM clause.
 
     A join along a collection repeats the entity in several rows. Then the page is made of primary keys,
     grouped, in a subquery, which the statement is joined to.
+
+    Attributes:
+        entity: The only entity that the statement selects, or ``None``.
+        froms: The FROM clause.
+        repeats: Whether the rows repeat the entity.
     """
 
-    statement: Select[Any]
-
-    @cached_property
-    def froms(self) -> Sequence[FromClause]:
-        """The FROM clause."""
-        return froms(self.statement)
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+        self.entity = entity_of(statement)
+        self.froms: Sequence[FromClause] = froms(statement, self.entity)
+        self.repeats = (
+            self.entity is not None
+            and multiplies(self.froms)
+            and not groups(statement)
+            and not is_distinct(statement)
+        )
 
     @cached_property
     def columns(self) -> list[Any]:
@@ -45,20 +53,10 @@ class Source:
         columns: list[Any] = self.statement.column_descriptions
         return columns
 
-    @cached_property
-    def entity(self) -> Any:
-        """The only entity that the statement selects, or ``None``."""
-        return entity_of(self.columns)
-
-    @cached_property
-    def repeats(self) -> bool:
-        """Whether the rows repeat the entity."""
-        return (
-            self.entity is not None
-            and not groups(self.statement)
-            and not is_distinct(self.statement)
-            and multiplies(self.froms)
-        )
+    @property
+    def has_one_column(self) -> bool:
+        """Whether the items are objects or values, instead of rows."""
+        return self.entity is not None or len(self.columns) == 1
 
     @cached_property
     def keys(self) -> list[OrderKey]:
@@ -71,7 +69,8 @@ class Source:
         if self.repeats:
             rows = self._grouped(self.keys, None).limit(limit).offset(offset).subquery()
             return self._joined(rows, self.keys)
-        ordered = self.statement.order_by(*tie_breakers(self.statement, self.entity, self.froms))
+        more = tie_breakers(self.statement, self.entity, self.froms)
+        ordered = self.statement.order_by(*more) if more else self.statement
         return ordered.limit(limit).offset(offset)
 
     def by_keys(
