@@ -179,8 +179,7 @@ def decoded(cursor: str) -> bytes:
 def forged(session: AsyncSession, statement: Any, payload: Any) -> str:
     """Return a cursor of any content with the right checksum."""
     source = Source(statement)
-    names = [each["name"] for each in source.columns]
-    cursors = CursorFormat(source.keys, names, session.get_bind().dialect, None)
+    cursors = CursorFormat(source.keys, source.names, session.get_bind().dialect, None)
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return encoded(cursors._digest(raw) + raw)
 

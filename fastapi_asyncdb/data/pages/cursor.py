@@ -103,8 +103,7 @@ async def paginate_cursor(
     check_walk(statement)
     source = Source(statement)
     dialect = session.get_bind(clause=statement).dialect
-    names = [str(each["name"]) for each in source.columns]
-    cursors = CursorFormat(source.keys, names, dialect, secret)
+    cursors = CursorFormat(source.keys, source.names, dialect, secret)
     position = Position() if query.cursor is None else cursors.read(query.cursor)
     items, rows = await _rows(session, source, position, dialect, query.limit + 1)
     return _page(items, rows, position, cursors, query)

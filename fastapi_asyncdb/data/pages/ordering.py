@@ -35,7 +35,7 @@ class OrderKey:
 
     def order(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return what orders by the key, where the statement has it as ``column``."""
-        ordered = column.desc() if self.descending else column.asc()
+        ordered: ColumnElement[Any] = column.desc() if self.descending else column
         if self.nulls_first is None:
             return ordered
         return ordered.nulls_first() if self.nulls_first else ordered.nulls_last()
@@ -132,15 +132,14 @@ def _without_modifiers(clause: Any) -> Any:
 def _parse(clause: Any, statement: Select[Any]) -> OrderKey:
     """Take ``nulls_last(desc(label))`` apart."""
     descending, nulls_first = False, None
-    while True:
-        modifier = getattr(clause, "modifier", None)
-        if modifier in _NULLS:
-            nulls_first = _NULLS[modifier]
-        elif modifier in _DIRECTIONS:
-            descending = _DIRECTIONS[modifier]
-        elif clause.__visit_name__ == "textual_label_reference":
+    while not isinstance(clause, Column):
+        if clause.__visit_name__ == "textual_label_reference":
             clause = _selected(str(clause.element), statement)
             continue
+        if isinstance(clause, UnaryExpression) and clause.modifier in _NULLS:
+            nulls_first = _NULLS[clause.modifier]
+        elif isinstance(clause, UnaryExpression) and clause.modifier in _DIRECTIONS:
+            descending = _DIRECTIONS[clause.modifier]
         elif not isinstance(clause, Label) and clause.__visit_name__ != "label_reference":
             break
         clause = clause.element

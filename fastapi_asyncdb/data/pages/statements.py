@@ -54,6 +54,13 @@ class Source:
         return columns
 
     @property
+    def names(self) -> list[str]:
+        """The names of what the statement selects."""
+        if self.entity is not None:
+            return [inspect(self.entity).mapper.class_.__name__]
+        return [str(column["name"]) for column in self.columns]
+
+    @property
     def has_one_column(self) -> bool:
         """Whether the items are objects or values, instead of rows."""
         return self.entity is not None or len(self.columns) == 1
