@@ -60,7 +60,7 @@ def test_data_access_is_measured_beside_statements_by_hand(data_taken: Taken):
     """This library and the statements by hand have numbers for each verb."""
     for measure in DATA:
         numbers = data_taken.results[measure.name]
-        assert numbers[OURS.name].keys() == numbers[BY_HAND.name].keys()
+        assert numbers[OURS.name].keys() >= numbers[BY_HAND.name].keys() != set()
 
 
 def test_peer_that_is_not_installed_is_left_out(data_taken: Taken):

@@ -40,10 +40,11 @@ class DataAccess:
 
 
 BY_HAND = DataAccess("by hand", "by_hand")
+OURS = DataAccess("fastapi_asyncdb", "asyncdb", ("fastapi-asyncdb",))
 DATA_ACCESS = (
     BY_HAND,
     DataAccess("by hand, executemany", "by_hand_executemany", many_rows_only=True),
     DataAccess("advanced-alchemy", "alchemy", ("advanced-alchemy",)),
     DataAccess("fastcrud", "fast_crud", ("fastcrud",)),
-    DataAccess("fastapi_asyncdb", "asyncdb", ("fastapi-asyncdb",)),
+    OURS,
 )

@@ -66,23 +66,32 @@ class Samples:
             turns.reverse()
         return statistics.median(own), statistics.median(others)
 
-    async def latency(self, verb: str, position: Any, calls: int, cursor: str = "") -> float:
-        """Return the median of the seconds of calls.
+    async def latency(self, verb: str, offset: int, calls: int) -> float:
+        """Return the median of the seconds of calls."""
+        return statistics.median(
+            [
+                await self._time(time.perf_counter, self._products, verb, offset)
+                for _ in range(calls)
+            ]
+        )
+
+    async def walk(self, verb: str, cursor: str, offset: int, calls: int) -> tuple[float, float]:
+        """Return the medians of the seconds of the first page and of one further on, in turns.
 
         Args:
-            verb: The method.
-            position: Its argument.
-            calls: How many.
-            cursor: The method that makes the argument from the position.
+            verb: The method that reads a page.
+            cursor: The method that returns the cursor of an offset.
+            offset: Where the other page is.
+            calls: How many of each.
         """
-        if cursor:
-            async with self._sessions() as session:
-                position = await self._call(session, cursor, position)
-        times = [
-            await self._time(time.perf_counter, self._products, verb, position)
-            for _ in range(calls)
-        ]
-        return statistics.median(times)
+        async with self._sessions() as session:
+            position = await self._call(session, cursor, offset)
+        first: list[float] = []
+        far: list[float] = []
+        for _ in range(calls):
+            for where, times in ((None, first), (position, far)):
+                times.append(await self._time(time.perf_counter, self._products, verb, where))
+        return statistics.median(first), statistics.median(far)
 
     async def _time(
         self, clock: Callable[[], float], products: Any, verb: str, argument: Any

@@ -26,23 +26,15 @@ def measure(run: Run) -> Numbers:
 
     def sample(worker: DataWorker) -> dict[str, float]:
         values: dict[str, float] = {}
+        ratios: dict[str, float] = {}
         for order, suffix in ORDERS.items():
-            after, cursor = f"after{suffix}", f"cursor_at{suffix}"
-            times = {
-                f"first {order}": worker.sample("latency", after, None, calls),
-                f"far {order}": worker.sample("latency", after, far, calls, cursor),
-                f"far by offset, {order}": worker.sample("latency", f"rows{suffix}", far, OFFSETS),
-            }
-            values |= {column: time * 1e3 for column, time in times.items() if time is not None}
-        return values
+            found = worker.sample("walk", f"after{suffix}", f"cursor_at{suffix}", far, calls)
+            if found is not None:
+                first, later = found
+                values |= {f"first {order}": first * 1e3, f"far {order}": later * 1e3}
+                ratios[f"far / first {order}"] = later / first
+            offset = worker.sample("latency", f"rows{suffix}", far, OFFSETS)
+            values[f"far by offset, {order}"] = offset * 1e3
+        return values | ratios
 
-    samples = run.interleave(run.repositories, open_subject, sample, rounds=run.effort.rounds)
-    return medians({name: [_with_ratios(each) for each in own] for name, own in samples.items()})
-
-
-def _with_ratios(values: dict[str, float]) -> dict[str, float]:
-    return values | {
-        f"far / first {order}": values[f"far {order}"] / values[f"first {order}"]
-        for order in ORDERS
-        if f"first {order}" in values
-    }
+    return medians(run.interleave(run.repositories, open_subject, sample, rounds=run.effort.rounds))

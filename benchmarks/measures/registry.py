@@ -110,9 +110,8 @@ MEASURES = (
         bulk.measure,
         "100,000 rows of six columns in one transaction, with its commit; half of those of an upsert "
         "are there already. By hand: insert().values() in batches of 1,000; executemany: the same "
-        "batches as parameters. Those that would take longer than 4 s get fewer rows. Memory, of the "
-        "others: the peak of what Python allocates for rows from a generator, and how much that is more "
-        "than for a tenth of the rows.",
+        "batches as parameters. Those that would take longer than 3 s get fewer rows. Memory: the peak "
+        "of what Python allocates for rows from a generator, and how much that is more than for a tenth.",
         digits=1,
     ),
     Measure(
