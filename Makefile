@@ -72,7 +72,7 @@ test-wheel: build ## Run the README's application with nothing but the wheel
 	.venv-wheel/bin/pip install --quiet dist/*.whl $(PIN)
 	.venv-wheel/bin/python -P tests/wheel_check.py
 
-bench: ## Compare with other libraries, for 20 minutes; BENCH='--quick --only cpu' for less
+bench: ## Compare with other libraries, for 25 minutes; BENCH='--quick --only cpu' for less
 	$(MAKE) .venv-bench/.peers PYTHON="$$($(PYTHON) -c '$(PEERS_PYTHON)')"
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 

@@ -16,10 +16,11 @@ from rich.status import Status
 from rich.table import Table
 
 from benchmarks import report
-from benchmarks.contenders import CONTENDERS, Contender
+from benchmarks.contenders import CONTENDERS
 from benchmarks.contenders.items import create_items
+from benchmarks.data_access import DATA_ACCESS
 from benchmarks.measures import MEASURES, Measure
-from benchmarks.run import DATABASE, FULL, QUICK, Effort, Numbers, Run
+from benchmarks.run import DATABASE, FULL, QUICK, AnyContender, Effort, Numbers, Run
 from fastapi_asyncdb.testing import PostgresServer, postgres_server
 
 FOLDER = Path(__file__).parent
@@ -75,9 +76,9 @@ def chosen_measures(only: str | None) -> Sequence[Measure]:
     return [measure for measure in MEASURES if measure.name in only.split(",")]
 
 
-def installed_contenders() -> Iterator[Contender]:
+def installed(contenders: Sequence[AnyContender]) -> Iterator[AnyContender]:
     """Return who can take part, and print who cannot."""
-    for contender in CONTENDERS:
+    for contender in contenders:
         try:
             contender.versions()
         except PackageNotFoundError as error:
@@ -145,14 +146,14 @@ def main() -> None:
     """Measure, print, and write the results of a whole run."""
     options = arguments()
     measures = chosen_measures(options.only)
-    contenders = list(installed_contenders())
+    contenders, data_access = list(installed(CONTENDERS)), list(installed(DATA_ACCESS))
     with database() as (server, url):
         version = server.psql("SHOW server_version")
         facts = [
             report.markdown(report.machine(version, effort(options))),
-            report.markdown(report.contender_rows(contenders)),
+            report.markdown(report.contender_rows([*contenders, *data_access])),
         ]
-        taken = take(measures, Run(server, url, contenders, effort(options)))
+        taken = take(measures, Run(server, url, contenders, data_access, effort(options)))
     print_table("Targets", report.target_rows(taken.results))
     folder = options.output or (None if options.only else FOLDER)
     if folder is not None:

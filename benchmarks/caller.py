@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import sys
 import time
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
-from benchmarks.children import Child, ChildFailed, InChild, answer, arguments, keep_output
+from benchmarks.children import Child, Worker, answer_messages, arguments, attempt, keep_output
 from benchmarks.contenders import Contender, Pool
 
 Message = MutableMapping[str, Any]
@@ -34,7 +33,7 @@ class Cost:
     """Seconds of each request."""
 
 
-class Caller(InChild):
+class Caller(Worker):
     """Start an application in a process of its own, and have it call itself."""
 
     def __init__(self, contender: Contender, url: str, pool: Pool | None = None) -> None:
@@ -46,14 +45,7 @@ class Caller(InChild):
         Raises:
             ChildFailed: one of them failed.
         """
-        self._child.say([method, path, count])
-        return Cost(*self._heard())
-
-    def _heard(self) -> list[Any]:
-        numbers, error = self._child.listen()
-        if error is not None:
-            raise ChildFailed(error)
-        return list(numbers)
+        return Cost(*self.ask(method, path, count))
 
 
 async def request(app: FastAPI, method: str, path: str) -> None:
@@ -93,7 +85,7 @@ async def request(app: FastAPI, method: str, path: str) -> None:
         raise RequestFailed(f"{method} {path}: {status}")
 
 
-async def measure(app: FastAPI, method: str, path: str, count: int) -> Cost:
+async def measure(app: FastAPI, method: str, path: str, count: int) -> tuple[float, list[float]]:
     """Return what so many requests cost, everything but the network to the client."""
     latencies = []
     cpu = time.process_time()
@@ -101,27 +93,19 @@ async def measure(app: FastAPI, method: str, path: str, count: int) -> Cost:
         started = time.perf_counter()
         await request(app, method, path)
         latencies.append(time.perf_counter() - started)
-    return Cost((time.process_time() - cpu) / count, latencies)
-
-
-async def attempt(work: Awaitable[Any]) -> None:
-    """Tell the parent the numbers, or the reason why there are none."""
-    try:
-        cost = await work
-    except Exception as error:
-        answer([[], f"{type(error).__name__}: {error}".partition("\n")[0]])
-    else:
-        answer([[cost.cpu, cost.latencies] if isinstance(cost, Cost) else [], None])
+    return (time.process_time() - cpu) / count, latencies
 
 
 async def serve(app: FastAPI) -> None:
-    """Do what the parent says, until it ends the process."""
-    # An event loop with a timer costs a little more, and uvicorn's always has one.
-    asyncio.get_running_loop().call_later(3600, lambda: None)
+    """Start the application, and do what the parent says."""
     async with AsyncExitStack() as stack:
-        await attempt(stack.enter_async_context(app.router.lifespan_context(app)))
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            await attempt(measure(app, *json.loads(line)))
+        lifespan = app.router.lifespan_context(app)
+
+        async def start() -> None:
+            await stack.enter_async_context(lifespan)
+
+        await attempt(start())
+        await answer_messages(partial(measure, app))
 
 
 def main() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -108,6 +110,25 @@ class InChild:
         self._child.__exit__(*error)
 
 
+class Worker(InChild):
+    """A child that answers each message, with a value or with the reason why there is none."""
+
+    def ask(self, *message: Any) -> Any:
+        """Return what the child answers.
+
+        Raises:
+            ChildFailed: it has ended, or has no value.
+        """
+        self._child.say(message)
+        return self._heard()
+
+    def _heard(self) -> Any:
+        value, error = self._child.listen()
+        if error is not None:
+            raise ChildFailed(error)
+        return value
+
+
 def arguments() -> list[Any]:
     """Return what the parent gave, in the process of a ``Child``."""
     return [json.loads(argument) for argument in sys.argv[1:]]
@@ -119,6 +140,24 @@ def answer(message: Any) -> None:
 
 
 _TO_PARENT = sys.stdout
+
+
+async def attempt(work: Awaitable[Any]) -> None:
+    """Send the value of the work to the parent of a ``Worker``, or the reason why there is none."""
+    try:
+        value = await work
+    except Exception as error:
+        answer([None, f"{type(error).__name__}: {error}".partition("\n")[0]])
+    else:
+        answer([value, None])
+
+
+async def answer_messages(work: Callable[..., Awaitable[Any]]) -> None:
+    """Do what the parent of a ``Worker`` says, until it ends the process."""
+    # An event loop with a timer costs a little more, and uvicorn's always has one.
+    asyncio.get_running_loop().call_later(3600, lambda: None)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        await attempt(work(*json.loads(line)))
 
 
 def keep_output() -> None:

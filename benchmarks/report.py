@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.contenders import Contender
+from benchmarks.data_access import DataAccess
 from benchmarks.measures import Measure
 from benchmarks.run import Effort, Numbers
 from benchmarks.targets import TARGETS, Results
@@ -83,12 +84,14 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def contender_rows(contenders: Sequence[Contender]) -> Iterator[list[str]]:
+def contender_rows(contenders: Sequence[Contender | DataAccess]) -> Iterator[list[str]]:
     """Return who took part, in which version."""
     yield ["contender", "version"]
+    versions: dict[str, str] = {}
     for contender in contenders:
-        for package, release in contender.versions().items():
-            yield [package, release]
+        versions |= contender.versions()
+    for package, release in versions.items():
+        yield [package, release]
 
 
 def failure_lines(failures: Mapping[str, str]) -> Iterator[str]:

@@ -13,10 +13,13 @@ from typing import TypeVar
 from sqlalchemy import make_url
 
 from benchmarks.contenders import CONTENDERS, TEXTBOOK, Contender
+from benchmarks.data_access import DATA_ACCESS, DataAccess
 from fastapi_asyncdb.testing import PostgresServer
 
 DATABASE = "benchmark"
 """The name of the database with the table."""
+
+AnyContender = TypeVar("AnyContender", Contender, DataAccess)
 Subject = TypeVar("Subject")
 Sample = TypeVar("Sample")
 Numbers = dict[str, dict[str, float]]
@@ -37,10 +40,20 @@ class Effort:
     """Of one load, contender and round."""
     streams: int = 1000
     memory_requests: int = 50_000
+    bulk_rows: int = 100_000
+    page_rows: int = 1_000_000
 
 
 FULL = Effort()
-QUICK = Effort(rounds=3, requests=30, seconds=0.5, streams=300, memory_requests=2_000)
+QUICK = Effort(
+    rounds=3,
+    requests=30,
+    seconds=0.5,
+    streams=300,
+    memory_requests=2_000,
+    bulk_rows=10_000,
+    page_rows=100_000,
+)
 
 
 @dataclass
@@ -51,6 +64,7 @@ class Run:
     url: str
     """Of the database with the table, for asyncpg."""
     contenders: Sequence[Contender] = CONTENDERS
+    data_access: Sequence[DataAccess] = DATA_ACCESS
     effort: Effort = FULL
     progress: Callable[[str], None] = print
     failures: dict[str, str] = field(default_factory=dict)
@@ -60,6 +74,11 @@ class Run:
     def main_contenders(self) -> list[Contender]:
         """Those that take part in the long measures."""
         return [contender for contender in self.contenders if not contender.variant]
+
+    @property
+    def repositories(self) -> list[DataAccess]:
+        """Those that have verbs for one row."""
+        return [access for access in self.data_access if not access.many_rows_only]
 
     def url_at(self, port: int) -> str:
         """Return the URL of the database behind another port."""
@@ -76,8 +95,8 @@ class Run:
 
     def interleave(
         self,
-        contenders: Sequence[Contender],
-        open_subject: Callable[[Contender], AbstractContextManager[Subject]],
+        contenders: Sequence[AnyContender],
+        open_subject: Callable[[AnyContender], AbstractContextManager[Subject]],
         sample: Callable[[Subject], Sample],
         *,
         rounds: int,
@@ -115,23 +134,27 @@ def medians(samples: Samples) -> Numbers:
     return {name: _column_medians(rounds) for name, rounds in samples.items()}
 
 
-def ratios(samples: Samples) -> Numbers:
-    """Return the median of the ratio to the textbook, taken within each round."""
-    base = samples.get(TEXTBOOK.name, [])
+def ratios(samples: Samples, base: str = TEXTBOOK.name) -> Numbers:
+    """Return the median of the ratio to a contender, taken within each round."""
+    others = samples.get(base, [])
     return {
         name: _column_medians(
             [
-                {f"{column} / textbook": _ratio(own[column], other[column]) for column in own}
-                for own, other in zip(rounds, base, strict=False)
+                {
+                    f"{column} / {base}": _ratio(own[column], other[column])
+                    for column in own
+                    if column in other
+                }
+                for own, other in zip(rounds, others, strict=False)
             ]
         )
         for name, rounds in samples.items()
     }
 
 
-def with_ratios(samples: Samples) -> Numbers:
-    """Return the medians, and the ratios to the textbook in columns of their own."""
-    beside = ratios(samples)
+def with_ratios(samples: Samples, base: str = TEXTBOOK.name) -> Numbers:
+    """Return the medians, and the ratios to a contender in columns of their own."""
+    beside = ratios(samples, base)
     return {name: values | beside[name] for name, values in medians(samples).items()}
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.contenders import OURS
 from benchmarks.measures.goodput import LIMITED
+from benchmarks.measures.repository import VERBS
 from benchmarks.run import Numbers
 
 Results = Mapping[str, Numbers]
 """The numbers of each measure."""
 
 PEERS = ("advanced-alchemy", "fastapi-sqla", "fastapi-async-sqlalchemy", "FastSQLA")
+REPOSITORIES = ("advanced-alchemy", "fastcrud")
 WITHOUT_READ_DB = "fastapi_asyncdb, DB for reads"
 
 
@@ -48,13 +51,24 @@ class Target:
 
 def best_peer(column: str) -> Callable[[Results], float]:
     """Return what finds the highest throughput of a peer."""
+    return partial(_best, "throughput", column, PEERS, max)
 
-    def find(results: Results) -> float:
-        throughput = results.get("throughput", {})
-        values = [throughput[peer][column] for peer in PEERS if peer in throughput]
-        return max(values, default=math.nan)
 
-    return find
+def best_repository(column: str) -> Callable[[Results], float]:
+    """Return what finds the lowest CPU time of another repository."""
+    return partial(_best, "repository", column, REPOSITORIES, min)
+
+
+def _best(
+    measure: str,
+    column: str,
+    peers: Sequence[str],
+    best: Callable[[Sequence[float]], float],
+    results: Results,
+) -> float:
+    numbers = results.get(measure, {})
+    values = [numbers[peer][column] for peer in peers if column in numbers.get(peer, {})]
+    return best(values) if values else math.nan
 
 
 READS = "reads/s / textbook"
@@ -104,4 +118,25 @@ TARGETS = (
         contender=WITHOUT_READ_DB,
     ),
     Target("MB more after 50,000 requests", "memory", "MB more", 1),
+    Target("CPU of get, by hand = 1", "repository", "get / by hand", 1.05),
+    Target("CPU of a page of 50, by hand = 1", "repository", "page of 50 / by hand", 1.10),
+    *(
+        Target(f"CPU of {verb}, the best peer", "repository", column, best_repository(column))
+        for verb, column in ((verb, f"{verb} / by hand") for verb in VERBS)
+    ),
+    *(
+        Target(
+            f"{kind} in {database}, by hand = 1",
+            "bulk",
+            f"{kind}/s, {database} / by hand",
+            limit,
+            at_least=True,
+        )
+        for database, limit in (("PostgreSQL", 3), ("SQLite", 0.9))
+        for kind in ("creates", "upserts")
+    ),
+    Target("MB more for ten times the rows", "bulk", "MB more, PostgreSQL", 1),
+    Target("the same in SQLite", "bulk", "MB more, SQLite", 1),
+    Target("page 10,000 by key, page 1 = 1", "pages", "far / first by key", 1.2),
+    Target("page 10,000 by time, page 1 = 1", "pages", "far / first by time", 1.2),
 )

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import report
 from benchmarks.__main__ import Taken, database, take
 from benchmarks.contenders import OURS, TEXTBOOK, Contender
+from benchmarks.data_access import BY_HAND, DATA_ACCESS
 from benchmarks.load import Load, hold_streams, send_requests
 from benchmarks.measures import MEASURES
 from benchmarks.run import Effort, Run
@@ -16,13 +17,16 @@ from benchmarks.targets import TARGETS
 
 CHEAP = [measure for measure in MEASURES if measure.name == "cpu"]
 BROKEN = Contender("broken", "no_such_module:create_app")
+DATA = [measure for measure in MEASURES if measure.name in ("repository", "bulk", "pages")]
+WAYS = [access for access in DATA_ACCESS if access.name != "fastcrud"]
+EFFORT = Effort(rounds=1, requests=4, bulk_rows=200, page_rows=400)
 
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Start a server for two contenders, and one that does not start."""
     with database() as (server, url):
-        yield Run(server, url, [TEXTBOOK, OURS, BROKEN], Effort(rounds=1, requests=2))
+        yield Run(server, url, [TEXTBOOK, OURS, BROKEN], WAYS, EFFORT)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +50,34 @@ def test_contender_that_fails_stops_nothing(taken: Taken):
         assert "no_such_module" in taken.failures[measure.name][BROKEN.name]
 
 
-def test_targets_name_what_is_measured(taken: Taken):
-    """Each target of this measure has a value; a misspelt column would have none."""
-    targets = [target for target in TARGETS if target.measure in taken.results]
-    assert len(targets) == 2
-    assert [target.label for target in targets if target.value(taken.results) is None] == []
+@pytest.fixture(scope="module")
+def data_taken(run: Run) -> Taken:
+    """Take the measures of data access with few rows."""
+    return take(DATA, run)
+
+
+def test_data_access_is_measured_beside_statements_by_hand(data_taken: Taken):
+    """This library and the statements by hand have numbers for each verb."""
+    for measure in DATA:
+        numbers = data_taken.results[measure.name]
+        assert numbers[OURS.name].keys() >= numbers[BY_HAND.name].keys() != set()
+
+
+def test_peer_that_is_not_installed_is_left_out(data_taken: Taken):
+    """It is shown with its reason; nothing else fails."""
+    peers = {access.name for access in WAYS if access.packages} - {OURS.name}
+    for measure in DATA:
+        failures = data_taken.failures[measure.name]
+        assert set(failures) <= peers <= data_taken.results[measure.name].keys() | failures.keys()
+        assert all("ModuleNotFoundError" in reason for reason in failures.values())
+
+
+def test_targets_name_what_is_measured(taken: Taken, data_taken: Taken):
+    """Each target of these measures has a value; a misspelt column would have none."""
+    results = taken.results | data_taken.results
+    targets = [target for target in TARGETS if target.measure in results]
+    assert {target.measure for target in targets} == set(results)
+    assert [target.label for target in targets if target.value(results) is None] == []
 
 
 def test_clients_send_requests_and_hold_streams(run: Run):

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.measures import (
+    bulk,
     cpu,
     goodput,
     latency,
     memory,
+    pages,
     poolers,
     queue,
+    repository,
     round_trips,
     streams,
     throughput,
@@ -91,5 +94,34 @@ MEASURES = (
         streams.measure,
         "Each queries once a second for 12 s; those without an error. In the second column the stream "
         "commits after each query.",
+    ),
+    Measure(
+        "repository",
+        "CPU for one call of a repository, microseconds",
+        repository.measure,
+        "In the process, with a plain session that has its connection already, in turns with the same "
+        "calls by hand: medians, and ratios within each process. The first line, by hand beside itself, "
+        "shows how exact they are. The page has 50 rows of 10,000, and the exact total: by hand and with "
+        "fastcrud by a second statement, with this library by a subquery, and with advanced-alchemy by a "
+        "window function. fastcrud returns dictionaries.",
+    ),
+    Measure(
+        "bulk",
+        "Many rows: rows for each second, and megabytes",
+        bulk.measure,
+        "100,000 rows of six columns in one transaction, with its commit; half of those of an upsert "
+        "are there already. By hand: insert().values() in batches of 1,000; executemany: the same "
+        "batches as parameters. Those that would take longer than 3 s get fewer rows. Memory: the peak "
+        "of what Python allocates for rows from a generator, and how much more that is than for a tenth.",
+        digits=1,
+    ),
+    Measure(
+        "pages",
+        "A page of 50 in the middle of 1,000,000 rows, milliseconds",
+        pages.measure,
+        "The far page is number 10,000. By key: in the order of the primary key; by time: the newest "
+        "first, three rows of each time. Beside it the page at the same place by offset, without a "
+        "total. advanced-alchemy has no cursors; those of fastcrud have one column.",
+        digits=2,
     ),
 )
