@@ -101,9 +101,9 @@ MEASURES = (
         repository.measure,
         "In the process, with a plain session that has its connection already, in turns with the same "
         "calls by hand: medians, and ratios within each process. The first line, by hand beside itself, "
-        "shows how exact they are. The page has 50 rows of 10,000, and the exact total: by hand and with "
-        "fastcrud by a second statement, with this library by a subquery, and with advanced-alchemy by a "
-        "window function. fastcrud returns dictionaries.",
+        "shows how exact they are. The page has 50 rows of 10,000, and the exact total: by hand and "
+        "with fastcrud by a second statement, with this library by a subquery, and with "
+        "advanced-alchemy by a window function. fastcrud returns dictionaries.",
     ),
     Measure(
         "bulk",
@@ -112,7 +112,7 @@ MEASURES = (
         "100,000 rows of six columns in one transaction, with its commit; half of those of an upsert "
         "are there already. By hand: insert().values() in batches of 1,000; executemany: the same "
         "batches as parameters. Those that would take longer than 3 s get fewer rows. Memory: the peak "
-        "of what Python allocates for rows from a generator, and how much more that is than for a tenth.",
+        "of what Python allocates for rows from a generator, and how much more than for a tenth.",
         digits=1,
     ),
     Measure(
