@@ -11,7 +11,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.data.pages.cursors import CursorFormat, Position, Secret
-from fastapi_asyncdb.data.pages.keyset import Condition, Keyset
+from fastapi_asyncdb.data.pages.keyset import Criterion, Keyset
 from fastapi_asyncdb.data.pages.queries import CursorQuery
 from fastapi_asyncdb.data.pages.rows import as_models, items_with_more
 from fastapi_asyncdb.data.pages.selects import check_select, check_walk
@@ -128,7 +128,7 @@ async def _rows(
     return items, rows
 
 
-def _ranges(dialect: Dialect, pairs: Sequence[Any]) -> Sequence[Condition | None]:
+def _ranges(dialect: Dialect, pairs: Sequence[Any]) -> Sequence[Criterion | None]:
     if not pairs:
         return [None]
     backend = backend_of(dialect)

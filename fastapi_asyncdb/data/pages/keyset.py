@@ -12,7 +12,7 @@ from fastapi_asyncdb.data.pages.ordering import OrderKey
 
 Pair = tuple[OrderKey, ColumnElement[Any] | None]
 """A key with its value; ``None`` is NULL."""
-Condition = ColumnElement[bool]
+Criterion = ColumnElement[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Keyset:
     nulls_are_largest: bool
     seeks_by_rows: bool
 
-    def ranges_after(self, pairs: Sequence[Pair]) -> list[Condition]:
+    def ranges_after(self, pairs: Sequence[Pair]) -> list[Criterion]:
         """Return one or two conditions, the rows of the first before those of the second.
 
         No database finds the start of ``a > x OR a IS NULL`` in an index; it finds that of each part.
@@ -43,7 +43,7 @@ class Keyset:
             ranges.append(key.expression.is_not(None) if value is None else _is_null(key))
         return ranges
 
-    def _after(self, pairs: Sequence[Pair]) -> Condition:
+    def _after(self, pairs: Sequence[Pair]) -> Criterion:
         (key, value), *rest = pairs
         if not rest:
             return self._after_value(key, value)
@@ -58,7 +58,7 @@ class Keyset:
         column = key.expression
         return and_(column <= value if key.descending else column >= value, condition)
 
-    def _after_value(self, key: OrderKey, value: ColumnElement[Any] | None) -> Condition:
+    def _after_value(self, key: OrderKey, value: ColumnElement[Any] | None) -> Criterion:
         column = key.expression
         if value is None:
             return column.is_not(None) if self._nulls_first(key) else false()
@@ -82,9 +82,9 @@ def _is_one_row(pairs: Sequence[Pair]) -> bool:
     return len(directions) == 1 and not any(key.nullable or value is None for key, value in pairs)
 
 
-def _equals(key: OrderKey, value: ColumnElement[Any] | None) -> Condition:
+def _equals(key: OrderKey, value: ColumnElement[Any] | None) -> Criterion:
     return _is_null(key) if value is None else key.expression == value
 
 
-def _is_null(key: OrderKey) -> Condition:
+def _is_null(key: OrderKey) -> Criterion:
     return key.expression.is_(None)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, and_, func, inspect
 from sqlalchemy.sql.selectable import FromClause, Subquery
 
-from fastapi_asyncdb.data.pages.keyset import Condition
+from fastapi_asyncdb.data.pages.keyset import Criterion
 from fastapi_asyncdb.data.pages.ordering import OrderKey, order_keys, tie_breakers
 from fastapi_asyncdb.data.pages.selects import (
     bare,
@@ -81,7 +81,7 @@ class Source:
         return ordered.limit(limit).offset(offset)
 
     def by_keys(
-        self, keys: Sequence[OrderKey], condition: Condition | None, limit: int
+        self, keys: Sequence[OrderKey], condition: Criterion | None, limit: int
     ) -> Select[Any]:
         """Return the statement of the first rows that fulfil a condition.
 
@@ -111,7 +111,7 @@ class Source:
             column
         )
 
-    def _grouped(self, keys: Sequence[OrderKey], condition: Condition | None) -> Select[Any]:
+    def _grouped(self, keys: Sequence[OrderKey], condition: Criterion | None) -> Select[Any]:
         key = primary_key(self.entity)
         own = [each.expression for each in keys if self._is_own(each)]
         columns = _labels(keys)
@@ -132,7 +132,7 @@ class Source:
         return statement.order_by(*_ordered(keys, _columns(rows, keys)))
 
 
-def _where(statement: Select[Any], condition: Condition | None, *, grouped: bool) -> Select[Any]:
+def _where(statement: Select[Any], condition: Criterion | None, *, grouped: bool) -> Select[Any]:
     if condition is None:
         return statement
     return statement.having(condition) if grouped else statement.where(condition)
