@@ -13,6 +13,7 @@
     ├── NotFoundError (LookupError)
     ├── TooManyRows (LookupError)
     ├── InvalidCursor (ValueError)
+    ├── AttributeNotLoaded (sqlalchemy.exc.MissingGreenlet)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
     ├── PoolTimeout (sqlalchemy.exc.TimeoutError)
@@ -37,7 +38,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal, Protocol
 
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, MissingGreenlet, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 
 Outcome = Literal["committed", "aborted", "unknown"]
@@ -141,6 +142,19 @@ class TooManyRows(AsyncDBError, LookupError):
 
 class InvalidCursor(AsyncDBError, ValueError):
     """The cursor of a page is forged, damaged, or of another query. A request is answered with 422."""
+
+
+class AttributeNotLoaded(AsyncDBError, MissingGreenlet):
+    """An attribute that is not loaded was used where nothing awaits the statement that would load it.
+
+    ``model`` is the name of the object's class, and ``attribute`` that of the attribute.
+    """
+
+    def __init__(
+        self, message: str, *, model: str | None = None, attribute: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.model, self.attribute = model, attribute
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
-from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet_spawn
+from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet_spawn, in_greenlet
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.events import listen
+from fastapi_asyncdb.session.lazy_loads import refuse_lazy_load
 from fastapi_asyncdb.session.state import SessionState
 
 
@@ -27,11 +28,20 @@ class ManagedSyncSession(Session):
         """Choose the engine, as SQLAlchemy does before each statement, if the session may go on."""
         state = self._asyncdb
         tasks = state.tasks
-        if state.watched or (tasks.user or tasks.ending) is not current_task():
+        user = tasks.user or tasks.ending
+        if state.watched or user is None or user is not current_task():
             state.check_usable()
+            if not in_greenlet():
+                refuse_lazy_load()
             if state.connections.releases and tasks.user is None:
                 state.connections.release_after(getcurrent())  # of awaitable_attrs
         return super().get_bind(*args, **kwargs)
+
+    def _autoflush(self) -> None:
+        # A flush that cannot wait would try to roll back, which cannot wait either.
+        if not in_greenlet():
+            refuse_lazy_load()
+        super()._autoflush()
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
         """Return the connection, which a reading session then keeps."""

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sysconfig
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import chain
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from fastapi_asyncdb.concurrency import current_task, getcurrent, greenlet
 from fastapi_asyncdb.finishing import caller_of
-
-# Code in these folders is not the user's: libraries, the standard library, commands like pytest.
-_INSTALLED = tuple(
-    os.path.realpath(sysconfig.get_path(name)) + os.sep
-    for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
-)
+from fastapi_asyncdb.tracebacks import module_of, place_of
 
 
 def stack(frame: FrameType | None) -> Iterator[FrameType]:
@@ -47,13 +38,10 @@ def call_site(frames: Iterable[FrameType]) -> str | None:
         A path below the working directory is shown from there. ``None`` if there is none.
     """
     for frame in chain(frames, _waiting(current_task())):
-        if _module(frame) == "fastapi_asyncdb.dependencies":
+        if module_of(frame) == "fastapi_asyncdb.dependencies":
             return None  # the end of a request: behind it is what serves the application
-        filename = frame.f_code.co_filename
-        if not (_module(frame).startswith("fastapi_asyncdb.") or _is_installed(filename)):
-            path, here = Path(filename), Path.cwd()
-            shown = path.relative_to(here) if path.is_relative_to(here) else path
-            return f"{shown}:{frame.f_lineno}"
+        if place := place_of(frame):
+            return place
     return None
 
 
@@ -64,22 +52,16 @@ def is_from_preset(frames: Iterable[FrameType]) -> bool:
     """
     in_dialects = False
     for frame in frames:
-        if _module(frame).startswith("fastapi_asyncdb.dialects."):
+        if module_of(frame).startswith("fastapi_asyncdb.dialects."):
             in_dialects = True
         elif in_dialects:
-            return not _module(frame).startswith("fastapi_asyncdb.data.")
+            return not module_of(frame).startswith("fastapi_asyncdb.data.")
     return in_dialects
 
 
 def is_from_flush(frames: Iterable[FrameType]) -> bool:
     """Return whether a flush sends the statement, as one of many."""
-    return any(_module(frame) == "sqlalchemy.orm.unitofwork" for frame in frames)
-
-
-@lru_cache(maxsize=1024)
-def _is_installed(filename: str) -> bool:
-    # "<...>" is no file: code that was made at run time, or is part of the interpreter.
-    return filename.startswith("<") or os.path.realpath(filename).startswith(_INSTALLED)
+    return any(module_of(frame) == "sqlalchemy.orm.unitofwork" for frame in frames)
 
 
 def _waiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
@@ -88,7 +70,7 @@ def _waiting(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
     frames = list(_suspended(caller.get_coro())) if caller is not None else []
     # The walk stops early where something else than a coroutine is awaited: an asynchronous generator,
     # for example, as in the commit after a handler. Its outer frames did not send the statement.
-    if frames and _module(frames[-1]) == caller_of.__module__:
+    if frames and module_of(frames[-1]) == caller_of.__module__:
         yield from reversed(frames)
         yield from _waiting(caller)
 
@@ -98,8 +80,3 @@ def _suspended(coroutine: Any) -> Iterator[FrameType]:
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
         yield frame
         coroutine = coroutine.cr_await
-
-
-def _module(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name
