@@ -154,7 +154,8 @@ class AttributeNotLoaded(AsyncDBError, MissingGreenlet):
         self, message: str, *, model: str | None = None, attribute: str | None = None
     ) -> None:
         super().__init__(message)
-        self.model, self.attribute = model, attribute
+        self.model: str | None = model
+        self.attribute: str | None = attribute
 
 
 class DatabaseUnavailable(AsyncDBError, ConnectionError):
