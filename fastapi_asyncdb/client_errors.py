@@ -26,7 +26,7 @@ class _Stale(StaleDataError, HTTPException):
         HTTPException.__init__(
             self,
             status.HTTP_409_CONFLICT,
-            "This has been changed by another request. Please read it again before you change it.",
+            "Another request has changed or deleted this. Please read it again before you change it.",
         )
         self.args = (message,)
 
