@@ -54,7 +54,8 @@ async def upsert(
     Raises:
         TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
         ConfigurationError: the database has no upserts.
-        sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict`` (SQLSTATE 42P10).
+        sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict``; on PostgreSQL it has the
+            SQLSTATE 42P10.
     """
     upserter = Upserter(ModelTable(model), **on_conflict)
     found: M = await session.run_sync(upserter.one, values)
