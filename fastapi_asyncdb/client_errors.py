@@ -1,4 +1,4 @@
-"""Answers to requests for what is not there, or not as the client believes: 404, 409, 422."""
+"""The errors that FastAPI answers with 404, 409 and 422: missing rows, stale versions, cursors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Stale(StaleDataError, HTTPException):
         HTTPException.__init__(
             self,
             status.HTTP_409_CONFLICT,
-            "This has been changed by another request. Please read it again before you change it.",
+            "Another request has changed or deleted this. Please read it again before you change it.",
         )
         self.args = (message,)
 
@@ -43,9 +43,9 @@ class _InvalidCursor(InvalidCursor, RequestValidationError):
 
 
 def client_error(error: Exception, connection: HTTPConnection) -> Exception:
-    """Return the error as one that FastAPI answers, or itself if it is none of the client's.
+    """Return the error as one that FastAPI answers, or unchanged if it is not the client's.
 
-    A socket has no status, so its errors stay as they are.
+    A WebSocket has no status, so its errors stay unchanged.
     """
     if connection.scope["type"] != "http":
         return error

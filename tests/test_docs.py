@@ -84,12 +84,15 @@ def test_every_block_runs(page: Path, block: str):
     run(block, page)
 
 
+def prose(page: Path) -> str:
+    """Return the text of a page without its blocks of code: ``Repository[User](session)`` is no link."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page: explicit ones, and those that GitHub makes from headings."""
     text = page.read_text()
-    headings = re.findall(
-        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
-    )
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     words = (re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)
     return {*words, *re.findall(r'<a id="(.+?)"></a>', text)}
 
@@ -98,7 +101,7 @@ def anchors(page: Path) -> set[str]:
 def test_links_between_pages_lead_somewhere(page: Path):
     """A page or a section that is renamed is renamed everywhere."""
     broken = []
-    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", prose(page)):
         target = page.parent / link if link else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(f"{link}#{anchor}")
@@ -191,6 +194,15 @@ async def test_models_of_sqlmodel():
         pet = (await http.post("/pets", json={"name": "Rex"})).json()
         assert pet["name"] == "Rex"
         assert (await http.get("/pets")).json() == ["Rex"]
+
+
+async def test_duplicates_of_tags_are_answered():
+    """As a conflict, or left out of many without losing the others."""
+    async with running(run(blocks(DOCS / "data.md")[1])["app"]) as http:
+        for status in (201, 409):
+            assert (await http.post("/tags", params={"name": "a"})).status_code == status
+        assert (await http.put("/tags", json=["b", "a", "c"])).json() == ["a"]
+        assert (await http.put("/tags", json=["b", "c"])).json() == ["b", "c"]
 
 
 async def test_the_application_with_pages_answers():

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 LONGEST_LINE = 64 * 1024
 """Bytes."""
 MOST_POSTS = 100_000
-BODY = {"content": {"application/x-ndjson": {"schema": PostCreate.model_json_schema()}}}
+NDJSON = "application/x-ndjson"
+BODY = {"required": True, "content": {NDJSON: {"schema": PostCreate.model_json_schema()}}}
 
 
 @router.post(
@@ -24,11 +25,15 @@ BODY = {"content": {"application/x-ndjson": {"schema": PostCreate.model_json_sch
     openapi_extra={"requestBody": BODY},
     responses={
         409: {"description": "An author does not exist"},
+        415: {"description": "The body is not NDJSON"},
         422: {"description": "A line is not a post"},
     },
 )
 async def import_posts(request: Request, blog: BlogDep) -> Imported:
     """Store the posts of the request's body, which has a JSON object in each line."""
+    # A form of another site can send text/plain, but not this type.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != NDJSON:
+        raise HTTPException(415, f"Send Content-Type: {NDJSON}, and a JSON object in each line.")
     try:
         done = await blog.posts.create_many(read_posts(request), progress=log_progress)
     except IntegrityError as error:
@@ -37,34 +42,40 @@ async def import_posts(request: Request, blog: BlogDep) -> Imported:
 
 
 def log_progress(done: int) -> None:
-    """Log how many posts are stored so far."""
-    logger.info("Imported %d posts.", done)
+    """Log how many posts were inserted so far. The end of the request commits them."""
+    logger.info("Inserted %d posts so far.", done)
 
 
 async def read_posts(request: Request) -> AsyncIterator[PostCreate]:
     """Read post after post while the client sends them."""
-    number = 0
-    async for line in read_lines(request):
-        number += 1
-        if number > MOST_POSTS:
-            raise HTTPException(422, f"There are more than {MOST_POSTS} posts. Nothing was stored.")
+    count = 0
+    async for number, line in read_lines(request):
+        count += 1
+        if count > MOST_POSTS:
+            raise refusal(f"There are more than {MOST_POSTS} posts.")
         try:
             yield PostCreate.model_validate_json(line)
         except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"])) or "the line"
-            reason = error.errors()[0]["msg"]
-            raise HTTPException(422, f"Line {number}, {where}: {reason}") from error
+            first = error.errors()[0]
+            where = ", ".join([f"Line {number}", *map(str, first["loc"])])
+            raise refusal(f"{where}: {first['msg']}.") from error
 
 
-async def read_lines(request: Request) -> AsyncIterator[bytes]:
-    """Read line after line, the last one also without its end."""
-    rest = b""
+async def read_lines(request: Request) -> AsyncIterator[tuple[int, bytes]]:
+    """Read line after line with its number, but no empty ones; the last one may lack its end."""
+    rest, number = b"", 0
     async for chunk in request.stream():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
+            number += 1
             if line.strip():
-                yield line
+                yield number, line
         if len(rest) > LONGEST_LINE:
-            raise HTTPException(422, f"A line is longer than {LONGEST_LINE} bytes.")
+            raise refusal(f"Line {number + 1} is longer than {LONGEST_LINE} bytes.")
     if rest.strip():
-        yield rest
+        yield number + 1, rest
+
+
+def refusal(reason: str) -> HTTPException:
+    """Return the answer that rolls the import back."""
+    return HTTPException(422, f"{reason} Nothing was stored.")

@@ -8,6 +8,8 @@ from typing import Any, TypedDict, TypeVar
 from sqlalchemy import Select, SQLColumnExpression
 from sqlalchemy.sql.base import ExecutableOption
 
+from fastapi_asyncdb.models import SoftDeleteMixin
+
 M = TypeVar("M")
 
 Condition = SQLColumnExpression[bool] | bool
@@ -58,3 +60,10 @@ def arguments_of_get(model: type[Any], loading: Loading) -> dict[str, Any]:
     if lock := _lock(model, loading):
         arguments["with_for_update"] = lock
     return arguments
+
+
+def hides(loading: Loading, found: object) -> bool:
+    """Return whether an object is deleted that was not read now, but was in the session already."""
+    if not isinstance(found, SoftDeleteMixin) or found.deleted_at is None:
+        return False
+    return not loading.get("execution_options", {}).get("include_deleted", False)

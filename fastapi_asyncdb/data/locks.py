@@ -16,9 +16,9 @@ from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
 async def advisory_lock(session: AsyncSession, key: str | int) -> None:
     """Wait for the lock of a key, and keep it until the session's transaction ends.
 
-    The lock is a row of no table: it protects work, such as a nightly job or a call of another service.
-    A transaction may take the same lock again. It is safe behind poolers, since no transaction changes
-    its server connection. Two locks in one transaction: take them in the same order everywhere.
+    The lock protects no row, but work such as a nightly job or a call of another service. A transaction
+    may take the same lock again. It works behind poolers, because a transaction keeps its server
+    connection. Transactions that take two locks must take them in the same order, or they can deadlock.
 
     Args:
         session: Any session with transactions.
@@ -27,9 +27,11 @@ async def advisory_lock(session: AsyncSession, key: str | int) -> None:
             session takes when its transaction begins.
 
     Raises:
+        TypeError: the key is neither a string nor an integer.
+        ValueError: the integer has more than 64 bits.
         ReadOnlySession: the session reads in autocommit.
         ConfigurationError: its engine is in autocommit, or the database has no such locks.
-        sqlalchemy.exc.DBAPIError: ``lock_timeout`` is over (SQLSTATE 55P03).
+        sqlalchemy.exc.DBAPIError: the wait took longer than ``lock_timeout`` (SQLSTATE 55P03).
     """
     await session.run_sync(_lock, _checked(key))
 
@@ -42,8 +44,8 @@ async def try_advisory_lock(session: AsyncSession, key: str | int) -> bool:
         key: Likewise.
 
     Returns:
-        Whether the session has the lock. On SQLite always ``True``, after the wait with which each
-        writing transaction begins.
+        Whether the session has the lock. On SQLite always ``True``: a writing transaction waits for the
+        lock when it begins.
 
     Raises:
         ReadOnlySession: as in ``advisory_lock``, like the other errors.

@@ -11,14 +11,20 @@ from sqlalchemy.orm import Mapper
 
 from fastapi_asyncdb.data.injectable import Injectable
 from fastapi_asyncdb.data.keys import equals_key, is_impossible
-from fastapi_asyncdb.data.loading import Condition, Loading, OrderBy, arguments_of_get, loaded
+from fastapi_asyncdb.data.loading import (
+    Condition,
+    Loading,
+    OrderBy,
+    arguments_of_get,
+    hides,
+    loaded,
+)
 from fastapi_asyncdb.data.pages.cursor import CursorPage, paginate_cursor
 from fastapi_asyncdb.data.pages.cursors import Secret
 from fastapi_asyncdb.data.pages.offset import Page, Total, paginate
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.default import ReadDB
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError, TooManyRows
-from fastapi_asyncdb.models import SoftDeleteMixin
 
 M = TypeVar("M")
 
@@ -63,8 +69,8 @@ class ReadRepository(Injectable, Generic[M]):
     def conditions(self) -> Sequence[Condition]:
         """Return the conditions of each statement; for your class to override.
 
-        With ``return [Post.author_id == self.user_id]`` the rows of other users do not exist: no verb
-        reads, changes or deletes them by its conditions or by their keys.
+        With ``return [Post.author_id == self.user_id]`` no verb reads, changes or deletes rows of other
+        users by conditions or keys. Inserts, upserts, and objects that you pass do not apply them.
         """
         return ()
 
@@ -99,7 +105,7 @@ class ReadRepository(Injectable, Generic[M]):
             return await self.find_one(*equals_key(mapper, key), **loading)
         arguments = arguments_of_get(self.model, loading) if loading else {}
         found = await self.session.get(self.model, key, **arguments)
-        return None if found is None or self._hides(found, loading) else found
+        return None if found is None or hides(loading, found) else found
 
     async def get_or_raise(self, key: Any, **loading: Unpack[Loading]) -> M:
         """Return the row with the key.
@@ -114,7 +120,8 @@ class ReadRepository(Injectable, Generic[M]):
         found = await self.get(key, **loading)
         if found is None:
             name = self.model.__name__
-            raise NotFoundError(f"There is no {name} with the key {key!r}.", model=name)
+            message = f"There is no {name} with the key {key!r}. It was deleted or never stored."
+            raise NotFoundError(message, model=name)
         return found
 
     async def find_one(self, *where: Condition, **loading: Unpack[Loading]) -> M | None:
@@ -143,8 +150,7 @@ class ReadRepository(Injectable, Generic[M]):
         Args:
             *where: Conditions; none for all rows.
             order_by: One expression, or several.
-            limit: How many rows at most. Without it there must not be more than ``max_rows``, because a
-                list that ends early, unnoticed, is a wrong result.
+            limit: How many rows at most. Without it more than ``max_rows`` rows are an error.
             offset: How many rows to leave out first.
             **loading: See ``Loading``.
 
@@ -177,7 +183,7 @@ class ReadRepository(Injectable, Generic[M]):
         total: Total | None = "exact",
         **loading: Unpack[Loading],
     ) -> Page[M]:
-        """Return one page of the rows for which the conditions hold: see ``paginate``."""
+        """Return one page by offset of the rows that match: see ``paginate``."""
         statement = self.select(*where, order_by=order_by, **loading)
         return await paginate(self.session, statement, query, total=total)
 
@@ -189,7 +195,7 @@ class ReadRepository(Injectable, Generic[M]):
         secret: Secret | None = None,
         **loading: Unpack[Loading],
     ) -> CursorPage[M]:
-        """Return the rows before or after a cursor: see ``paginate_cursor``."""
+        """Return one page by cursor of the rows that match: see ``paginate_cursor``."""
         statement = self.select(*where, order_by=order_by, **loading)
         return await paginate_cursor(self.session, statement, query, secret=secret)
 
@@ -235,12 +241,6 @@ class ReadRepository(Injectable, Generic[M]):
 
     def _where(self, where: Sequence[Condition]) -> Sequence[Any]:
         return (*self.conditions(), *where)
-
-    def _hides(self, found: object, loading: Loading) -> bool:
-        """Return whether an object is deleted that was not read now, but was in the session already."""
-        if not isinstance(found, SoftDeleteMixin) or found.deleted_at is None:
-            return False
-        return not loading.get("execution_options", {}).get("include_deleted", False)
 
 
 @cache

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any, Unpack, cast
 
-from sqlalchemy import CursorResult, Delete, Update, delete, inspect, update
+from sqlalchemy import CursorResult, Delete, Update, delete, update
 
 from fastapi_asyncdb.data.bulk.batches import Progress
 from fastapi_asyncdb.data.bulk.create import create_many
@@ -15,6 +15,7 @@ from fastapi_asyncdb.data.values import (
     ManyRows,
     Values,
     changes_of,
+    flushed,
     next_version,
     set_values,
     take_version,
@@ -29,7 +30,7 @@ from fastapi_asyncdb.models.datetimes import now
 class Repository(ReadRepository[M]):
     """The rows of one model: ``Users = Annotated[Repository[User], Depends()]``.
 
-    Each verb sends its statements at once and leaves the commit to the session: in FastAPI to the end of
+    Each verb flushes its change at once and does not commit. In FastAPI the commit comes at the end of
     the handler. Name your own with ``class UserRepository(Repository[User])`` and add methods.
 
     Args:
@@ -60,7 +61,7 @@ class Repository(ReadRepository[M]):
         else:
             instance = self.model(**{**values_of(cast(Values, data or {})), **values})
         self.session.add(instance)
-        return await self._flushed(instance)
+        return await flushed(self.session, instance)
 
     async def update(self, target: Any, data: Values | None = None, /, **values: Any) -> M:
         """Change one row.
@@ -68,8 +69,8 @@ class Repository(ReadRepository[M]):
         Args:
             target: An object of the model, or a key.
             data: A Pydantic model, of which only the values that were set are taken: ``None`` is stored,
-                what the client has not sent stays. Or a mapping by attribute name. Is the version of
-                ``VersionMixin`` among the values, it must be the current one.
+                what the client has not sent stays. Or a mapping by attribute name. If the version of
+                ``VersionMixin`` is among the values, it must be the current one.
             **values: Further values.
 
         Returns:
@@ -87,7 +88,7 @@ class Repository(ReadRepository[M]):
         mapper = self._mapper()
         take_version(mapper, instance, changes)
         set_values(mapper, instance, changes)
-        return await self._flushed(instance)
+        return await flushed(self.session, instance)
 
     async def update_where(self, *where: Condition, **values: Any) -> int:
         """Change all rows for which the conditions hold, with one statement.
@@ -101,6 +102,7 @@ class Repository(ReadRepository[M]):
 
         Raises:
             ConfigurationError: there are no conditions.
+            sqlalchemy.exc.CompileError: the model has no such attribute.
         """
         changes = next_version(self._mapper()) | values
         return await self._execute(update(self.model).values(**changes), where)
@@ -113,8 +115,8 @@ class Repository(ReadRepository[M]):
 
         Raises:
             NotFoundError: there is no row with the key. FastAPI answers 404.
-            sqlalchemy.orm.exc.StaleDataError: another transaction has changed the row since it was read.
-                FastAPI answers 409.
+            sqlalchemy.orm.exc.StaleDataError: the model has a version, and another transaction has
+                changed the row since it was read. FastAPI answers 409.
         """
         instance = await self._of(target)
         if isinstance(instance, SoftDeleteMixin):
@@ -140,10 +142,13 @@ class Repository(ReadRepository[M]):
         return await self._execute(delete(self.model), where)
 
     async def restore(self, target: Any) -> M:
-        """Take the mark of ``SoftDeleteMixin`` from a row.
+        """Undo the soft deletion of a row; one that is not deleted stays as it is.
 
         Args:
             target: An object of the model, or a key.
+
+        Returns:
+            The object.
 
         Raises:
             NotFoundError: there is no row with the key. FastAPI answers 404.
@@ -151,11 +156,9 @@ class Repository(ReadRepository[M]):
         """
         instance = await self._of(target, execution_options={"include_deleted": True})
         if not isinstance(instance, SoftDeleteMixin):
-            raise TypeError(
-                f"{self.model.__name__} has no SoftDeleteMixin, so no row can be restored."
-            )
+            raise TypeError(f"{self.model.__name__} has no SoftDeleteMixin: it cannot be restored.")
         instance.restore()
-        return await self._flushed(cast(M, instance))
+        return await flushed(self.session, cast(M, instance))
 
     async def create_many(
         self, rows: ManyRows[M], *, batch_size: int | None = None, progress: Progress | None = None
@@ -165,25 +168,33 @@ class Repository(ReadRepository[M]):
         Args:
             rows: Pydantic models, mappings by attribute name, or objects of the model; an iterable or an
                 asynchronous one.
-            batch_size: Rows in memory at a time.
-            progress: Called with the number of rows so far, after each batch.
+            batch_size: Rows in memory at a time; 5,000 by default.
+            progress: A function or a coroutine function, called after each batch with the number of rows
+                inserted so far.
 
         Returns:
             The number of rows.
+
+        Raises:
+            TypeError: a row has an attribute that is no column of the model.
+            sqlalchemy.exc.IntegrityError: a row violates a constraint.
         """
         return await create_many(
             self.session, self.model, rows, batch_size=batch_size, progress=progress
         )
 
     async def upsert(self, data: Values, **on_conflict: Unpack[OnConflict]) -> M:
-        """Insert one row, or change the one that is there.
+        """Insert one row, or update the stored one with the same key, whatever ``conditions()`` returns.
 
         Args:
             data: A Pydantic model, or a mapping by attribute name.
             **on_conflict: Which constraint decides, and what changes: see ``OnConflict``.
 
         Returns:
-            The object as it is stored.
+            The object with the values that are stored.
+
+        Raises:
+            TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
         """
         return await upsert(self.session, self.model, data, **on_conflict)
 
@@ -196,18 +207,18 @@ class Repository(ReadRepository[M]):
         progress: Progress | None = None,
         **on_conflict: Unpack[OnConflict],
     ) -> int:
-        """Insert many rows or change those that are there, in batches.
+        """Insert many rows or update the stored ones, whatever ``conditions()`` returns, in batches.
 
         Args:
             rows: As for ``create_many()``.
-            report: Called for each row, in order, with the row and what happened to it: ``created``,
-                ``updated`` or ``skipped``.
+            report: A function or a coroutine function, called after each batch for each row, in order,
+                with the row and ``"created"``, ``"updated"`` or ``"skipped"``.
             batch_size: As for ``create_many()``.
             progress: As for ``create_many()``.
             **on_conflict: Which constraint decides, and what changes: see ``OnConflict``.
 
         Returns:
-            The number of rows.
+            The number of rows given.
         """
         return await upsert_many(
             self.session,
@@ -219,22 +230,11 @@ class Repository(ReadRepository[M]):
             **on_conflict,
         )
 
-    # --- What the verbs share ---------------------------------------------------------------------
-
     async def _of(self, target: Any, **loading: Unpack[Loading]) -> M:
         """Return the object: the one that was passed, or the one with the key that was."""
         if isinstance(target, self.model):
             return cast(M, target)
         return await self.get_or_raise(target, **loading)
-
-    async def _flushed(self, instance: M) -> M:
-        """Flush, and read what the database has set and not returned: no later access could."""
-        await self.session.flush()
-        state = inspect(instance)
-        expired = [name for name in state.expired_attributes if name in state.mapper.column_attrs]
-        if expired:
-            await self.session.refresh(instance, expired)
-        return instance
 
     async def _execute(self, statement: Update | Delete, where: Sequence[Condition]) -> int:
         """Change or delete the rows that queries would find, and return their number."""

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Integer
+from sqlalchemy import Integer, inspect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -43,6 +44,16 @@ def set_values(mapper: Mapper[Any], instance: Any, values: Mapping[str, Any]) ->
         setattr(instance, name, value)
 
 
+async def flushed(session: AsyncSession, instance: M) -> M:
+    """Flush, and read what the database has set and not returned: no later access could."""
+    await session.flush()
+    state: Any = inspect(instance)
+    expired = [name for name in state.expired_attributes if name in state.mapper.column_attrs]
+    if expired:
+        await session.refresh(instance, expired)
+    return instance
+
+
 def version_attribute(mapper: Mapper[Any]) -> str | None:
     """Return the attribute of ``VersionMixin``, or of the model's own ``version_id_col``."""
     column = mapper.version_id_col
@@ -57,8 +68,9 @@ def next_version(mapper: Mapper[Any]) -> dict[str, Any]:
     name, make = version_attribute(mapper), mapper.version_id_generator
     if name is None or not callable(make):
         return {}
-    column: Any = mapper.version_id_col
-    return {name: column + 1 if isinstance(column.type, Integer) else make(None)}
+    # The attribute, not its column: from this one SQLAlchemy knows the value of objects that are loaded.
+    attribute: Any = mapper.all_orm_descriptors[name]
+    return {name: attribute + 1 if isinstance(attribute.type, Integer) else make(None)}
 
 
 def take_version(mapper: Mapper[Any], instance: Any, changes: dict[str, Any]) -> None:

@@ -22,11 +22,11 @@ from fastapi_asyncdb.models.datetimes import UTCDateTime, now
 class SoftDeleteMixin:
     """``deleted_at``, and SELECTs that leave out the rows where it is set.
 
-    That is so in every session, for entities, columns, joins, subqueries and relationships, unless the
-    statement has ``execution_options(include_deleted=True)``. ``session.get()`` returns an object that
-    the session holds already, deleted or not.
+    Every session leaves them out: of entities, columns, joins, subqueries and relationships. A statement
+    with ``execution_options(include_deleted=True)`` includes them. ``session.get()`` returns an object
+    that the session has loaded already, deleted or not.
 
-    ``session.delete()``, UPDATE and DELETE statements, and statements on a ``Table`` are SQLAlchemy's.
+    ``session.delete()``, UPDATE and DELETE statements, and statements on a ``Table`` are not changed.
     """
 
     # Without annotations at run time, which dataclasses and SQLModel would take for their fields.
@@ -43,16 +43,16 @@ class SoftDeleteMixin:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether it is marked as deleted."""
+        """Whether the row is marked as deleted."""
         return self.deleted_at is not None
 
     def mark_deleted(self) -> None:
-        """Mark it as deleted, with the next flush; the first mark counts."""
+        """Set ``deleted_at``, unless it is set already. The next flush stores it."""
         if not self.is_deleted:
             self._set_deleted_at(now())
 
     def restore(self) -> None:
-        """Take the mark away, with the next flush."""
+        """Set ``deleted_at`` to ``None``. The next flush stores it."""
         self._set_deleted_at(None)
 
     def _set_deleted_at(self, value: datetime | None) -> None:

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Mapped, Mapper, mapped_column
 
 
 class VersionMixin:
-    """``version``, which each UPDATE of an object counts up and compares with the row's.
+    """``version``: each UPDATE of an object compares it with the row's, and increments it.
 
-    A flush of an object whose row was changed or deleted since it was loaded raises
-    ``sqlalchemy.orm.exc.StaleDataError``, and so does one that deletes it.
+    If the row was changed or deleted since the object was loaded, a flush that updates or deletes it
+    raises ``sqlalchemy.orm.exc.StaleDataError``.
     https://docs.sqlalchemy.org/en/20/orm/versioning.html
     """
 

@@ -263,6 +263,17 @@ async def test_update_where_raises_the_version(session: AsyncSession, author: Au
     assert (book.title, book.version) == ("Two", 2)
 
 
+async def test_update_where_changes_the_objects_of_the_session(
+    session: AsyncSession, author: Author
+):
+    """Their values and their version can be read at once, and a flush after it is no conflict."""
+    books = Books(session)
+    book = await books.create(title="One", author_id=author.id)
+    assert await books.update_where(Book.id == book.id, title="Two") == 1
+    assert (book.title, book.version) == ("Two", 2)
+    assert (await books.update(book, title="Three")).version == 3
+
+
 async def test_update_where_makes_a_version_that_is_no_number(session: AsyncSession):
     """As a flush would: with the model's own function."""
     stamped = Repository[Stamped](session)

@@ -10,6 +10,8 @@ from httpx import AsyncClient
 from example_app.routes import export
 from fastapi_asyncdb import default_database
 
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
 
 async def _publish(client: AsyncClient, author: int, *titles: str) -> None:
     for title in titles:
@@ -126,7 +128,7 @@ async def test_a_deleted_post_is_gone_and_can_be_restored(client: AsyncClient, a
 async def test_ten_thousand_posts_are_imported(client: AsyncClient, ada: int) -> None:
     """In one request and one transaction."""
     lines = (_line(ada, f"post {number}") for number in range(10_000))
-    answer = await client.post("/import/posts", content="\n".join(lines))
+    answer = await client.post("/import/posts", content="\n".join(lines), headers=NDJSON)
     assert (answer.status_code, answer.json()) == (200, {"posts": 10_000})
     page = (await client.get("/posts", params={"limit": 1})).json()
     assert (page["total"], page["items"][0]["title"]) == (10_000, "post 9999")
@@ -135,21 +137,38 @@ async def test_ten_thousand_posts_are_imported(client: AsyncClient, ada: int) ->
 @pytest.mark.parametrize(
     ("line", "status", "reason"),
     [
-        ("{", 422, "Line 3"),
-        ('{"author_id": 1, "title": " ", "body": "x"}', 422, "Line 3, title"),
-        ('{"author_id": 4711, "title": "x", "body": "x"}', 409, "An author does not exist"),
-        ("x" * 70_000, 422, "A line is longer than 65536 bytes"),
+        ("{", 422, "Line 4: Invalid JSON: "),
+        ('{"author_id": 1, "title": " ", "body": "x"}', 422, "Line 4, title: String should have"),
+        ('{"author_id": 4711, "title": "x", "body": "x"}', 409, "An author does not exist."),
+        ("x" * 70_000, 422, "Line 4 is longer than 65536 bytes."),
     ],
 )
 async def test_an_import_is_stored_as_a_whole_or_not_at_all(
     client: AsyncClient, ada: int, line: str, status: int, reason: str
 ) -> None:
-    """One line that is not good refuses all, and the answer says which."""
+    """One line that is not good refuses all, and the answer says which line of the file it is."""
     content = "\n".join([_line(ada, "a"), "", _line(ada, "b"), line])
-    answer = await client.post("/import/posts", content=content)
+    answer = await client.post("/import/posts", content=content, headers=NDJSON)
     assert answer.status_code == status
-    assert reason in answer.json()["detail"]
+    detail: str = answer.json()["detail"]
+    assert detail.startswith(reason)
+    assert detail.endswith(". Nothing was stored.")
     assert (await client.get("/posts")).json()["total"] == 0
+
+
+@pytest.mark.parametrize("sent", [None, "text/plain", "application/json", "multipart/form-data"])
+async def test_an_import_of_another_type_is_refused(
+    client: AsyncClient, ada: int, sent: str | None
+) -> None:
+    """A form of another site cannot send NDJSON, and a file of another kind is not read as lines."""
+    headers = {"Content-Type": sent} if sent else {}
+    answer = await client.post("/import/posts", content=_line(ada, "a"), headers=headers)
+    assert answer.status_code == 415
+    assert "application/x-ndjson" in answer.json()["detail"]
+    assert (await client.get("/posts")).json()["total"] == 0
+    headers = {"Content-Type": "Application/X-NDJSON; charset=utf-8"}
+    answer = await client.post("/import/posts", content=_line(ada, "a"), headers=headers)
+    assert answer.json() == {"posts": 1}
 
 
 def _line(author: int, title: str) -> str:

@@ -17,19 +17,19 @@ from fastapi_asyncdb.dialects.bulk import UpsertOutcome
 M = TypeVar("M")
 
 Report = Callable[[Any, UpsertOutcome], Awaitable[object] | object]
-"""Called with each row and what has happened to it; may be a coroutine function."""
+"""Called with each row and ``"created"``, ``"updated"`` or ``"skipped"``; may be a coroutine."""
 
 
 class OnConflict(TypedDict):
-    """Which stored row a new one conflicts with, and what becomes of it, as keyword arguments."""
+    """The unique index of an upsert, and the attributes that it updates, as keyword arguments."""
 
     conflict: Sequence[Attribute]
     """The attributes of a unique index or constraint: ``[User.email]`` or ``["email"]``. MySQL uses
     every unique key of the table."""
     update: NotRequired[Sequence[Attribute] | None]
-    """The attributes that are updated: by default all that are given, except for the key and the primary
-    key; with ``()`` none, so that the stored row stays as it is. Columns with an ``onupdate``, and the
-    version of the row, are set as well."""
+    """The attributes that are updated: by default all that the row gives, except for ``conflict`` and
+    the primary key. With ``()`` the stored row stays as it is. An update also sets the columns with an
+    ``onupdate``, and increments the version."""
     conflict_where: NotRequired[ColumnElement[bool] | None]
     """The condition of the unique index, if it is a partial one."""
 
@@ -54,7 +54,8 @@ async def upsert(
     Raises:
         TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
         ConfigurationError: the database has no upserts.
-        sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict`` (SQLSTATE 42P10).
+        sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict``; on PostgreSQL it has the
+            SQLSTATE 42P10.
     """
     upserter = Upserter(ModelTable(model), **on_conflict)
     found: M = await session.run_sync(upserter.one, values)

@@ -26,15 +26,17 @@ Ts = TypeVarTuple("Ts")
 
 
 class CursorPage(BaseModel, Generic[T]):
-    """A page, and the way to its neighbours. As a response: ``CursorPage[UserOut]``."""
+    """A page with the cursors of its neighbours. As a response: ``CursorPage[UserOut]``."""
 
     # For annotations such as Page[User], of objects that are no models of Pydantic.
     model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
-    next_cursor: Annotated[str | None, Field(description="The page after; none after the last.")]
+    next_cursor: Annotated[
+        str | None, Field(description="The cursor of the next page; null on the last page.")
+    ]
     previous_cursor: Annotated[
-        str | None, Field(description="The page before; none before the first.")
+        str | None, Field(description="The cursor of the previous page; null on the first page.")
     ]
     limit: Annotated[int, Field(description="The largest number of items of a page.")]
 
@@ -79,8 +81,8 @@ async def paginate_cursor(
 ) -> CursorPage[Any]:
     """Return one page of the rows of a statement, by the position of its first or last row.
 
-    Each page costs the same, however far it is from the first, if an index has the order. Rows that
-    come or go between two pages neither repeat nor hide others.
+    Each page costs the same, however far it is from the first, if there is an index on the ordering.
+    Rows that are inserted or deleted between two pages do not shift the others.
 
     Args:
         session: Any session.
@@ -97,7 +99,7 @@ async def paginate_cursor(
         InvalidCursor: the cursor is damaged or forged, or is of another ordering.
         TypeError: the statement is no select: wrap a union as a subquery.
         ConfigurationError: the statement has a LIMIT, DISTINCT ON or a window function; it is ordered
-            by text; the type or a value of an ordering key cannot be carried.
+            by ``text()``; a cursor cannot carry the type or a value of an ordering key.
     """
     check_select(statement)
     check_walk(statement)

@@ -26,13 +26,15 @@ Total = Literal["exact", "estimated"]
 
 
 class Page(BaseModel, Generic[T]):
-    """A page, and where it is. As a response: ``Page[UserOut]``."""
+    """A page with its offset and the total. As a response: ``Page[UserOut]``."""
 
     # For annotations such as Page[User], of objects that are no models of Pydantic.
     model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     items: list[T]
-    total: Annotated[int | None, Field(description="The number of all items, if known.")]
+    total: Annotated[
+        int | None, Field(description="The number of all items; null if it was not counted.")
+    ]
     offset: Annotated[int, Field(description="The number of items before the page.")]
     limit: Annotated[int, Field(description="The largest number of items of a page.")]
     has_more: Annotated[bool, Field(description="Whether there are items after the page.")]

@@ -1,4 +1,4 @@
-"""What a client says about a page: ``PageQuery`` and ``CursorQuery``."""
+"""The query parameters of a page: ``PageQuery`` and ``CursorQuery``."""
 
 # FastAPI does not evaluate the annotations of a class, so they must not be strings here.
 from typing import Annotated
@@ -12,9 +12,9 @@ from fastapi_asyncdb.data.pages.cursors import MAX_LENGTH
 
 @dataclass(frozen=True)
 class PageQuery(Injectable):
-    """Which page a client wants. In a route: ``query: Annotated[PageQuery, Depends()]``.
+    """The query parameters ``offset`` and ``limit``: ``query: Annotated[PageQuery, Depends()]``.
 
-    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
+    For other defaults and bounds declare a subclass, which must be a frozen Pydantic dataclass too.
     """
 
     offset: Annotated[int, Field(ge=0, le=2**31 - 1, description="How many items to skip.")] = 0
@@ -23,9 +23,9 @@ class PageQuery(Injectable):
 
 @dataclass(frozen=True)
 class CursorQuery(Injectable):
-    """Which page a client wants. In a route: ``query: Annotated[CursorQuery, Depends()]``.
+    """The query parameters ``cursor`` and ``limit``: ``query: Annotated[CursorQuery, Depends()]``.
 
-    A subclass that is a frozen pydantic dataclass too may have other defaults and bounds.
+    For other defaults and bounds declare a subclass, which must be a frozen Pydantic dataclass too.
     """
 
     cursor: Annotated[
