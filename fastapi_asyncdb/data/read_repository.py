@@ -70,7 +70,7 @@ class ReadRepository(Injectable, Generic[M]):
         """Return the conditions of each statement; for your class to override.
 
         With ``return [Post.author_id == self.user_id]`` no verb reads, changes or deletes rows of other
-        users by conditions or keys. Inserts, upserts, and objects that you pass do not apply them.
+        users by conditions or keys. Inserts, and objects that you pass, do not apply them.
         """
         return ()
 

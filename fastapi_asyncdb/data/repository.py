@@ -85,9 +85,8 @@ class Repository(ReadRepository[M]):
         """
         instance = await self._of(target)
         changes = {**(changes_of(data) if data is not None else {}), **values}
-        mapper = self._mapper()
-        take_version(mapper, instance, changes)
-        set_values(mapper, instance, changes)
+        take_version(self._mapper(), instance, changes)
+        set_values(self._mapper(), instance, changes)
         return await flushed(self.session, instance)
 
     async def update_where(self, *where: Condition, **values: Any) -> int:
@@ -184,7 +183,7 @@ class Repository(ReadRepository[M]):
         )
 
     async def upsert(self, data: Values, **on_conflict: Unpack[OnConflict]) -> M:
-        """Insert one row, or update the stored one with the same key, whatever ``conditions()`` returns.
+        """Insert one row, or update the stored one with the same key.
 
         Args:
             data: A Pydantic model, or a mapping by attribute name.
@@ -195,8 +194,9 @@ class Repository(ReadRepository[M]):
 
         Raises:
             TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
+            NotFoundError: the stored row does not fulfil ``conditions()``.
         """
-        return await upsert(self.session, self.model, data, **on_conflict)
+        return await upsert(self.session, self.model, data, only=self.conditions(), **on_conflict)
 
     async def upsert_many(
         self,
@@ -207,12 +207,11 @@ class Repository(ReadRepository[M]):
         progress: Progress | None = None,
         **on_conflict: Unpack[OnConflict],
     ) -> int:
-        """Insert many rows or update the stored ones, whatever ``conditions()`` returns, in batches.
+        """Insert many rows or update the stored ones that fulfil ``conditions()``, in batches.
 
         Args:
             rows: As for ``create_many()``.
-            report: A function or a coroutine function, called after each batch for each row, in order,
-                with the row and ``"created"``, ``"updated"`` or ``"skipped"``.
+            report: Called, or awaited, for each row in order with its outcome: see ``Report``.
             batch_size: As for ``create_many()``.
             progress: As for ``create_many()``.
             **on_conflict: Which constraint decides, and what changes: see ``OnConflict``.
@@ -227,6 +226,7 @@ class Repository(ReadRepository[M]):
             report=report,
             batch_size=batch_size,
             progress=progress,
+            only=self.conditions(),
             **on_conflict,
         )
 

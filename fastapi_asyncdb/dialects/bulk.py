@@ -42,6 +42,8 @@ class Upsert:
     """The columns that get the new row's values; with none of them, the stored row stays as it is."""
     also: Mapping[Column[Any], Any] = field(default_factory=dict)
     """Other columns that are set then, each to a value or an expression."""
+    only: ColumnElement[bool] | None = None
+    """The condition of stored rows that may be updated; all others stay as they are."""
 
 
 UpsertStatement = Callable[[Upsert], Insert]
@@ -63,6 +65,7 @@ def on_conflict(dialect: str) -> UpsertStatement:
             return into.on_conflict_do_nothing(**target)  # type: ignore[no-any-return]
         new = {column.key: into.excluded[column.key] for column in upsert.update}
         also = {column.key: value for column, value in upsert.also.items()}
+        target["where"] = upsert.only
         return into.on_conflict_do_update(**target, set_=new | also)  # type: ignore[no-any-return]
 
     return statement

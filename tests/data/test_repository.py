@@ -384,8 +384,35 @@ async def test_conditions_of_a_repository_hold_for_each_verb(session: AsyncSessi
     for change in (own.update(other.id, name="x"), own.delete(other.id)):
         with pytest.raises(NotFoundError):
             await change
+    with pytest.raises(NotFoundError):
+        await own.upsert({"id": other.id, "name": "taken"}, conflict=["id"])
+    with pytest.raises(NotFoundError):  # nor is it returned
+        await own.upsert({"id": other.id, "name": "taken"}, conflict=["id"], update=[])
     assert await own.delete_where(true()) == 1
     assert await Authors(session).list() == [other]
+    assert other.name == "Bob"
+
+
+@pytest.mark.parametrize("count", [3, 700])
+async def test_upserts_of_many_rows_leave_those_of_others(session: AsyncSession, count: int):
+    """They are skipped, through a temporary table and without one, with a report and without."""
+
+    class Own(Repository[Author]):
+        def conditions(self):
+            return [Author.email == "own"]
+
+    emails = {1: "own", 2: "other"}
+    await Authors(session).create_many(
+        {"id": key, "name": "old", "email": email} for key, email in emails.items()
+    )
+    outcomes: list[str] = []
+    for name, report in (("new", None), ("newer", lambda _, outcome: outcomes.append(outcome))):
+        rows = [{"id": key, "name": name} for key in range(1, count + 1)]
+        await Own(session).upsert_many(rows, conflict=["id"], report=report)
+        first = await session.scalars(select(Author.name).order_by(Author.id).limit(3))
+        assert first.all() == [name, "old", "new"]
+    # Those that the first call has inserted belong to others too: nothing gave them the email.
+    assert outcomes == ["updated", *["skipped"] * (count - 1)]
 
 
 async def test_conditions_with_a_composite_key(session: AsyncSession):

@@ -38,6 +38,8 @@ async def upsert(
     session: AsyncSession,
     model: type[M],
     values: Values | M,
+    *,
+    only: Sequence[Any] = (),
     **on_conflict: Unpack[OnConflict],
 ) -> M:
     """Insert a row, or update the stored one with the same key, in one statement.
@@ -46,6 +48,7 @@ async def upsert(
         session: Any session. Its pending objects are flushed before.
         model: The mapped class.
         values: By attribute; of a Pydantic model the default values are inserted, but not updated.
+        only: Conditions of the stored rows that may be updated.
         **on_conflict: See ``OnConflict``.
 
     Returns:
@@ -53,11 +56,12 @@ async def upsert(
 
     Raises:
         TypeError: an attribute is no column of the model, or the row lacks one of ``conflict``.
-        ConfigurationError: the database has no upserts.
+        NotFoundError: the stored row is none of ``only``.
+        ConfigurationError: the database has no upserts, or none with ``only``.
         sqlalchemy.exc.DBAPIError: there is no unique index on ``conflict``; on PostgreSQL it has the
             SQLSTATE 42P10.
     """
-    upserter = Upserter(ModelTable(model), **on_conflict)
+    upserter = Upserter(ModelTable(model), only=only, **on_conflict)
     found: M = await session.run_sync(upserter.one, values)
     return found
 
@@ -70,6 +74,7 @@ async def upsert_many(
     batch_size: int | None = None,
     progress: Progress | None = None,
     report: Report | None = None,
+    only: Sequence[Any] = (),
     **on_conflict: Unpack[OnConflict],
 ) -> int:
     """Insert rows, or update the stored ones with the same keys, in the session's transaction.
@@ -85,6 +90,7 @@ async def upsert_many(
         progress: Called after each batch with the number of rows so far.
         report: Called after each batch for each row, in order, with the row and ``"created"``,
             ``"updated"`` or ``"skipped"``. Costs a temporary table (PostgreSQL) or a query (others).
+        only: Conditions of the stored rows that may be updated; others are skipped.
         **on_conflict: See ``OnConflict``.
 
     Returns:
@@ -93,7 +99,7 @@ async def upsert_many(
     Raises:
         TypeError: as in ``upsert``, like the other errors.
     """
-    upserter = Upserter(ModelTable(model), **on_conflict)
+    upserter = Upserter(ModelTable(model), only=only, **on_conflict)
 
     async def write(batch: list[Values | M]) -> None:
         outcomes = await session.run_sync(upserter.many, batch, report=report is not None)

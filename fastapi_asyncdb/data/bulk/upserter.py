@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, literal_column, select, tuple_
+from sqlalchemy import Column, ColumnElement, and_, literal_column, select, true, tuple_
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Insert
@@ -40,6 +40,7 @@ class Upserter(TableWriter):
         conflict: The attributes of a unique index.
         update: The attributes that are updated; ``None`` for all that a row gives.
         conflict_where: The condition of the unique index, if it is a partial one.
+        only: The conditions of stored rows that may be seen and updated.
     """
 
     def __init__(
@@ -48,11 +49,14 @@ class Upserter(TableWriter):
         conflict: Sequence[Attribute],
         update: Sequence[Attribute] | None = None,
         conflict_where: ColumnElement[bool] | None = None,
+        *,
+        only: Sequence[Any] = (),
     ) -> None:
         super().__init__(target)
         self._conflict = target.named(conflict)
         self._update = None if update is None else target.named(update)
         self._where = conflict_where
+        self._only: ColumnElement[bool] | None = and_(*only) if only else None
         if not self._conflict:
             raise TypeError("conflict names no attribute. Give those of a unique index.")
 
@@ -76,13 +80,14 @@ class Upserter(TableWriter):
     def _stored(self, session: Session, upsert: Upsert, row: Row) -> Any:
         """Return the object that was there already."""
         stored = [column == row.values[name] for name, column in self._key]
-        if upsert.where is not None:
-            stored.append(upsert.where)
+        stored += [each for each in (upsert.where, upsert.only) if each is not None]
         found = self._object(session, select(self.target.table).where(and_(*stored)))
         if found is None:
             raise NotFoundError(
-                f"The stored {self.target.model.__name__} with this key was deleted by another "
-                "transaction meanwhile. Repeat the upsert."
+                f"The stored {self.target.model.__name__} with this key is none of those that this "
+                "repository may change, or was deleted by another transaction meanwhile. In the second "
+                "case repeat the upsert.",
+                model=self.target.model.__name__,
             )
         return found
 
@@ -131,20 +136,24 @@ class Upserter(TableWriter):
             done = loader.upsert(self.connection(session), rows, statement, upsert, report=report)
             if done is not None:
                 return done
-        stored = self._stored_keys(session, group.rows, upsert) if report else set()
+        stored = self._stored_keys(session, group.rows, upsert) if report else {}
         self.execute(session, statement, rows.parameters())
-        again: UpsertOutcome = "updated" if upsert.update else "skipped"
-        return [again if self._key_of(row) in stored else "created" for row in group.rows]
+        return [stored.get(self._key_of(row), "created") for row in group.rows]
 
-    def _stored_keys(self, session: Session, rows: list[Row], upsert: Upsert) -> set[Any]:
-        """Look up which of the keys are stored."""
+    def _stored_keys(
+        self, session: Session, rows: list[Row], upsert: Upsert
+    ) -> dict[Any, UpsertOutcome]:
+        """Look up which of the keys are stored, and what the upsert does with their rows."""
         columns = upsert.conflict
-        found: set[Any] = set()
+        may_update = true() if upsert.only is None else upsert.only
+        found: dict[Any, UpsertOutcome] = {}
         for some in slices(map(self._key_of, rows), _PARAMETERS // len(columns)):
-            query = select(*columns).where(tuple_(*columns).in_(some))
+            query = select(*columns, may_update).where(tuple_(*columns).in_(some))
             if upsert.where is not None:
                 query = query.where(upsert.where)
-            found.update(_hashable(tuple(key)) for key in self.execute(session, query, None))
+            for row in self.execute(session, query, None):
+                is_updated = upsert.update and row[-1]
+                found[_hashable(tuple(row[:-1]))] = "updated" if is_updated else "skipped"
         return found
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
@@ -180,6 +189,7 @@ class Upserter(TableWriter):
             None if self._where is None else _without_parameters(self._where, dialect),
             tuple(each for each in update if each not in also),
             also,
+            self._only,
         )
 
     def _statement(self, upsert: Upsert, dialect: Dialect) -> Insert:

@@ -17,8 +17,13 @@ def on_duplicate_key(upsert: Upsert) -> Insert:
     https://dev.mysql.com/doc/refman/8.4/en/insert-on-duplicate.html
 
     Raises:
-        ConfigurationError: there is a ``conflict_where``.
+        ConfigurationError: there is a ``conflict_where``, or only some rows may be updated.
     """
+    if upsert.only is not None:
+        raise ConfigurationError(
+            "MySQL cannot restrict the rows that an upsert updates, so a repository with conditions() "
+            "has no upserts there. Look for the row with FOR UPDATE, then insert or update it."
+        )
     if upsert.where is not None:
         raise ConfigurationError(
             "MySQL has no partial unique indexes, so conflict_where has no meaning there. Leave it out, "
