@@ -377,6 +377,15 @@ async def test_collections_are_complete(session: AsyncSession):
         ]
 
 
+async def test_rows_have_entities_with_their_collections(session: AsyncSession):
+    """Joined loading is no join of the statement: it changes neither their order nor their number."""
+    statement = select(User, Team.name).join(User.team).options(joinedload(User.posts))
+    found = await walk(session, statement.order_by(User.id))
+    assert [(user.id, len(user.posts), name) for user, name in found] == [
+        (number, number % 3, f"team {1 + number % 2}") for number in range(1, 9)
+    ]
+
+
 async def test_composite_keys_are_paged_once(session: AsyncSession):
     """Both columns identify the entity."""
     found = await walk(session, select(Part).join(Part.wears).order_by(Part.number.desc()))
@@ -405,6 +414,7 @@ TO_ONE: list[Select[Any]] = [
     select(Post).join(Post.user).join(User.team),
     select(Post).join(Post.user).outerjoin(User.team),
     select(Post).join(User, literal("e1") == User.email),
+    select(User).join(User.team).options(joinedload(User.posts)),
 ]
 
 

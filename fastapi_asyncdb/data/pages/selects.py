@@ -14,6 +14,7 @@ from sqlalchemy import (
     Select,
     UnaryExpression,
     inspect,
+    literal_column,
 )
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.interfaces import LoaderOption
@@ -116,14 +117,20 @@ def froms(statement: Select[Any], entity: Any) -> Sequence[FromClause]:
         entity: The only entity that it selects, or ``None``.
     """
     if statement._setup_joins or statement._from_obj:
-        return statement.get_final_froms()
+        return _final_froms(statement)
     selected: Sequence[FromClause] = (
         statement.columns_clause_froms if entity is None else [inspect(entity).selectable]
     )
     where = statement.whereclause
     if where is not None and set(where._from_objects) - set(selected):
-        return statement.get_final_froms()
+        return _final_froms(statement)
     return selected
+
+
+def _final_froms(statement: Select[Any]) -> Sequence[FromClause]:
+    # Without entities, joined loading joins nothing to them.
+    one: Any = literal_column("1")
+    return bare(statement).with_only_columns(one, maintain_column_froms=True).get_final_froms()
 
 
 def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:
