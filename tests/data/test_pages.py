@@ -325,6 +325,8 @@ async def test_key_values_are_those_of_the_rows(database: Database, session: Asy
 # Joins
 
 
+AUTHORS = select(User.id, User.email).join(User.posts).subquery()
+"""Repeats the keys of users."""
 ENTITIES: list[tuple[Select[Any], list[int]]] = [
     (select(User).join(User.posts), [1, 2, 4, 5, 7, 8]),
     (select(User).join(Post, Post.user_id == User.id), [1, 2, 4, 5, 7, 8]),
@@ -345,6 +347,8 @@ ENTITIES: list[tuple[Select[Any], list[int]]] = [
         select(User).join(User.posts).join(User.team).order_by(Team.name, User.id.desc()),
         [8, 4, 2, 7, 5, 1],
     ),
+    (select(User).join(AUTHORS, AUTHORS.c.id == User.id), [1, 2, 4, 5, 7, 8]),
+    (select(User).join(AUTHORS, AUTHORS.c.email == User.email), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).distinct(), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).group_by(User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).options(joinedload(User.posts)).order_by(User.email), list(range(9, 0, -1))),

@@ -7,11 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Alias,
     BinaryExpression,
     Column,
     ColumnElement,
     Over,
     Select,
+    Table,
     UnaryExpression,
     inspect,
     literal_column,
@@ -142,6 +144,11 @@ def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:
             yield clause
 
 
+def is_table(clause: FromClause) -> bool:
+    """Return whether it is a table or an alias of one: a subquery's rows may repeat a primary key."""
+    return isinstance(clause.element if isinstance(clause, Alias) else clause, Table)
+
+
 def has_outer_join(clauses: Sequence[FromClause]) -> bool:
     """Return whether a column may be NULL although its table says NOT NULL."""
     return any(
@@ -161,7 +168,7 @@ def multiplies(clauses: Sequence[FromClause]) -> bool:
 
 def _is_to_one(join: Join) -> bool:
     """Return whether ON fixes a unique key of the right side, so that it has one row at most."""
-    if join.full or isinstance(join.right, Join) or join.onclause is None:
+    if join.full or not is_table(join.right) or join.onclause is None:
         return False
     fixed = set(_fixed_columns(join.onclause, join.right))
     key = set(join.right.primary_key)
