@@ -349,6 +349,7 @@ ENTITIES: list[tuple[Select[Any], list[int]]] = [
     ),
     (select(User).join(AUTHORS, AUTHORS.c.id == User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).join(AUTHORS, AUTHORS.c.email == User.email), [1, 2, 4, 5, 7, 8]),
+    (select(User).select_from(Post).join(Post.user), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).distinct(), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).group_by(User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).options(joinedload(User.posts)).order_by(User.email), list(range(9, 0, -1))),

@@ -158,12 +158,25 @@ def has_outer_join(clauses: Sequence[FromClause]) -> bool:
     )
 
 
-def multiplies(clauses: Sequence[FromClause]) -> bool:
-    """Return whether one row of the first table may become several: a join along a collection."""
-    return len(clauses) > 1 or any(
-        isinstance(clause, Join) and (multiplies((clause.left,)) or not _is_to_one(clause))
-        for clause in clauses
-    )
+def multiplies(clauses: Sequence[FromClause], entity: Any) -> bool:
+    """Return whether one row of an entity may become several: a join along a collection.
+
+    What is joined to one, such as the user in ``select(User).select_from(Post).join(Post.user)``, is
+    repeated itself.
+    """
+    first, *others = clauses
+    starts = _leftmost(first) == _leftmost(inspect(entity).selectable)
+    return bool(others) or not starts or _has_collection(first)
+
+
+def _leftmost(clause: FromClause) -> FromClause:
+    while isinstance(clause, Join):
+        clause = clause.left
+    return clause
+
+
+def _has_collection(clause: FromClause) -> bool:
+    return isinstance(clause, Join) and (_has_collection(clause.left) or not _is_to_one(clause))
 
 
 def _is_to_one(join: Join) -> bool:

@@ -42,7 +42,7 @@ class Source:
         self.froms: Sequence[FromClause] = froms(statement, self.entity)
         self.repeats = (
             self.entity is not None
-            and multiplies(self.froms)
+            and multiplies(self.froms, self.entity)
             and not groups(statement)
             and not is_distinct(statement)
         )
