@@ -249,6 +249,17 @@ SELECTS: list[tuple[Any, list[Any]]] = [
             ("1-0", "b"),
         ],
     ),
+    (
+        select(Post.title, User.name, Team.name)
+        .join(Post.user)
+        .join(User.team)
+        .where(Post.title < "3"),
+        [("1-0", "b", "team 2"), ("2-0", "c", "team 1"), ("2-1", "c", "team 1")],
+    ),
+    (
+        select(User.id, Team.id).select_from(Post).join(User).join(Team).order_by(User.email),
+        [(8, 1), (8, 1), (7, 2), (5, 2), (5, 2), (4, 1), (2, 1), (2, 1), (1, 2)],
+    ),
     (select(User.id, literal(1)).where(User.id < 3), [(1, 1), (2, 1)]),
     (select(Part.number).order_by(Part.number.desc()), [2, 2, 1, 1, 0, 0]),
     (select(Team.__table__), [(1, "team 1"), (2, "team 2")]),
@@ -350,6 +361,7 @@ ENTITIES: list[tuple[Select[Any], list[int]]] = [
     (select(User).join(AUTHORS, AUTHORS.c.id == User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).join(AUTHORS, AUTHORS.c.email == User.email), [1, 2, 4, 5, 7, 8]),
     (select(User).select_from(Post).join(Post.user), [1, 2, 4, 5, 7, 8]),
+    (select(User).select_from(Post).join(Post.user).join(User.team), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).distinct(), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).group_by(User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).options(joinedload(User.posts)).order_by(User.email), list(range(9, 0, -1))),
@@ -488,8 +500,14 @@ async def test_no_total_knows_whether_there_is_more(session: AsyncSession):
 async def test_counts_keep_criteria(database: Database, session: AsyncSession):
     """Those of the statement's options, and those that an event adds."""
     only = with_loader_criteria(User, User.id > 3)
-    page = await paginate(session, select(User).options(only), PageQuery(limit=2))
-    assert page.total == 6
+    for each, number in (
+        (select(User), 6),
+        (select(User).join(User.posts), 4),
+        (select(User).join(User.posts).distinct(), 4),
+    ):
+        for offset in (0, 50):
+            page = await paginate(session, each.options(only), PageQuery(offset, 2))
+            assert page.total == number, str(each)
     event.listen(session.sync_session, "do_orm_execute", Visible.add)
     statements: list[Any] = [
         select(User),

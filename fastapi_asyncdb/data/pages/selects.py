@@ -16,7 +16,6 @@ from sqlalchemy import (
     Table,
     UnaryExpression,
     inspect,
-    literal_column,
 )
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.interfaces import LoaderOption
@@ -91,12 +90,22 @@ def is_distinct(statement: Select[Any]) -> bool:
 
 def entity_of(statement: Select[Any]) -> Any:
     """Return the mapped class, or its alias, if a statement selects one entity and nothing else."""
+    columns = statement._raw_columns
+    return _entity_in(columns[0]) if len(columns) == 1 else None
+
+
+def _entity_in(column: Any) -> Any:
     # What Select.column_descriptions says too, in a tenth of a page's time.
-    match statement._raw_columns:
-        case [FromClause() as selected] if "parententity" in selected._annotations:
-            return selected._annotations["parententity"].entity
-        case _:
-            return None
+    if isinstance(column, FromClause) and "parententity" in column._annotations:
+        return column._annotations["parententity"].entity
+    return None
+
+
+def key_columns(statement: Select[Any]) -> Iterator[Any]:
+    """Yield what a statement selects, of each entity the primary key."""
+    for column in statement._raw_columns:
+        entity = _entity_in(column)
+        yield from (column,) if entity is None else primary_key(entity)
 
 
 def primary_key(entity: Any) -> list[ColumnElement[Any]]:
@@ -118,7 +127,7 @@ def froms(statement: Select[Any], entity: Any) -> Sequence[FromClause]:
         statement: The statement.
         entity: The only entity that it selects, or ``None``.
     """
-    if statement._setup_joins or statement._from_obj:
+    if has_joins(statement):
         return _final_froms(statement)
     selected: Sequence[FromClause] = (
         statement.columns_clause_froms if entity is None else [inspect(entity).selectable]
@@ -129,10 +138,14 @@ def froms(statement: Select[Any], entity: Any) -> Sequence[FromClause]:
     return selected
 
 
+def has_joins(statement: Select[Any]) -> bool:
+    """Return whether the statement has ``join()`` or ``select_from()``."""
+    return bool(statement._setup_joins or statement._from_obj)
+
+
 def _final_froms(statement: Select[Any]) -> Sequence[FromClause]:
     # Without entities, joined loading joins nothing to them.
-    one: Any = literal_column("1")
-    return bare(statement).with_only_columns(one, maintain_column_froms=True).get_final_froms()
+    return bare(statement).with_only_columns(*key_columns(statement)).get_final_froms()
 
 
 def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:

@@ -17,6 +17,7 @@ from fastapi_asyncdb.data.pages.selects import (
     entity_of,
     froms,
     groups,
+    has_joins,
     has_outer_join,
     is_distinct,
     multiplies,
@@ -34,18 +35,17 @@ class Source:
         entity: The only entity that the statement selects, or ``None``.
         froms: The FROM clause.
         repeats: Whether the rows repeat the entity.
+        is_plain: Whether each row is one of the entity, and nothing is joined to it.
     """
 
     def __init__(self, statement: Select[Any]) -> None:
         self.statement = statement
         self.entity = entity_of(statement)
         self.froms: Sequence[FromClause] = froms(statement, self.entity)
-        self.repeats = (
-            self.entity is not None
-            and multiplies(self.froms, self.entity)
-            and not groups(statement)
-            and not is_distinct(statement)
-        )
+        combined = bool(groups(statement)) or is_distinct(statement)
+        is_entity = self.entity is not None and not combined
+        self.repeats = is_entity and multiplies(self.froms, self.entity)
+        self.is_plain = is_entity and not self.repeats and not has_joins(statement)
 
     @cached_property
     def columns(self) -> list[Any]:
@@ -116,9 +116,7 @@ class Source:
         own = [each.expression for each in keys if self._is_own(each)]
         columns = _labels(keys)
         identity = [each.label(f"page_row_{number}") for number, each in enumerate(key)]
-        statement = bare(self.statement).with_only_columns(
-            *identity, *columns, maintain_column_froms=True
-        )
+        statement = bare(self.statement).with_only_columns(*identity, *columns)
         grouped = statement.group_by(*dict.fromkeys([*key, *own]))
         ordered = grouped.order_by(*_ordered(keys, columns))
         return _where(ordered, condition, grouped=len(own) < len(keys))
