@@ -28,6 +28,7 @@ from sqlalchemy.orm import (
     Mapped,
     aliased,
     contains_eager,
+    defer,
     joinedload,
     mapped_column,
     relationship,
@@ -217,6 +218,7 @@ SELECTS: list[tuple[Any, list[Any]]] = [
     (select(User.name).distinct().order_by(User.name.desc()), list("cba")),
     (select(User.id).order_by(User.email), list(range(9, 0, -1))),
     (select(User.id).order_by("id"), list(range(1, 10))),
+    (select(User.id.label("page_total")).order_by(desc("page_total")), list(range(9, 0, -1))),
     (
         select(User.id).order_by(User.team_id.nulls_first(), User.id),
         [9, 2, 4, 6, 8, 1, 3, 5, 7],
@@ -401,6 +403,13 @@ async def test_rows_have_entities_with_their_collections(session: AsyncSession):
     assert [(user.id, len(user.posts), name) for user, name in found] == [
         (number, number % 3, f"team {1 + number % 2}") for number in range(1, 9)
     ]
+
+
+async def test_distinct_rows_are_ordered_by_the_keys_of_entities(session: AsyncSession):
+    """A deferred column is not selected, so PostgreSQL would refuse to order distinct rows by it."""
+    statement = select(User, Team.id).join(User.team).distinct().options(defer(User.email))
+    found = await walk(session, statement)
+    assert [(user.id, team) for user, team in found] == [(n, 1 + n % 2) for n in range(1, 9)]
 
 
 async def test_composite_keys_are_paged_once(session: AsyncSession):

@@ -16,7 +16,7 @@ _COUNT = func.count()
 
 def counted(source: Source) -> ColumnElement[Any]:
     """Return the number of rows as a column of any statement."""
-    return _select(_COUNT, source).correlate(None).scalar_subquery().label("page_total")
+    return _select(_COUNT, source).correlate(None).scalar_subquery().label(None)
 
 
 async def count(session: AsyncSession, source: Source) -> int:

@@ -16,6 +16,7 @@ from fastapi_asyncdb.data.pages.selects import (
     is_distinct,
     is_of,
     is_table,
+    key_columns,
     primary_key,
     tables,
 )
@@ -101,7 +102,7 @@ def _tie_breakers(
     elif entity is not None:
         yield from primary_key(entity)
     elif is_distinct(statement):
-        yield from map(_without_label, statement.selected_columns)
+        yield from map(_without_label, key_columns(statement))
     else:
         for table in tables(clauses):
             key = list(table.primary_key) if is_table(table) else ()
