@@ -52,7 +52,9 @@ def check_walk(statement: Select[Any]) -> None:
         ConfigurationError: it has DISTINCT ON, or a window function.
     """
     expressions = (*statement._raw_columns, *statement._order_by_clauses)
-    if statement._distinct_on or any(map(_has_window, expressions)):
+    # An extension from SQLAlchemy 2.1 on: select(User).ext(distinct_on(User.name)).
+    extended = getattr(statement, "_pre_columns_clause", None) is not None
+    if statement._distinct_on or extended or any(map(_has_window, expressions)):
         raise ConfigurationError(
             "The statement has DISTINCT ON or a window function, which a condition on its rows would "
             "change. Wrap it: 'rows = stmt.subquery()', then 'select(rows)' or "
