@@ -398,7 +398,7 @@ async def test_collections_are_complete(session: AsyncSession):
 
 async def test_rows_have_entities_with_their_collections(session: AsyncSession):
     """Joined loading is no join of the statement: it changes neither their order nor their number."""
-    statement = select(User, Team.name).join(User.team).options(joinedload(User.posts))
+    statement: Any = select(User, Team.name).join(User.team).options(joinedload(User.posts))
     found = await walk(session, statement.order_by(User.id))
     assert [(user.id, len(user.posts), name) for user, name in found] == [
         (number, number % 3, f"team {1 + number % 2}") for number in range(1, 9)
@@ -407,7 +407,7 @@ async def test_rows_have_entities_with_their_collections(session: AsyncSession):
 
 async def test_distinct_rows_are_ordered_by_the_keys_of_entities(session: AsyncSession):
     """A deferred column is not selected, so PostgreSQL would refuse to order distinct rows by it."""
-    statement = select(User, Team.id).join(User.team).distinct().options(defer(User.email))
+    statement: Any = select(User, Team.id).join(User.team).distinct().options(defer(User.email))
     found = await walk(session, statement)
     assert [(user.id, team) for user, team in found] == [(n, 1 + n % 2) for n in range(1, 9)]
 
