@@ -412,6 +412,13 @@ async def test_distinct_rows_are_ordered_by_the_keys_of_entities(session: AsyncS
     assert [(user.id, team) for user, team in found] == [(n, 1 + n % 2) for n in range(1, 9)]
 
 
+async def test_a_page_of_a_join_can_lock_its_rows(database: Database, session: AsyncSession):
+    """Without OF too, where PostgreSQL would not lock the grouped rows of the page."""
+    async with database.session() as writer:
+        for lock in (select(User).with_for_update(), select(User).with_for_update(of=User)):
+            assert len(await walk(writer, lock.join(User.posts).order_by(User.id))) == 6
+
+
 async def test_composite_keys_are_paged_once(session: AsyncSession):
     """Both columns identify the entity."""
     found = await walk(session, select(Part).join(Part.wears).order_by(Part.number.desc()))

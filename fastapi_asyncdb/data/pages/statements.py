@@ -22,6 +22,7 @@ from fastapi_asyncdb.data.pages.selects import (
     is_distinct,
     multiplies,
     primary_key,
+    tables,
 )
 
 
@@ -126,8 +127,22 @@ class Source:
             column == rows.c[f"page_row_{number}"]
             for number, column in enumerate(primary_key(self.entity))
         ]
-        statement = self.statement.order_by(None).where(and_(*identity))
+        statement = self._locked().order_by(None).where(and_(*identity))
         return statement.order_by(*_ordered(keys, _columns(rows, keys)))
+
+    def _locked(self) -> Select[Any]:
+        """Return the statement, which locks rows of its own tables only."""
+        lock = self.statement._for_update_arg
+        if lock is None or lock.of is not None:
+            return self.statement
+        # Without OF, PostgreSQL would lock the grouped rows of the subquery too, which it refuses.
+        return self.statement.with_for_update(
+            of=list(tables(self.froms)),
+            nowait=lock.nowait,
+            read=lock.read,
+            skip_locked=lock.skip_locked,
+            key_share=lock.key_share,
+        )
 
 
 def _where(statement: Select[Any], condition: Criterion | None, *, grouped: bool) -> Select[Any]:
