@@ -16,6 +16,7 @@ from fastapi_asyncdb.data.values import (
     Values,
     changes_of,
     flushed,
+    held,
     next_version,
     set_values,
     take_version,
@@ -232,9 +233,8 @@ class Repository(ReadRepository[M]):
 
     async def _of(self, target: Any, **loading: Unpack[Loading]) -> M:
         """Return the object: the one that was passed, or the one with the key that was."""
-        if isinstance(target, self.model):
-            return cast(M, target)
-        return await self.get_or_raise(target, **loading)
+        is_key = not isinstance(target, self.model)
+        return await self.get_or_raise(target, **loading) if is_key else held(self.session, target)
 
     async def _execute(self, statement: Update | Delete, where: Sequence[Condition]) -> int:
         """Change or delete the rows that queries would find, and return their number."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Integer, inspect
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapper
 from sqlalchemy.orm.exc import StaleDataError
@@ -51,6 +52,21 @@ async def flushed(session: AsyncSession, instance: M) -> M:
     expired = [name for name in state.expired_attributes if name in state.mapper.column_attrs]
     if expired:
         await session.refresh(instance, expired)
+    return instance
+
+
+def held(session: AsyncSession, instance: M) -> M:
+    """Return an object of the session: of another one, no flush would find the changes.
+
+    Raises:
+        InvalidRequestError: the session does not hold it.
+    """
+    if instance not in session:
+        name = type(instance).__name__
+        raise InvalidRequestError(
+            f"This {name} is not in the session: another session has loaded it, or it was never stored. "
+            f"Pass the key of the {name}, or put it into the session with session.add()."
+        )
     return instance
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Interval,
     LargeBinary,
     Numeric,
+    Select,
     SmallInteger,
     String,
     Time,
@@ -376,6 +378,9 @@ def test_what_cannot_be_carried_is_refused_on_the_first_page(run: Run):
         "'nothing'": select(Thing).order_by("nothing"),
         "window function": select(Thing, func.rank().over(order_by=Thing.word)),
     }
+    if hasattr(Select, "ext"):  # from SQLAlchemy 2.1 on
+        distinct_on = import_module("sqlalchemy.dialects.postgresql").distinct_on
+        statements["DISTINCT ON"] = select(Thing).ext(distinct_on(Thing.word)).order_by(Thing.word)
 
     async def read(session: AsyncSession) -> None:
         for words, statement in statements.items():

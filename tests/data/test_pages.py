@@ -28,6 +28,7 @@ from sqlalchemy.orm import (
     Mapped,
     aliased,
     contains_eager,
+    defer,
     joinedload,
     mapped_column,
     relationship,
@@ -217,6 +218,7 @@ SELECTS: list[tuple[Any, list[Any]]] = [
     (select(User.name).distinct().order_by(User.name.desc()), list("cba")),
     (select(User.id).order_by(User.email), list(range(9, 0, -1))),
     (select(User.id).order_by("id"), list(range(1, 10))),
+    (select(User.id.label("page_total")).order_by(desc("page_total")), list(range(9, 0, -1))),
     (
         select(User.id).order_by(User.team_id.nulls_first(), User.id),
         [9, 2, 4, 6, 8, 1, 3, 5, 7],
@@ -248,6 +250,17 @@ SELECTS: list[tuple[Any, list[Any]]] = [
             ("4-0", "b"),
             ("1-0", "b"),
         ],
+    ),
+    (
+        select(Post.title, User.name, Team.name)
+        .join(Post.user)
+        .join(User.team)
+        .where(Post.title < "3"),
+        [("1-0", "b", "team 2"), ("2-0", "c", "team 1"), ("2-1", "c", "team 1")],
+    ),
+    (
+        select(User.id, Team.id).select_from(Post).join(User).join(Team).order_by(User.email),
+        [(8, 1), (8, 1), (7, 2), (5, 2), (5, 2), (4, 1), (2, 1), (2, 1), (1, 2)],
     ),
     (select(User.id, literal(1)).where(User.id < 3), [(1, 1), (2, 1)]),
     (select(Part.number).order_by(Part.number.desc()), [2, 2, 1, 1, 0, 0]),
@@ -325,6 +338,8 @@ async def test_key_values_are_those_of_the_rows(database: Database, session: Asy
 # Joins
 
 
+AUTHORS = select(User.id, User.email).join(User.posts).subquery()
+"""Repeats the keys of users."""
 ENTITIES: list[tuple[Select[Any], list[int]]] = [
     (select(User).join(User.posts), [1, 2, 4, 5, 7, 8]),
     (select(User).join(Post, Post.user_id == User.id), [1, 2, 4, 5, 7, 8]),
@@ -345,6 +360,10 @@ ENTITIES: list[tuple[Select[Any], list[int]]] = [
         select(User).join(User.posts).join(User.team).order_by(Team.name, User.id.desc()),
         [8, 4, 2, 7, 5, 1],
     ),
+    (select(User).join(AUTHORS, AUTHORS.c.id == User.id), [1, 2, 4, 5, 7, 8]),
+    (select(User).join(AUTHORS, AUTHORS.c.email == User.email), [1, 2, 4, 5, 7, 8]),
+    (select(User).select_from(Post).join(Post.user), [1, 2, 4, 5, 7, 8]),
+    (select(User).select_from(Post).join(Post.user).join(User.team), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).distinct(), [1, 2, 4, 5, 7, 8]),
     (select(User).join(User.posts).group_by(User.id), [1, 2, 4, 5, 7, 8]),
     (select(User).options(joinedload(User.posts)).order_by(User.email), list(range(9, 0, -1))),
@@ -377,6 +396,29 @@ async def test_collections_are_complete(session: AsyncSession):
         ]
 
 
+async def test_rows_have_entities_with_their_collections(session: AsyncSession):
+    """Joined loading is no join of the statement: it changes neither their order nor their number."""
+    statement: Any = select(User, Team.name).join(User.team).options(joinedload(User.posts))
+    found = await walk(session, statement.order_by(User.id))
+    assert [(user.id, len(user.posts), name) for user, name in found] == [
+        (number, number % 3, f"team {1 + number % 2}") for number in range(1, 9)
+    ]
+
+
+async def test_distinct_rows_are_ordered_by_the_keys_of_entities(session: AsyncSession):
+    """A deferred column is not selected, so PostgreSQL would refuse to order distinct rows by it."""
+    statement: Any = select(User, Team.id).join(User.team).distinct().options(defer(User.email))
+    found = await walk(session, statement)
+    assert [(user.id, team) for user, team in found] == [(n, 1 + n % 2) for n in range(1, 9)]
+
+
+async def test_a_page_of_a_join_can_lock_its_rows(database: Database, session: AsyncSession):
+    """Without OF too, where PostgreSQL would not lock the grouped rows of the page."""
+    async with database.session() as writer:
+        for lock in (select(User).with_for_update(), select(User).with_for_update(of=User)):
+            assert len(await walk(writer, lock.join(User.posts).order_by(User.id))) == 6
+
+
 async def test_composite_keys_are_paged_once(session: AsyncSession):
     """Both columns identify the entity."""
     found = await walk(session, select(Part).join(Part.wears).order_by(Part.number.desc()))
@@ -405,6 +447,7 @@ TO_ONE: list[Select[Any]] = [
     select(Post).join(Post.user).join(User.team),
     select(Post).join(Post.user).outerjoin(User.team),
     select(Post).join(User, literal("e1") == User.email),
+    select(User).join(User.team).options(joinedload(User.posts)),
 ]
 
 
@@ -473,8 +516,14 @@ async def test_no_total_knows_whether_there_is_more(session: AsyncSession):
 async def test_counts_keep_criteria(database: Database, session: AsyncSession):
     """Those of the statement's options, and those that an event adds."""
     only = with_loader_criteria(User, User.id > 3)
-    page = await paginate(session, select(User).options(only), PageQuery(limit=2))
-    assert page.total == 6
+    for each, number in (
+        (select(User), 6),
+        (select(User).join(User.posts), 4),
+        (select(User).join(User.posts).distinct(), 4),
+    ):
+        for offset in (0, 50):
+            page = await paginate(session, each.options(only), PageQuery(offset, 2))
+            assert page.total == number, str(each)
     event.listen(session.sync_session, "do_orm_execute", Visible.add)
     statements: list[Any] = [
         select(User),

@@ -323,6 +323,19 @@ async def test_delete(session: AsyncSession, author: Author):
     assert await session.scalar(select(Author.id)) is None
 
 
+async def test_an_object_that_the_session_does_not_hold_is_refused(
+    database: Database, session: AsyncSession, author: Author
+):
+    """No flush would find its changes, which would be lost without an error."""
+    book = await Books(session).create(author_id=author.id, title="a")
+    await session.commit()
+    async with database.session() as other:
+        for stranger in (book, Book(id=book.id, title="b")):
+            for verb in (Books(other).update, Books(other).delete, Books(other).restore):
+                with pytest.raises(InvalidRequestError, match="not in the session"):
+                    await verb(stranger)
+
+
 async def test_upsert(session: AsyncSession, author: Author):
     """The row that is there is changed, and the object that the session has with it."""
     authors = Authors(session)

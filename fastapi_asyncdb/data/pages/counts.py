@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.pages.selects import bare, groups, is_distinct, primary_key
+from fastapi_asyncdb.data.pages.selects import bare, key_columns
 from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
 
@@ -16,7 +16,7 @@ _COUNT = func.count()
 
 def counted(source: Source) -> ColumnElement[Any]:
     """Return the number of rows as a column of any statement."""
-    return _select(_COUNT, source).correlate(None).scalar_subquery().label("page_total")
+    return _select(_COUNT, source).correlate(None).scalar_subquery().label(None)
 
 
 async def count(session: AsyncSession, source: Source) -> int:
@@ -37,21 +37,16 @@ async def estimate(session: AsyncSession, source: Source) -> int:
 
 def _select(column: ColumnElement[Any], source: Source) -> Select[Any]:
     """Select a column from the rows."""
-    rows = _rows(source)
-    if not groups(rows) and not is_distinct(rows):
-        if source.entity is None:
-            return rows.with_only_columns(column, maintain_column_froms=True)
+    rows = bare(source.statement)
+    if source.is_plain:
         return rows.with_only_columns(column).select_from(source.entity)
-    statement = select(column).select_from(rows.subquery())
+    statement = select(column).select_from(_keys(rows, source).subquery())
     # Of a subquery, SQLAlchemy takes neither.
     options = rows.get_execution_options()
     return statement.options(*rows._with_options).execution_options(**options)
 
 
-def _rows(source: Source) -> Select[Any]:
+def _keys(rows: Select[Any], source: Source) -> Select[Any]:
     """Return the statement with one row for each item of a page."""
-    rows = bare(source.statement)
-    if not source.repeats:
-        return rows
-    key = primary_key(source.entity)
-    return rows.with_only_columns(*key, maintain_column_froms=True).distinct()
+    keys = rows.with_only_columns(*key_columns(rows))
+    return keys.distinct() if source.repeats else keys

@@ -6,12 +6,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Alias, Column, ColumnElement, Label, Select, Table, UnaryExpression
+from sqlalchemy import Column, ColumnElement, Label, Select, Table, UnaryExpression
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.sql.visitors import iterate
 
-from fastapi_asyncdb.data.pages.selects import groups, is_distinct, is_of, primary_key, tables
+from fastapi_asyncdb.data.pages.selects import (
+    groups,
+    is_distinct,
+    is_of,
+    is_table,
+    key_columns,
+    primary_key,
+    tables,
+)
 from fastapi_asyncdb.errors import ConfigurationError
 
 _NULLS = {operators.nulls_first_op: True, operators.nulls_last_op: False}
@@ -94,16 +102,11 @@ def _tie_breakers(
     elif entity is not None:
         yield from primary_key(entity)
     elif is_distinct(statement):
-        yield from map(_without_label, statement.selected_columns)
+        yield from map(_without_label, key_columns(statement))
     else:
         for table in tables(clauses):
-            key = list(table.primary_key) if _is_table(table) else ()
+            key = list(table.primary_key) if is_table(table) else ()
             yield from key or (each for each in statement.selected_columns if is_of(each, table))
-
-
-def _is_table(clause: FromClause) -> bool:
-    """Return whether it is a table or an alias of one: a subquery's rows may repeat a primary key."""
-    return isinstance(clause.element if isinstance(clause, Alias) else clause, Table)
 
 
 def _is_unique_alone(expression: ColumnElement[Any], clauses: Sequence[FromClause]) -> bool:
@@ -120,7 +123,7 @@ def _is_unique_alone(expression: ColumnElement[Any], clauses: Sequence[FromClaus
 def _is_nullable(expression: ColumnElement[Any]) -> bool:
     if not isinstance(expression, Column) or expression.nullable:
         return True
-    return expression.table is None or not _is_table(expression.table)
+    return expression.table is None or not is_table(expression.table)
 
 
 def _without_modifiers(clause: Any) -> Any:

@@ -7,11 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
+    Alias,
     BinaryExpression,
     Column,
     ColumnElement,
     Over,
     Select,
+    Table,
     UnaryExpression,
     inspect,
 )
@@ -50,7 +52,9 @@ def check_walk(statement: Select[Any]) -> None:
         ConfigurationError: it has DISTINCT ON, or a window function.
     """
     expressions = (*statement._raw_columns, *statement._order_by_clauses)
-    if statement._distinct_on or any(map(_has_window, expressions)):
+    # An extension from SQLAlchemy 2.1 on: select(User).ext(distinct_on(User.name)).
+    extended = getattr(statement, "_pre_columns_clause", None) is not None
+    if statement._distinct_on or extended or any(map(_has_window, expressions)):
         raise ConfigurationError(
             "The statement has DISTINCT ON or a window function, which a condition on its rows would "
             "change. Wrap it: 'rows = stmt.subquery()', then 'select(rows)' or "
@@ -88,12 +92,22 @@ def is_distinct(statement: Select[Any]) -> bool:
 
 def entity_of(statement: Select[Any]) -> Any:
     """Return the mapped class, or its alias, if a statement selects one entity and nothing else."""
+    columns = statement._raw_columns
+    return _entity_in(columns[0]) if len(columns) == 1 else None
+
+
+def _entity_in(column: Any) -> Any:
     # What Select.column_descriptions says too, in a tenth of a page's time.
-    match statement._raw_columns:
-        case [FromClause() as selected] if "parententity" in selected._annotations:
-            return selected._annotations["parententity"].entity
-        case _:
-            return None
+    if isinstance(column, FromClause) and "parententity" in column._annotations:
+        return column._annotations["parententity"].entity
+    return None
+
+
+def key_columns(statement: Select[Any]) -> Iterator[Any]:
+    """Yield what a statement selects, of each entity the primary key."""
+    for column in statement._raw_columns:
+        entity = _entity_in(column)
+        yield from (column,) if entity is None else primary_key(entity)
 
 
 def primary_key(entity: Any) -> list[ColumnElement[Any]]:
@@ -115,15 +129,25 @@ def froms(statement: Select[Any], entity: Any) -> Sequence[FromClause]:
         statement: The statement.
         entity: The only entity that it selects, or ``None``.
     """
-    if statement._setup_joins or statement._from_obj:
-        return statement.get_final_froms()
+    if has_joins(statement):
+        return _final_froms(statement)
     selected: Sequence[FromClause] = (
         statement.columns_clause_froms if entity is None else [inspect(entity).selectable]
     )
     where = statement.whereclause
     if where is not None and set(where._from_objects) - set(selected):
-        return statement.get_final_froms()
+        return _final_froms(statement)
     return selected
+
+
+def has_joins(statement: Select[Any]) -> bool:
+    """Return whether the statement has ``join()`` or ``select_from()``."""
+    return bool(statement._setup_joins or statement._from_obj)
+
+
+def _final_froms(statement: Select[Any]) -> Sequence[FromClause]:
+    # Without entities, joined loading joins nothing to them.
+    return bare(statement).with_only_columns(*key_columns(statement)).get_final_froms()
 
 
 def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:
@@ -135,6 +159,11 @@ def tables(clauses: Sequence[FromClause]) -> Iterator[FromClause]:
             yield clause
 
 
+def is_table(clause: FromClause) -> bool:
+    """Return whether it is a table or an alias of one: a subquery's rows may repeat a primary key."""
+    return isinstance(clause.element if isinstance(clause, Alias) else clause, Table)
+
+
 def has_outer_join(clauses: Sequence[FromClause]) -> bool:
     """Return whether a column may be NULL although its table says NOT NULL."""
     return any(
@@ -144,17 +173,30 @@ def has_outer_join(clauses: Sequence[FromClause]) -> bool:
     )
 
 
-def multiplies(clauses: Sequence[FromClause]) -> bool:
-    """Return whether one row of the first table may become several: a join along a collection."""
-    return len(clauses) > 1 or any(
-        isinstance(clause, Join) and (multiplies((clause.left,)) or not _is_to_one(clause))
-        for clause in clauses
-    )
+def multiplies(clauses: Sequence[FromClause], entity: Any) -> bool:
+    """Return whether one row of an entity may become several: a join along a collection.
+
+    What is joined to one, such as the user in ``select(User).select_from(Post).join(Post.user)``, is
+    repeated itself.
+    """
+    first, *others = clauses
+    starts = _leftmost(first) == _leftmost(inspect(entity).selectable)
+    return bool(others) or not starts or _has_collection(first)
+
+
+def _leftmost(clause: FromClause) -> FromClause:
+    while isinstance(clause, Join):
+        clause = clause.left
+    return clause
+
+
+def _has_collection(clause: FromClause) -> bool:
+    return isinstance(clause, Join) and (_has_collection(clause.left) or not _is_to_one(clause))
 
 
 def _is_to_one(join: Join) -> bool:
     """Return whether ON fixes a unique key of the right side, so that it has one row at most."""
-    if join.full or isinstance(join.right, Join) or join.onclause is None:
+    if join.full or not is_table(join.right) or join.onclause is None:
         return False
     fixed = set(_fixed_columns(join.onclause, join.right))
     key = set(join.right.primary_key)

@@ -17,10 +17,12 @@ from fastapi_asyncdb.data.pages.selects import (
     entity_of,
     froms,
     groups,
+    has_joins,
     has_outer_join,
     is_distinct,
     multiplies,
     primary_key,
+    tables,
 )
 
 
@@ -34,18 +36,17 @@ class Source:
         entity: The only entity that the statement selects, or ``None``.
         froms: The FROM clause.
         repeats: Whether the rows repeat the entity.
+        is_plain: Whether each row is one of the entity, and nothing is joined to it.
     """
 
     def __init__(self, statement: Select[Any]) -> None:
         self.statement = statement
         self.entity = entity_of(statement)
         self.froms: Sequence[FromClause] = froms(statement, self.entity)
-        self.repeats = (
-            self.entity is not None
-            and multiplies(self.froms)
-            and not groups(statement)
-            and not is_distinct(statement)
-        )
+        combined = bool(groups(statement)) or is_distinct(statement)
+        is_entity = self.entity is not None and not combined
+        self.repeats = is_entity and multiplies(self.froms, self.entity)
+        self.is_plain = is_entity and not self.repeats and not has_joins(statement)
 
     @cached_property
     def columns(self) -> list[Any]:
@@ -116,9 +117,7 @@ class Source:
         own = [each.expression for each in keys if self._is_own(each)]
         columns = _labels(keys)
         identity = [each.label(f"page_row_{number}") for number, each in enumerate(key)]
-        statement = bare(self.statement).with_only_columns(
-            *identity, *columns, maintain_column_froms=True
-        )
+        statement = bare(self.statement).with_only_columns(*identity, *columns)
         grouped = statement.group_by(*dict.fromkeys([*key, *own]))
         ordered = grouped.order_by(*_ordered(keys, columns))
         return _where(ordered, condition, grouped=len(own) < len(keys))
@@ -128,8 +127,22 @@ class Source:
             column == rows.c[f"page_row_{number}"]
             for number, column in enumerate(primary_key(self.entity))
         ]
-        statement = self.statement.order_by(None).where(and_(*identity))
+        statement = self._locked().order_by(None).where(and_(*identity))
         return statement.order_by(*_ordered(keys, _columns(rows, keys)))
+
+    def _locked(self) -> Select[Any]:
+        """Return the statement, which locks rows of its own tables only."""
+        lock = self.statement._for_update_arg
+        if lock is None or lock.of is not None:
+            return self.statement
+        # Without OF, PostgreSQL would lock the grouped rows of the subquery too, which it refuses.
+        return self.statement.with_for_update(
+            of=list(tables(self.froms)),
+            nowait=lock.nowait,
+            read=lock.read,
+            skip_locked=lock.skip_locked,
+            key_share=lock.key_share,
+        )
 
 
 def _where(statement: Select[Any], condition: Criterion | None, *, grouped: bool) -> Select[Any]:
