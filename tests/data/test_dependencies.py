@@ -142,7 +142,7 @@ async def test_what_has_changed_meanwhile_is_409(http: httpx.AsyncClient):
     assert (await http.patch(f"/books/{key}", json={"title": "Two", "version": 1})).json() == 2
     response = await http.patch(f"/books/{key}", json={"title": "Three", "version": 1})
     assert response.status_code == 409
-    assert "changed by another request" in response.json()["detail"]
+    assert "changed or deleted this" in response.json()["detail"]
 
 
 async def test_a_cursor_of_another_walk_is_422(http: httpx.AsyncClient):
