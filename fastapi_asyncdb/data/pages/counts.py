@@ -48,5 +48,6 @@ def _select(column: ColumnElement[Any], source: Source) -> Select[Any]:
 
 def _keys(rows: Select[Any], source: Source) -> Select[Any]:
     """Return the statement with one row for each item of a page."""
-    keys = rows.with_only_columns(*key_columns(rows))
-    return keys.distinct() if source.repeats else keys
+    keys: Any = rows.with_only_columns(*key_columns(rows))
+    one_each: Select[Any] = keys.distinct() if source.repeats else keys
+    return one_each
