@@ -14,12 +14,13 @@ from fastapi_asyncdb.data.read_repository import M, ReadRepository
 from fastapi_asyncdb.data.values import (
     ManyRows,
     Values,
+    change,
     changes_of,
     flushed,
     held,
+    made,
     next_version,
     set_values,
-    take_version,
     values_of,
 )
 from fastapi_asyncdb.default import DB
@@ -60,7 +61,7 @@ class Repository(ReadRepository[M]):
             instance = cast(M, data)
             set_values(self._mapper(), instance, values)
         else:
-            instance = self.model(**{**values_of(cast(Values, data or {})), **values})
+            instance = made(self._mapper(), {**values_of(cast(Values, data or {})), **values})
         self.session.add(instance)
         return await flushed(self.session, instance)
 
@@ -86,8 +87,7 @@ class Repository(ReadRepository[M]):
         """
         instance = await self._of(target)
         changes = {**(changes_of(data) if data is not None else {}), **values}
-        take_version(self._mapper(), instance, changes)
-        set_values(self._mapper(), instance, changes)
+        change(self._mapper(), instance, changes)
         return await flushed(self.session, instance)
 
     async def update_where(self, *where: Condition, **values: Any) -> int:

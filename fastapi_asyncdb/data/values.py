@@ -30,19 +30,34 @@ def changes_of(data: Values) -> dict[str, Any]:
     return data.model_dump(exclude_unset=True) if isinstance(data, BaseModel) else dict(data)
 
 
+def made(mapper: Mapper[Any], values: Mapping[str, Any]) -> Any:
+    """Return a new object.
+
+    Raises:
+        TypeError: the model has no such attribute.
+    """
+    if issubclass(mapper.class_, BaseModel):  # SQLModel's, which ignore unknown names
+        _check_names(mapper, values)
+    return mapper.class_(**values)
+
+
 def set_values(mapper: Mapper[Any], instance: Any, values: Mapping[str, Any]) -> None:
     """Set attributes of an object.
 
     Raises:
         TypeError: its model has no such attribute.
     """
-    model = mapper.class_
+    _check_names(mapper, values)
     for name, value in values.items():
-        if name not in mapper.all_orm_descriptors and not isinstance(
-            getattr(model, name, None), property
-        ):
-            raise TypeError(f"{name!r} is no attribute of {model.__name__}.")
         setattr(instance, name, value)
+
+
+def _check_names(mapper: Mapper[Any], names: Iterable[str]) -> None:
+    model = mapper.class_
+    for name in names:
+        is_property = isinstance(getattr(model, name, None), property)
+        if name not in mapper.all_orm_descriptors and not is_property:
+            raise TypeError(f"{name!r} is no attribute of {model.__name__}.")
 
 
 async def flushed(session: AsyncSession, instance: M) -> M:
@@ -89,12 +104,19 @@ def next_version(mapper: Mapper[Any]) -> dict[str, Any]:
     return {name: attribute + 1 if isinstance(attribute.type, Integer) else make(None)}
 
 
-def take_version(mapper: Mapper[Any], instance: Any, changes: dict[str, Any]) -> None:
-    """Compare the version among the changes with that of the object, and take it out of them.
+def change(mapper: Mapper[Any], instance: Any, values: Mapping[str, Any]) -> None:
+    """Set attributes of an object whose version, if it is among the values, is the current one.
 
     Raises:
         StaleDataError: it is another one. ``None`` is none.
+        TypeError: the model has no such attribute.
     """
+    changes = dict(values)
+    _take_version(mapper, instance, changes)
+    set_values(mapper, instance, changes)
+
+
+def _take_version(mapper: Mapper[Any], instance: Any, changes: dict[str, Any]) -> None:
     version = version_attribute(mapper)
     expected = changes.pop(version, None) if version is not None else None
     if version is None or expected is None:

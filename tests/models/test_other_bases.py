@@ -20,6 +20,7 @@ from fastapi_asyncdb import (
     Base,
     Database,
     DatabaseSettings,
+    Repository,
     SoftDeleteMixin,
     TimestampMixin,
     UUIDMixin,
@@ -113,6 +114,15 @@ def test_columns_of_mixins_are_no_fields():
     assert repr(WithData(name="x")).endswith("WithData(name='x')")
     assert WithSQLModel(name="x").model_dump() == {"name": "x"}
     assert set(WithSQLModel.model_fields) == {"name"}
+
+
+@pytest.mark.databases("sqlite")
+async def test_repository_refuses_a_name_that_sqlmodel_would_ignore(database: Database):
+    """A misspelt attribute is an error on every base."""
+    async with database.session() as session:
+        for class_ in CLASSES:
+            with pytest.raises(TypeError, match="nmae"):
+                await Repository[class_](session).create(nmae="x")
 
 
 # --- SQLModel's session ---------------------------------------------------------------------------
