@@ -122,7 +122,7 @@ async def test_repository_refuses_a_name_that_sqlmodel_would_ignore(database: Da
     async with database.session() as session:
         for class_ in CLASSES:
             with pytest.raises(TypeError, match="nmae"):
-                await Repository[class_](session).create(nmae="x")
+                await Repository[class_](session).create(nmae="x")  # type: ignore[valid-type]
 
 
 # --- SQLModel's session ---------------------------------------------------------------------------
