@@ -1,0 +1,122 @@
+"""``Filter``: a column that clients may filter by, and the operators that they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from sqlalchemy import ColumnElement, SQLColumnExpression
+from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipProperty
+
+from fastapi_asyncdb.data.filters.operators import OPERATORS, Comparison, Operator
+from fastapi_asyncdb.data.filters.parameters import MAX_VALUES, Parameter, check_attribute
+from fastapi_asyncdb.data.filters.values import value_type
+from fastapi_asyncdb.errors import ConfigurationError
+
+Relationships = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]]
+
+
+class Filter:
+    """A column that clients may filter by.
+
+    As ``title = Filter(Post.title, "eq", "contains")`` in a ``FilterSet`` it is the parameters ``title``
+    and ``title__contains``. All that a client sends have to hold.
+
+    Args:
+        column: An attribute of the model, or of the model that ``through`` leads to.
+        *operators: Those that clients may use; ``eq`` without any.
+        through: The relationships that lead to another model, the first one of the model itself. The
+            condition is ``EXISTS``: some related row fulfils it. No row is repeated by it.
+        type: What Pydantic accepts as a value, instead of what the type of the column says; with a
+            narrower range, or for a type of your own.
+    """
+
+    def __init__(
+        self,
+        column: SQLColumnExpression[Any],
+        *operators: Operator,
+        through: Relationships = (),
+        type: Any = None,  # noqa: A002
+    ) -> None:
+        self.column: Final[Any] = column
+        self.operators: Final[Sequence[str]] = operators or ("eq",)
+        self.through: Final[Sequence[Any]] = through if isinstance(through, Sequence) else [through]
+        self.type: Final[Any] = type
+
+    def parameters(self, name: str, mapper: Mapper[Any]) -> Iterator[Parameter]:
+        """Yield a parameter for each operator.
+
+        Args:
+            name: The name of the attribute.
+            mapper: The mapper of the model.
+
+        Raises:
+            ConfigurationError: an attribute is not one of its model, an operator does not exist or does
+                not fit the column, or the type of the values is not known.
+        """
+        for attribute in self.through:
+            check_attribute(attribute, mapper)
+            mapper = _target(attribute)
+        check_attribute(self.column, mapper)
+        for operator in self.operators:
+            yield self._parameter(name, operator)
+
+    def _parameter(self, name: str, operator: str) -> Parameter:
+        comparison = self._comparison(operator)
+        several = comparison.value == "several"
+        return Parameter(
+            name if operator == "eq" else f"{name}__{operator}",
+            self._type(comparison),
+            f"`{name}` {comparison.words}.",
+            MAX_VALUES if several else 1,
+            self._condition(comparison),
+        )
+
+    def _comparison(self, operator: str) -> Comparison:
+        comparison = OPERATORS.get(operator)
+        if comparison is None:
+            raise ConfigurationError(
+                f"There is no operator {operator!r} for {self.column}. The operators are: "
+                f"{', '.join(OPERATORS)}."
+            )
+        if not comparison.fits(self.column.type):
+            fitting = [name for name, each in OPERATORS.items() if each.fits(self.column.type)]
+            raise ConfigurationError(
+                f"{self.column} has the type {self.column.type!r}, which has no operator {operator!r}. "
+                f"It has: {', '.join(fitting)}."
+            )
+        return comparison
+
+    def _type(self, comparison: Comparison) -> Any:
+        if comparison.value == "whether":
+            return bool
+        value = value_type(self.column.type) if self.type is None else self.type
+        if value is None:
+            raise ConfigurationError(
+                f"{self.column} has the type {self.column.type!r}, and what clients may send for it is "
+                "not known. Name it: Filter(..., type=Annotated[int, Field(ge=0)])."
+            )
+        if comparison.value == "several":
+            return Annotated[list[value], Field(max_length=MAX_VALUES)]  # type: ignore[valid-type]
+        return value
+
+    def _condition(self, comparison: Comparison) -> Callable[[Any], ColumnElement[bool]]:
+        def condition(value: Any) -> ColumnElement[bool]:
+            found = comparison.compare(self.column, value)
+            for relationship in reversed(self.through):
+                exists = relationship.any if relationship.property.uselist else relationship.has
+                found = exists(found)
+            return found
+
+        return condition
+
+
+def _target(attribute: Any) -> Mapper[Any]:
+    """Return the mapper that a relationship leads to."""
+    if not isinstance(attribute.property, RelationshipProperty):
+        raise ConfigurationError(
+            f"{attribute} is no relationship, so it does not lead to another model. Name one in "
+            "'through': Filter(User.name, through=Post.author)."
+        )
+    return attribute.property.mapper
