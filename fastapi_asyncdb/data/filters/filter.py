@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 from sqlalchemy import ColumnElement, SQLColumnExpression
-from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipProperty
+from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipProperty, aliased
 
 from fastapi_asyncdb.data.filters.operators import OPERATORS, Comparison, Operator
 from fastapi_asyncdb.data.filters.parameters import MAX_VALUES, Parameter, check_attribute
@@ -59,19 +59,16 @@ class Filter:
             check_attribute(attribute, mapper)
             mapper = _target(attribute)
         check_attribute(self.column, mapper)
+        path = _Path(self.through, self.column)
         for operator in self.operators:
-            yield self._parameter(name, operator)
-
-    def _parameter(self, name: str, operator: str) -> Parameter:
-        comparison = self._comparison(operator)
-        several = comparison.value == "several"
-        return Parameter(
-            name if operator == "eq" else f"{name}__{operator}",
-            self._type(comparison),
-            f"`{name}` {comparison.words}.",
-            MAX_VALUES if several else 1,
-            self._condition(comparison),
-        )
+            comparison = self._comparison(operator)
+            yield Parameter(
+                name if operator == "eq" else f"{name}__{operator}",
+                self._type(comparison),
+                f"`{name}` {comparison.words}.",
+                MAX_VALUES if comparison.value == "several" else 1,
+                path.condition(comparison),
+            )
 
     def _comparison(self, operator: str) -> Comparison:
         comparison = OPERATORS.get(operator)
@@ -101,10 +98,30 @@ class Filter:
             return Annotated[list[value], Field(max_length=MAX_VALUES)]  # type: ignore[valid-type]
         return value
 
-    def _condition(self, comparison: Comparison) -> Callable[[Any], ColumnElement[bool]]:
+
+class _Path:
+    """The way from a model to a column of its own, or of another model.
+
+    Each relationship leads to an alias. Without one, SQLAlchemy aliases the table of a relationship of a
+    model with itself, which with_loader_criteria() does not see: deleted rows would be found.
+    """
+
+    def __init__(self, relationships: Sequence[Any], column: Any) -> None:
+        self._relationships: list[Any] = []
+        entity: Any = None
+        for each in relationships:
+            alias = aliased(_target(each).class_)
+            relationship = each if entity is None else getattr(entity, each.key)
+            self._relationships.append(relationship.of_type(alias))
+            entity = alias
+        self._column = column if entity is None else getattr(entity, column.key)
+
+    def condition(self, comparison: Comparison) -> Callable[[Any], ColumnElement[bool]]:
+        """Return what makes the condition for a value."""
+
         def condition(value: Any) -> ColumnElement[bool]:
-            found = comparison.compare(self.column, value)
-            for relationship in reversed(self.through):
+            found = comparison.compare(self._column, value)
+            for relationship in reversed(self._relationships):
                 exists = relationship.any if relationship.property.uselist else relationship.has
                 found = exists(found)
             return found

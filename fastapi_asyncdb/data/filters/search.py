@@ -15,15 +15,16 @@ from sqlalchemy import (
     String,
     and_,
     func,
-    literal_column,
+    text,
     true,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
+from fastapi_asyncdb.data.filters.operators import OPERATORS
 from fastapi_asyncdb.data.filters.parameters import Parameter, check_attribute
 from fastapi_asyncdb.data.filters.values import Text
 from fastapi_asyncdb.errors import ConfigurationError
@@ -71,22 +72,19 @@ class Search:
                 "language='english'); \\dF in psql lists the configurations."
             )
         self._columns: tuple[Any, ...] = columns
-        self._language = language
+        # Constants are no parameters: the planner looks for an index with the same expression.
+        self._configuration = text(f"'{language}'")
 
     @cached_property
-    def document(self) -> ColumnElement[str]:
+    def _document(self) -> ColumnElement[str]:
         """The texts of all columns, as one."""
-        texts: list[Any] = [func.coalesce(each, _NOTHING, type_=String) for each in self._columns]
-        return reduce(lambda one, other: one + _SPACE + other, texts)
+        texts: list[Any] = [func.coalesce(each, text("''"), type_=String) for each in self._columns]
+        return reduce(lambda one, other: one.concat(text("' '")).concat(other), texts)
 
     @cached_property
     def vector(self) -> ColumnElement[Any]:
         """What PostgreSQL searches, for an index with ``postgresql_using="gin"``."""
-        return func.to_tsvector(self._configuration, self.document)
-
-    @property
-    def _configuration(self) -> ColumnElement[Any]:
-        return literal_column(f"'{self._language}'")
+        return func.to_tsvector(self._configuration, self._document)
 
     def parameters(self, name: str, mapper: Mapper[Any]) -> Iterator[Parameter]:
         """Yield the only parameter.
@@ -100,7 +98,7 @@ class Search:
         """
         for column in self._columns:
             check_attribute(column, mapper)
-            if not _is_text(column.type):
+            if not OPERATORS["contains"].fits(column.type):
                 raise ConfigurationError(
                     f"{column} has the type {column.type!r}, and only texts can be searched. Use a "
                     "Filter for other columns."
@@ -108,26 +106,19 @@ class Search:
         keys = ", ".join(f"`{column.key}`" for column in self._columns)
         yield Parameter(name, _Words, f"Words to be found in {keys}.", condition=self._condition)
 
-    def _condition(self, text: str) -> ColumnElement[bool]:
-        words = text.split()
+    def _condition(self, value: str) -> ColumnElement[bool]:
+        words = value.split()
         if not words:
             return true()
-        query = func.websearch_to_tsquery(self._configuration, text)
-        found = [self.document.icontains(word, autoescape=True) for word in words]
+        query = func.websearch_to_tsquery(self._configuration, value)
+        found = [self._document.icontains(word, autoescape=True) for word in words]
         return _ByDatabase(self.vector.bool_op("@@")(query), and_(*found))
 
 
-def _is_text(kind: TypeEngine[Any]) -> bool:
-    return isinstance(kind.impl_instance if isinstance(kind, TypeDecorator) else kind, String)
-
-
-def _few_words(text: str) -> str:
-    if len(text.split()) > MAX_WORDS:
+def _few_words(value: str) -> str:
+    if len(value.split()) > MAX_WORDS:
         raise ValueError(f"there are more than {MAX_WORDS} words")
-    return text
+    return value
 
 
-# No parameters, so that the planner recognizes the expression of an index.
-_NOTHING = literal_column("''", String)
-_SPACE = literal_column("' '", String)
 _Words = Annotated[Text, AfterValidator(_few_words)]
