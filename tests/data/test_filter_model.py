@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -92,6 +93,7 @@ def lower(value: str) -> str:
 
 
 def ignoring_case(compare: Callable[[str, str], bool]) -> Callable[[str, str], bool]:
+    """Return a comparison of texts that ignores the case."""
     return lambda one, other: compare(lower(one), lower(other))
 
 
@@ -293,7 +295,9 @@ async def store(session: AsyncSession, rows: list[Row]) -> None:
 
 
 @settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=int(os.environ.get("FILTER_EXAMPLES", "50")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(rows=ROWS, wanted=WANTED)
 def test_filters_find_what_a_loop_in_python_finds(

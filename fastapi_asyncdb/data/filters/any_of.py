@@ -96,11 +96,13 @@ class _Alternative:
                 text, keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS
             )
         except ValueError:
+            sent = {}
+        if not sent:
             raise PydanticCustomError(
                 "alternative",
                 "An alternative is a query string with 1 to {most} parameters, such as name=value",
                 {"most": _MOST_FIELDS},
-            ) from None
+            )
         return {name: self._value(name, values) for name, values in sent.items()}
 
     def _value(self, name: str, values: list[str]) -> Any:
