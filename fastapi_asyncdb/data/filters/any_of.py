@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, and_, or_
 from sqlalchemy.orm import Mapper
 
 from fastapi_asyncdb.data.filters.parameters import Parameter
+from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.query_string import MAX_LENGTH
 
 MAX_ALTERNATIVES = 10
@@ -39,11 +40,19 @@ class AnyOf:
         Args:
             name: The name of the attribute.
             parameters: The parameters that alternatives are made of.
+
+        Raises:
+            ConfigurationError: there are none.
         """
+        if not parameters:
+            raise ConfigurationError(
+                f"The alternatives {name!r} are made of the filters and searches of their set, which has "
+                "none. Declare some: title = Filter(Post.title)."
+            )
         alternative = Annotated[str, _Alternative(parameters)]
         description = (
             "Alternatives, of which at least one has to hold: each value is a query string of its own, "
-            f"such as `{next(iter(parameters), name)}=...`, with the other filters and searches."
+            f"such as `{next(iter(parameters))}=...`, with the other filters and searches."
         )
         kind = Annotated[list[alternative], Field(max_length=MAX_ALTERNATIVES)]
         return Parameter(name, kind, description, MAX_ALTERNATIVES, _condition(parameters))

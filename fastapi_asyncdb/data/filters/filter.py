@@ -10,7 +10,12 @@ from sqlalchemy import ColumnElement, SQLColumnExpression
 from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipProperty, aliased
 
 from fastapi_asyncdb.data.filters.operators import OPERATORS, Comparison, Operator
-from fastapi_asyncdb.data.filters.parameters import MAX_VALUES, Parameter, check_attribute
+from fastapi_asyncdb.data.filters.parameters import (
+    MAX_VALUES,
+    Parameter,
+    check_attribute,
+    check_column,
+)
 from fastapi_asyncdb.data.filters.values import value_type
 from fastapi_asyncdb.errors import ConfigurationError
 
@@ -58,7 +63,7 @@ class Filter:
         for attribute in self.through:
             check_attribute(attribute, mapper)
             mapper = _target(attribute)
-        check_attribute(self.column, mapper)
+        check_column(self.column, mapper)
         path = _Path(self.through, self.column)
         for operator in self.operators:
             comparison = self._comparison(operator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from keyword import iskeyword
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from sqlalchemy import ColumnElement, Select
@@ -141,7 +142,8 @@ def _parameters(declared: Mapping[str, Declaration], mapper: Mapper[Any]) -> dic
 
 
 def _check_name(name: str) -> None:
-    if "__" in name or name.startswith("_") or hasattr(FilterSet, name) or name in _RESERVED:
+    taken = hasattr(FilterSet, name) or name in _RESERVED or iskeyword(name)
+    if "__" in name or name.startswith("_") or taken:
         raise ConfigurationError(
             f"A filter set cannot declare {name!r}: the name has a meaning of its own, or two "
             "underscores, which separate names and operators. Name it otherwise; the names of "

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy import ColumnElement, SQLColumnExpression
 from sqlalchemy.orm import Mapper
 
-from fastapi_asyncdb.data.filters.parameters import Parameter, check_attribute
+from fastapi_asyncdb.data.filters.parameters import Parameter, check_column
 from fastapi_asyncdb.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class OrderBy:
             ConfigurationError: an attribute is not one of the model, or the default is not one of them.
         """
         for column in self._columns.values():
-            check_attribute(column, mapper)
+            check_column(column, mapper)
         keys = tuple(key for each in self._columns for key in (each, f"-{each}"))
         if not keys or not set(self._default) <= set(keys):
             raise ConfigurationError(

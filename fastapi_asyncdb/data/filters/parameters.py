@@ -55,15 +55,29 @@ def check_attribute(attribute: Any, mapper: Mapper[Any]) -> None:
     Raises:
         ConfigurationError: it is none.
     """
+    name = mapper.class_.__name__
     if not isinstance(attribute, QueryableAttribute):
         raise ConfigurationError(
             f"{attribute!r} is no attribute of a mapped class. Filters and orders are made of such: "
-            f"{mapper.class_.__name__}.id. For an expression, map it as a column_property()."
+            f"{name}.id. Map an expression as a column_property() first."
         )
     owner = attribute.parent.mapper
     if not mapper.isa(owner):
         raise ConfigurationError(
-            f"{attribute} is an attribute of {owner.class_.__name__}, where one of "
-            f"{mapper.class_.__name__} is needed. For a related model, name the relationship that leads "
-            "to it: Filter(User.name, through=Post.author)."
+            f"{attribute} is an attribute of {owner.class_.__name__}, where one of {name} is needed. For a "
+            "related model, name the relationship that leads to it: Filter(User.name, through=Post.author)."
+        )
+
+
+def check_column(attribute: Any, mapper: Mapper[Any]) -> None:
+    """Refuse what is no column of a model.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    check_attribute(attribute, mapper)
+    if getattr(attribute, "type", None) is None:
+        raise ConfigurationError(
+            f"{attribute} is no column; it may be a relationship. Name a column of the model that it leads "
+            "to: Filter(User.name, through=Post.author)."
         )

@@ -25,7 +25,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from fastapi_asyncdb.data.filters.operators import OPERATORS
-from fastapi_asyncdb.data.filters.parameters import Parameter, check_attribute
+from fastapi_asyncdb.data.filters.parameters import Parameter, check_column
 from fastapi_asyncdb.data.filters.values import Text
 from fastapi_asyncdb.errors import ConfigurationError
 
@@ -97,7 +97,7 @@ class Search:
             ConfigurationError: an attribute is not one of the model, or is no text.
         """
         for column in self._columns:
-            check_attribute(column, mapper)
+            check_column(column, mapper)
             if not OPERATORS["contains"].fits(column.type):
                 raise ConfigurationError(
                     f"{column} has the type {column.type!r}, and only texts can be searched. Use a "
