@@ -217,8 +217,11 @@ class Wanted:
             if all_hold(self.conditions, row)
             and (not self.alternatives or any(all_hold(each, row) for each in self.alternatives))
         ]
-        compare = cmp_to_key(lambda one, other: self._compare(one[1], other[1], sqlite=sqlite))
-        return [place for place, _ in sorted(found, key=compare)]
+
+        def compare(one: tuple[int, Row], other: tuple[int, Row]) -> int:
+            return self._compare(one[1], other[1], sqlite=sqlite)
+
+        return [place for place, _ in sorted(found, key=cmp_to_key(compare))]
 
     def _compare(self, one: Row, other: Row, *, sqlite: bool) -> int:
         for name, descending in self.order or [("views", True)]:

@@ -1,6 +1,7 @@
 """Query strings that filters refuse: 422, which says what is allowed, and no statement."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -185,7 +186,7 @@ async def test_the_answer_says_what_is_allowed(client: AsyncClient):
     assert error["loc"] == ["query", "either", 0, "views"]
 
 
-EDGES = {
+EDGES: dict[str, list[Any]] = {
     "title": ["a" * 900, "\ud7ff", "\U0010ffff", "\x01", "%_\\/"],
     "body__lt": ["", "\U0010ffff"],
     "rank": [-(2**15), 2**15 - 1],

@@ -46,8 +46,8 @@ class AnyOf:
         """
         if not parameters:
             raise ConfigurationError(
-                f"The alternatives {name!r} are made of the filters and searches of their set, which has "
-                "none. Declare some: title = Filter(Post.title)."
+                f"The alternatives {name!r} are made of the filters and searches of their set, "
+                "which has none. Declare some: title = Filter(Post.title)."
             )
         alternative = Annotated[str, _Alternative(parameters)]
         description = (

@@ -64,8 +64,9 @@ def check_attribute(attribute: Any, mapper: Mapper[Any]) -> None:
     owner = attribute.parent.mapper
     if not mapper.isa(owner):
         raise ConfigurationError(
-            f"{attribute} is an attribute of {owner.class_.__name__}, where one of {name} is needed. For a "
-            "related model, name the relationship that leads to it: Filter(User.name, through=Post.author)."
+            f"{attribute} is an attribute of {owner.class_.__name__}, where one of {name} is needed. "
+            "For a related model, name the relationship that leads to it: "
+            "Filter(User.name, through=Post.author)."
         )
 
 
@@ -78,6 +79,6 @@ def check_column(attribute: Any, mapper: Mapper[Any]) -> None:
     check_attribute(attribute, mapper)
     if getattr(attribute, "type", None) is None:
         raise ConfigurationError(
-            f"{attribute} is no column; it may be a relationship. Name a column of the model that it leads "
-            "to: Filter(User.name, through=Post.author)."
+            f"{attribute} is no column; it may be a relationship. Name a column of the model that it "
+            "leads to: Filter(User.name, through=Post.author)."
         )
