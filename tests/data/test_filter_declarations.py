@@ -114,6 +114,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "search of numbers": ({"a": Search(Post.views)}, "only texts"),
     "search of an enum": ({"a": Search(Post.status)}, "only texts"),
     "search of another model": ({"a": Search(Writer.name)}, "attribute of Writer"),
+    "a constructor": ({"__init__": lambda self: None}, "an __init__ of its own"),
     "alternatives of nothing": ({"a": AnyOf()}, "which has none"),
 }
 

@@ -253,7 +253,7 @@ def test_a_subclass_has_the_declarations_of_its_base():
         views = Filter(Post.views, "le")
 
     assert list(More._parameters) == ["views__le", "title"]
-    assert More.model is Post
+    assert (More.model, More.ignore_unknown) == (Post, True)
 
 
 def test_an_order_without_a_default_is_none():

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from keyword import iskeyword
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, TypeVarTuple, get_args, get_origin
 
 from sqlalchemy import ColumnElement, Select
 from sqlalchemy import inspect as inspect_mapped
@@ -22,7 +22,7 @@ from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.query_string import QueryCheck, checked_first, query_parameter
 
 M = TypeVar("M")
-S = TypeVar("S", bound="Select[*tuple[Any, ...]]")
+Ts = TypeVarTuple("Ts")
 
 _CHECK = "query_check"
 
@@ -31,8 +31,7 @@ class FilterSet(Injectable, Generic[M]):
     """The filters, the search and the order that clients of a route may use.
 
     Declare them in a class, and the class as a dependency: ``Annotated[PostFilter, Depends()]``. What it
-    does not declare, clients cannot use: other parameters than those of the route are refused with 422,
-    unless the class is declared with ``ignore_unknown=True``.
+    does not declare, clients cannot use: other parameters than those of the route are refused with 422.
 
         class PostFilter(FilterSet[Post]):
             title = Filter(Post.title, "eq", "icontains")
@@ -50,12 +49,19 @@ class FilterSet(Injectable, Generic[M]):
 
     model: ClassVar[type[Any]]
     """The mapped class."""
+    ignore_unknown: ClassVar[bool] = False
+    """Whether parameters that the route does not have are ignored, instead of refused."""
     _parameters: ClassVar[Mapping[str, Parameter]] = {}
     _ordering: ClassVar[str | None] = None
 
-    def __init_subclass__(cls, *, ignore_unknown: bool = False, **options: Any) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
         """Check the declarations, and make the signature of the dependency."""
         super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            raise ConfigurationError(
+                f"{cls.__name__} has an __init__ of its own, where FastAPI reads the parameters that "
+                "the class declares. Write a function instead that depends on the class."
+            )
         if (model := _model_of(cls)) is not None:
             cls.model = model
         declared = _declarations(cls)
@@ -63,10 +69,8 @@ class FilterSet(Injectable, Generic[M]):
             return
         cls._parameters = _parameters(declared, _mapper(cls))
         cls._ordering = _ordering(cls, declared)
-        check = QueryCheck(
-            {name: parameter.most for name, parameter in cls._parameters.items()},
-            ignore_unknown=ignore_unknown,
-        )
+        most = {name: parameter.most for name, parameter in cls._parameters.items()}
+        check = QueryCheck(most, ignore_unknown=cls.ignore_unknown)
         cls.__init__ = _init(cls._parameters, check)  # type: ignore[method-assign]
 
     def __init__(self, **values: Any) -> None:
@@ -89,7 +93,7 @@ class FilterSet(Injectable, Generic[M]):
         """The conditions, which all have to hold: ``posts.page(query, *filters.where)``."""
         return conditions(self.values, self._parameters)
 
-    def apply(self, statement: S) -> S:
+    def apply(self, statement: Select[*Ts]) -> Select[*Ts]:
         """Return a statement with the conditions, and with the order if the set has one.
 
         Args:
