@@ -4,7 +4,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter
-from typing import Annotated, Any, cast
+from itertools import chain, islice
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
@@ -46,6 +47,8 @@ class QueryCheck:
     def __init__(self, most: Mapping[str, int], *, ignore_unknown: bool) -> None:
         self._most = most
         self._ignore_unknown = ignore_unknown
+        # By their ids, which stay theirs while they are here. They have no hash.
+        self._routes: dict[int, tuple[Dependant, set[str]]] = {}
 
     async def __call__(self, connection: HTTPConnection) -> None:
         """Check a request.
@@ -54,12 +57,12 @@ class QueryCheck:
             RequestValidationError: FastAPI answers 422.
         """
         sent = connection.query_params.multi_items()
-        errors = [*self._repeated(sent), *self._long(sent), *self._unknown(sent, connection)]
-        if not errors:
-            return
-        if connection.scope["type"] != "http":
-            raise WebSocketRequestValidationError(errors[:_MOST_ERRORS])
-        raise RequestValidationError(errors[:_MOST_ERRORS])
+        found = chain(self._repeated(sent), self._long(sent), self._unknown(sent, connection))
+        errors = list(islice(found, _MOST_ERRORS))
+        if errors and connection.scope["type"] == "http":
+            raise RequestValidationError(errors)
+        if errors:
+            raise WebSocketRequestValidationError(errors)
 
     def _repeated(self, sent: Sequence[tuple[str, str]]) -> Iterator[dict[str, Any]]:
         for name, times in Counter(name for name, _ in sent).items():
@@ -80,27 +83,29 @@ class QueryCheck:
         names = {name: None for name, _ in sent if name not in self._most}
         if self._ignore_unknown or not names:
             return
-        known = _names_of_route(connection)
-        if known is None:
+        known = self._names_of_route(connection)
+        if known is None or names.keys() <= known:
             return
-        allowed = ", ".join(sorted(known | self._most.keys()))
-        for name in names:
-            if name not in known:
-                message = f"There is no such parameter. Allowed are: {allowed}."
-                yield _error("unknown_parameter", name, message)
+        message = f"There is no such parameter. Allowed are: {', '.join(sorted(known))}."
+        yield from (
+            _error("unknown_parameter", name, message) for name in names if name not in known
+        )
+
+    def _names_of_route(self, connection: HTTPConnection) -> set[str] | None:
+        """Return the names of all parameters of the route; ``None`` without a route of FastAPI's."""
+        # Of a router that is included, the route does not know the dependencies: FastAPI's context does.
+        scope = connection.scope
+        route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+        dependant = getattr(route, "dependant", None)
+        if dependant is None:
+            return None
+        if id(dependant) not in self._routes:
+            self._routes[id(dependant)] = dependant, set(_names_of(dependant))
+        return self._routes[id(dependant)][1]
 
 
 def _error(kind: str, name: str, message: str) -> dict[str, Any]:
     return {"type": kind, "loc": ("query", name[:_MOST_CHARACTERS]), "msg": message}
-
-
-def _names_of_route(connection: HTTPConnection) -> set[str] | None:
-    """Return the names of all query parameters of the route; ``None`` without a route of FastAPI's."""
-    # Of a router that is included, the route does not know the dependencies: FastAPI's context does.
-    scope = connection.scope
-    route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-    dependant = getattr(route, "dependant", None)
-    return None if dependant is None else set(_names_of(cast(Dependant, dependant)))
 
 
 def _names_of(dependant: Dependant) -> Iterator[str]:

@@ -11,7 +11,17 @@ from uuid import UUID
 from fastapi import Depends, FastAPI
 from httpx import AsyncClient
 from pydantic import Field
-from sqlalchemy import REAL, BigInteger, ForeignKey, Numeric, SmallInteger, Text, select
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Column,
+    ForeignKey,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -51,6 +61,20 @@ class Writer(SoftDeleteMixin, Base):
     boss: Mapped["Writer | None"] = relationship(remote_side=lambda: Writer.id)
 
 
+class Tag(Base):
+    __tablename__ = "tag"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+post_tag = Table(
+    "post_tag",
+    Base.metadata,
+    Column("post_id", ForeignKey("post.id"), primary_key=True),
+    Column("tag_id", ForeignKey(Tag.id), primary_key=True),
+)
+
+
 class Post(Base):
     __tablename__ = "post"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -74,6 +98,7 @@ class Post(Base):
     hour: Mapped[time] = mapped_column(default=time(12))
     writer: Mapped[Writer | None] = relationship()
     comments: Mapped[list["Comment"]] = relationship()
+    tags: Mapped[list[Tag]] = relationship(secondary=post_tag)
 
 
 class Comment(Base):
@@ -114,6 +139,7 @@ class PostFilter(FilterSet[Post]):
     boss = Filter(Writer.name, through=(Post.writer, Writer.boss))
     comment = Filter(Comment.text, "eq", "icontains", through=Post.comments)
     commenter = Filter(Writer.name, "eq", "is_null", through=(Post.comments, Comment.writer))
+    tag = Filter(Tag.name, "eq", "in", through=Post.tags)
     search = Search(Post.body, Post.note)
     order_by = OrderBy(Post.views, Post.made_at, Post.score, text=Post.body, default="-views")
     either = AnyOf()

@@ -52,7 +52,7 @@ SQL = (
     ":title_1",
     "%(title_1)s",
 )
-TEXTS = {"title", "body", "note", "writer", "boss", "comment", "commenter", "search"}
+TEXTS = {"title", "body", "note", "writer", "boss", "comment", "commenter", "search", "tag"}
 
 
 async def test_sql_in_a_text_is_a_text(client: AsyncClient):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, SQLColumnExpression
+from sqlalchemy import ColumnElement, SQLColumnExpression, exists, literal_column
 from sqlalchemy.orm import Mapper, QueryableAttribute, RelationshipProperty, aliased
 
 from fastapi_asyncdb.data.filters.operators import OPERATORS, Comparison, Operator
@@ -107,18 +107,17 @@ class Filter:
 class _Path:
     """The way from a model to a column of its own, or of another model.
 
-    Each relationship leads to an alias. Without one, SQLAlchemy aliases the table of a relationship of a
-    model with itself, which with_loader_criteria() does not see: deleted rows would be found.
+    Each relationship leads to an alias, in a subquery that selects from it. In any() and has(),
+    with_loader_criteria() does not see each entity, so that rows would be found that are deleted softly.
     """
 
     def __init__(self, relationships: Sequence[Any], column: Any) -> None:
-        self._relationships: list[Any] = []
+        self._steps: list[tuple[Any, Any, Any]] = []
         entity: Any = None
         for each in relationships:
-            alias = aliased(_target(each).class_)
-            relationship = each if entity is None else getattr(entity, each.key)
-            self._relationships.append(relationship.of_type(alias))
-            entity = alias
+            parent = each.parent.entity if entity is None else entity
+            entity = aliased(_target(each).class_)
+            self._steps.append((parent, getattr(parent, each.key).of_type(entity), entity))
         self._column = column if entity is None else getattr(entity, column.key)
 
     def condition(self, comparison: Comparison) -> Callable[[Any], ColumnElement[bool]]:
@@ -126,9 +125,9 @@ class _Path:
 
         def condition(value: Any) -> ColumnElement[bool]:
             found = comparison.compare(self._column, value)
-            for relationship in reversed(self._relationships):
-                exists = relationship.any if relationship.property.uselist else relationship.has
-                found = exists(found)
+            for parent, relationship, entity in reversed(self._steps):
+                rows = exists(literal_column("1")).select_from(entity).where(relationship, found)
+                found = rows.correlate(parent)
             return found
 
         return condition
