@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "nested deeply": ("either=" + "either%3D" * 100, "unknown_parameter"),
     "1,000 levels": ("either=" + quote("either=" * 1_000), "long_parameter"),
     "1,000 alternatives": ("either=views=1&" * 1_000, "repeated_parameter"),
-    "long alternative": ("either=" + "id__in%3D1%26" * 30, "alternative"),
+    "long alternative": ("either=" + "%26".join(["id__in=1"] * 21), "alternative"),
     "repeated in one": ("either=views=1%26views=2", "repeated_parameter"),
     "large id": ("id=99999999999999999999", "less_than"),
     "views below 32 bits": ("views=-2147483649", "greater_than_equal"),
@@ -152,6 +152,7 @@ async def test_what_is_refused(client: AsyncClient, statements: list[str]):
         assert kind in {error["type"] for error in errors}, name
         assert all(error["loc"][0] == "query" for error in errors), name
         assert len(errors) <= 10, name
+        assert all(len(str(part)) <= 100 for error in errors for part in error["loc"]), name
     assert statements == []
 
 

@@ -157,6 +157,8 @@ FINDS: dict[str, list[int]] = {
     "search=cheap": [2, 1],
     "search=wine Red": [1],
     "search=WINE": [3, 1],
+    "search=%25": [],
+    "search=c_eap": [],
     "search= ": [2, 3, 1],
     "title__icontains=off&views=20": [2],
     "either=views=10&either=writer=Ada": [2, 1],

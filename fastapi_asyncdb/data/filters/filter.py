@@ -112,12 +112,12 @@ class _Path:
     """
 
     def __init__(self, relationships: Sequence[Any], column: Any) -> None:
-        self._steps: list[tuple[Any, Any, Any]] = []
+        self._steps: list[tuple[Any, Any]] = []
         entity: Any = None
         for each in relationships:
             parent = each.parent.entity if entity is None else entity
             entity = aliased(_target(each).class_)
-            self._steps.append((parent, getattr(parent, each.key).of_type(entity), entity))
+            self._steps.append((getattr(parent, each.key).of_type(entity), entity))
         self._column = column if entity is None else getattr(entity, column.key)
 
     def condition(self, comparison: Comparison) -> Callable[[Any], ColumnElement[bool]]:
@@ -125,9 +125,8 @@ class _Path:
 
         def condition(value: Any) -> ColumnElement[bool]:
             found = comparison.compare(self._column, value)
-            for parent, relationship, entity in reversed(self._steps):
-                rows = exists(literal_column("1")).select_from(entity).where(relationship, found)
-                found = rows.correlate(parent)
+            for relationship, entity in reversed(self._steps):
+                found = exists(literal_column("1")).select_from(entity).where(relationship, found)
             return found
 
         return condition
