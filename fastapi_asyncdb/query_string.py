@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter
 from itertools import chain, islice
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
@@ -36,12 +36,11 @@ def checked_first(name: str, check: "QueryCheck") -> Parameter:
 class QueryCheck:
     """Refuses names that the route does not have, repetitions, and long values.
 
-    It needs no values to do so: before Pydantic validates ten thousand of them, and FastAPI repeats
-    them in its answer.
+    That is done before Pydantic validates ten thousand values, and FastAPI repeats them in its answer.
 
     Args:
         most: How often each parameter of the dependency may be sent.
-        ignore_unknown: Whether other names than those of the route are none of its business.
+        ignore_unknown: Whether names that the route does not have pass.
     """
 
     def __init__(self, most: Mapping[str, int], *, ignore_unknown: bool) -> None:
@@ -93,10 +92,7 @@ class QueryCheck:
 
     def _names_of_route(self, connection: HTTPConnection) -> set[str] | None:
         """Return the names of all parameters of the route; ``None`` without a route of FastAPI's."""
-        # Of a router that is included, the route does not know the dependencies: FastAPI's context does.
-        scope = connection.scope
-        route = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
-        dependant = getattr(route, "dependant", None)
+        dependant = _dependant_of(connection.scope)
         if dependant is None:
             return None
         if id(dependant) not in self._routes:
@@ -106,6 +102,15 @@ class QueryCheck:
 
 def _error(kind: str, name: str, message: str) -> dict[str, Any]:
     return {"type": kind, "loc": ("query", name[:_MOST_CHARACTERS]), "msg": message}
+
+
+def _dependant_of(scope: Mapping[str, Any]) -> Dependant | None:
+    route, context = scope.get("route"), scope.get("fastapi", {}).get("effective_route_context")
+    # FastAPI includes a router without a copy of its routes: the context has the dependencies of both.
+    if route is not None and getattr(context, "original_route", None) is route:
+        route = context
+    dependant: Dependant | None = getattr(route, "dependant", None)
+    return dependant
 
 
 def _names_of(dependant: Dependant) -> Iterator[str]:
@@ -119,10 +124,11 @@ def _names_of(dependant: Dependant) -> Iterator[str]:
 
 def _names_of_field(name: str, field: FieldInfo) -> Iterator[str]:
     """Yield the names of a parameter, or of all fields of a model of parameters."""
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-        for each, its_field in field.annotation.model_fields.items():
-            yield from _names_of_field(each, its_field)
-        return
+    for part in (field.annotation, *get_args(field.annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            for each, its_field in part.model_fields.items():
+                yield from _names_of_field(each, its_field)
+            return
     alias = field.validation_alias or field.alias or name
     choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
     yield from (choice for choice in choices if isinstance(choice, str))

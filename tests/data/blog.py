@@ -150,6 +150,7 @@ class Narrow(FilterSet[Post]):
 
     ignore_unknown = True
     views = Filter(Post.views, "ge", type=Annotated[int, Field(ge=0, le=9)])
+    title = Filter(Post.title, "in", type=str)
 
 
 def application(database: Database) -> FastAPI:

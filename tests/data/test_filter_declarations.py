@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from sqlalchemy import (
     ARRAY,
     JSON,
@@ -25,7 +25,7 @@ from sqlmodel import SQLModel, col
 
 from fastapi_asyncdb import AnyOf, Filter, FilterSet, OrderBy, Search
 from fastapi_asyncdb.errors import ConfigurationError
-from tests.data.blog import Comment, Post, Writer
+from tests.data.blog import Comment, Post, PostFilter, Writer
 
 
 class Lower(TypeDecorator[str]):
@@ -161,6 +161,15 @@ def test_the_language_of_a_search_is_a_name(language: str):
         Search(Post.title, language=language)
     with pytest.raises(ConfigurationError, match="0 columns"):
         Search()
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "a" * 1001])
+def test_texts_are_what_every_database_can_have(text: str):
+    """No query string has a lone surrogate; other sources of text do."""
+    values = TypeAdapter(PostFilter._parameters["title"].type)
+    assert values.validate_python("\U0010ffff") == "\U0010ffff"
+    with pytest.raises(ValidationError):
+        values.validate_python(text)
 
 
 def test_a_set_without_a_model_is_refused():

@@ -1,15 +1,18 @@
 """Filters, searches and orders from a query string, on each database."""
 
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
+import fastapi
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Query, WebSocket
 from fastapi.security import APIKeyQuery
 from httpx import AsyncClient
+from packaging.version import Version
 from pydantic import BaseModel
 from sqlalchemy import Index, String, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -261,6 +264,13 @@ async def test_a_set_may_ignore_what_it_does_not_know(client: AsyncClient):
     assert (error["loc"], error["type"]) == (["query", "views__ge"], "less_than_equal")
 
 
+async def test_a_type_narrows_that_of_the_column(client: AsyncClient):
+    """What the column cannot have stays refused."""
+    assert await found(client, "title__in=50 offers", "/narrow") == [2]
+    (error,) = await refused(client, "title__in=%00", "/narrow")
+    assert error["loc"] == ["query", "title__in", 0]
+
+
 def test_a_subclass_has_the_declarations_of_its_base():
     """It may add some, and replace some."""
 
@@ -402,14 +412,16 @@ async def test_openapi_says_what_is_allowed(client: AsyncClient):
 @pytest.mark.databases(*ONE_DRIVER[:1])
 async def test_a_socket_has_filters_too(database: Database):
     """Its handshake is refused instead of answered."""
-    app = FastAPI()
+    app, router = FastAPI(), APIRouter()
 
-    @app.websocket("/")
+    @router.websocket("/")
     async def socket(websocket: WebSocket, filters: Annotated[PostFilter, Depends()]) -> None:
         await websocket.accept()
         await websocket.send_json(list(filters.values))
 
-    for query, kind in ((b"views=1", "websocket.accept"), (b"view=1", "websocket.close")):
+    app.include_router(router, dependencies=[Depends(_tenant)])
+    queries = {"views=1": "accept", "views=1&tenant=a": "accept", "view=1": "close"}
+    for query, kind in queries.items():
         sent: list[Any] = []
 
         async def receive() -> dict[str, str]:
@@ -422,9 +434,36 @@ async def test_a_socket_has_filters_too(database: Database):
             "type": "websocket",
             "path": "/",
             "root_path": "",
-            "query_string": query,
+            "query_string": query.encode(),
             "headers": [],
             "subprotocols": [],
         }
         await app(scope, receive, send)
-        assert sent[0]["type"] == kind
+        assert sent[0]["type"] == f"websocket.{kind}", query
+
+
+threads: set[int] = set()
+
+
+class Watched(PostFilter):
+    """Notes the thread that makes it."""
+
+    def __new__(cls, **values: Any) -> "Watched":
+        threads.add(threading.get_ident())
+        return super().__new__(cls)
+
+
+@pytest.mark.skipif(
+    Version(fastapi.__version__) < Version("0.123.5"), reason="FastAPI does not look behind a class"
+)
+async def test_a_request_needs_no_thread_for_its_filters():
+    """FastAPI makes them on the event loop."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def listed(filters: Annotated[Watched, Depends()]) -> list[str]:
+        return list(filters.values)
+
+    async with client_of(app) as client:
+        assert (await client.get("/?views=1")).json() == ["views"]
+    assert threads == {threading.get_ident()}

@@ -16,7 +16,7 @@ from fastapi_asyncdb.data.filters.parameters import (
     check_attribute,
     check_column,
 )
-from fastapi_asyncdb.data.filters.values import value_type
+from fastapi_asyncdb.data.filters.values import narrowed, value_type
 from fastapi_asyncdb.errors import ConfigurationError
 
 Relationships = QueryableAttribute[Any] | Sequence[QueryableAttribute[Any]]
@@ -33,8 +33,8 @@ class Filter:
         *operators: Those that clients may use; ``eq`` without any.
         through: The relationships that lead to another model, the first one of the model itself. The
             condition is ``EXISTS``: some related row fulfils it. No row is repeated by it.
-        type: What Pydantic accepts as a value, instead of what the type of the column says; with a
-            narrower range, or for a type of your own.
+        type: What Pydantic accepts as a value: a part of what the column can have, or, of a column whose
+            type is not known, anything.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Filter:
     def _type(self, comparison: Comparison) -> Any:
         if comparison.value == "whether":
             return bool
-        value = value_type(self.column.type) if self.type is None else self.type
+        value = narrowed(value_type(self.column.type), self.type)
         if value is None:
             raise ConfigurationError(
                 f"{self.column} has the type {self.column.type!r}, and what clients may send for it is "

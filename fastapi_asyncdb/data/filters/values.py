@@ -9,7 +9,7 @@ from struct import pack, unpack
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, NaiveDatetime
+from pydantic import AfterValidator, AwareDatetime, Field, NaiveDatetime, TypeAdapter
 from sqlalchemy import types
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -35,6 +35,13 @@ def value_type(kind: TypeEngine[Any]) -> Any:
             return None
         kind = kind.impl_instance
     return next((make(kind) for known, make in _BY_TYPE.items() if isinstance(kind, known)), None)
+
+
+def narrowed(known: Any, narrower: Any) -> Any:
+    """Return the type of values that fulfil both of two types, of which either may be ``None``."""
+    if known is None or narrower is None:
+        return known if narrower is None else narrower
+    return Annotated[narrower, AfterValidator(TypeAdapter(known).validate_python)]
 
 
 def _converts(kind: TypeDecorator[Any]) -> bool:
@@ -68,10 +75,12 @@ def _decimal(kind: types.Numeric[Any]) -> Any:
     ]
 
 
-def _without_nul(value: str) -> str:
+def _storable(value: str) -> str:
     # PostgreSQL's text has none: https://www.postgresql.org/docs/current/datatype-character.html
     if "\0" in value:
         raise ValueError("NUL characters are not allowed")
+    # Lone surrogates have no UTF-8.
+    value.encode()
     return value
 
 
@@ -105,7 +114,7 @@ def _naive(value: time) -> time:
     return value
 
 
-Text = Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_without_nul)]
+Text = Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_storable)]
 """A text, as every database can have it."""
 _Float = Annotated[float, Field(allow_inf_nan=False)]
 _Aware = Annotated[AwareDatetime, AfterValidator(_in_utc)]
