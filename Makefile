@@ -23,7 +23,7 @@ PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
 .PHONY: help run migrate test check format lint types layers lock build clean
-.PHONY: test-pooler test-oldest test-newest test-pythons test-wheel bench
+.PHONY: test-pooler test-filters test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -56,6 +56,9 @@ types: $(READY) ## Check types with mypy and pyright, and that public names have
 
 layers: $(READY) ## Check that imports go one way
 	$(BIN)/lint-imports
+
+test-filters: ## Compare filters with a model in Python, in 5,000 examples on each database
+	FILTER_EXAMPLES=5000 $(MAKE) test TESTS='tests/data/test_filter_model.py --timeout 1800'
 
 test-oldest: ## Run the tests with the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest GROUP=test CONSTRAINTS=tests/oldest-versions.txt

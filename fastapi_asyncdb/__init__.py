@@ -1,6 +1,11 @@
 """The database layer for FastAPI: async SQLAlchemy that commits before it answers."""
 
 from fastapi_asyncdb.credentials import Credentials
+from fastapi_asyncdb.data.filters.any_of import AnyOf
+from fastapi_asyncdb.data.filters.filter import Filter
+from fastapi_asyncdb.data.filters.filter_set import FilterSet
+from fastapi_asyncdb.data.filters.order_by import OrderBy
+from fastapi_asyncdb.data.filters.search import Search
 from fastapi_asyncdb.data.locks import advisory_lock, try_advisory_lock
 from fastapi_asyncdb.data.pages.cursor import CursorPage, paginate_cursor
 from fastapi_asyncdb.data.pages.offset import Page, paginate
@@ -35,18 +40,23 @@ from fastapi_asyncdb.web.retry_route import RetryRoute
 
 __all__ = [
     "DB",
+    "AnyOf",
     "Base",
     "Credentials",
     "CursorPage",
     "CursorQuery",
     "Database",
     "DatabaseSettings",
+    "Filter",
+    "FilterSet",
+    "OrderBy",
     "Page",
     "PageQuery",
     "ReadDB",
     "ReadRepository",
     "Repository",
     "RetryRoute",
+    "Search",
     "SnapshotDB",
     "SoftDeleteMixin",
     "TimestampMixin",

@@ -160,6 +160,17 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
 
 
+async def test_the_application_with_filters_answers():
+    """The requests of the page's table."""
+    page = DOCS / "filters.md"
+    async with running(run(blocks(page)[0])["app"]) as http:
+        requests = re.findall(r"^\| `(/stories\?.+?)` \|", page.read_text(), re.MULTILINE)
+        assert len(requests) == 8
+        for request in requests:
+            assert (await http.get(request)).json()["items"] == [], request
+        assert (await http.get("/stories?titel=Tea")).status_code == 422
+
+
 async def test_soft_deletion_of_customers():
     """A deleted one is left out, its address is free, and it comes back."""
     async with running(run(blocks(DOCS / "models.md")[2])["app"]) as http:

@@ -24,6 +24,7 @@ import sqlalchemy.pool.base
 import sqlalchemy.util
 import sqlalchemy.util.concurrency
 import sqlalchemy.util.queue
+from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -61,7 +62,18 @@ _PASSES_ON = "our protocol passes the transport's calls on to asyncpg's"
 _STREAMS = "dialects/stream_cursors.py"
 _COPYING = "dialects/postgresql/copying.py"
 
+_ROUTE = "query_string.py"
+
 NEEDED = [
+    Needed("dependant", "FastAPI's APIRoute", _ROUTE, "a filter set refuses unknown parameters"),
+    *(
+        Needed(name, "FastAPI's Dependant", _ROUTE, "the parameters of a whole route")
+        for name in ("query_params", "dependencies", "call")
+    ),
+    *(
+        Needed(name, "FastAPI's ModelField", _ROUTE, "the names of a parameter")
+        for name in ("name", "field_info")
+    ),
     Needed("await_only", "sqlalchemy.util", "concurrency.py", "a greenlet waits for a coroutine"),
     Needed("greenlet_spawn", "sqlalchemy.util", "concurrency.py", "a coroutine runs a greenlet"),
     Needed(
@@ -297,7 +309,11 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
         driver: Any = by_psycopg.driver_connection
         assert isinstance(aio, aiosqlite.Connection)
         assert isinstance(driver, psycopg.AsyncConnection)
+        route = APIRoute("/", lambda number: number)
         yield {
+            "FastAPI's APIRoute": route,
+            "FastAPI's Dependant": route.dependant,
+            "FastAPI's ModelField": route.dependant.query_params[0],
             "sqlalchemy.util": sqlalchemy.util,
             "sqlalchemy.util.concurrency": sqlalchemy.util.concurrency,
             "sqlalchemy.util.queue": sqlalchemy.util.queue,

@@ -33,6 +33,7 @@ PUBLIC: dict[str, set[str] | None] = {
 def test_front_door():
     """Public names change only on purpose, and with a line in the changelog."""
     assert sorted(fastapi_asyncdb.__all__) == [
+        "AnyOf",
         "Base",
         "Credentials",
         "CursorPage",
@@ -40,12 +41,16 @@ def test_front_door():
         "DB",
         "Database",
         "DatabaseSettings",
+        "Filter",
+        "FilterSet",
+        "OrderBy",
         "Page",
         "PageQuery",
         "ReadDB",
         "ReadRepository",
         "Repository",
         "RetryRoute",
+        "Search",
         "SnapshotDB",
         "SoftDeleteMixin",
         "TimestampMixin",

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from example_app.filters import FeedFilters, PostFilters
 from example_app.models import Post
 from example_app.repositories import BlogDep, ByCursor, ByOffset, PostQueries, with_author
 from example_app.schemas import Id, PostCreate, PostOut, PostPatch
@@ -29,17 +30,21 @@ async def create_post(body: PostCreate, blog: BlogDep) -> Post:
 
 
 @router.get("")
-async def list_posts(query: ByOffset, posts: PostQueries) -> Page[PostOut]:
-    """List posts by number, the newest first, with their total."""
-    page = await posts.page(query, order_by=Post.id.desc(), options=[with_author])
+async def list_posts(query: ByOffset, filters: PostFilters, posts: PostQueries) -> Page[PostOut]:
+    """List posts, by number and the newest first unless ordered otherwise, with their total."""
+    page = await posts.page(query, *filters.where, order_by=filters.order_by, options=[with_author])
     return page.to(PostOut)
 
 
 @router.get("/feed")
-async def read_feed(query: ByCursor, posts: PostQueries) -> CursorPage[PostOut]:
+async def read_feed(
+    query: ByCursor, filters: FeedFilters, posts: PostQueries
+) -> CursorPage[PostOut]:
     """Walk through the posts, the newest first: as fast at the end as at the beginning."""
-    order = (Post.created_at.desc(), Post.id.desc())
-    return (await posts.cursor_page(query, order_by=order, options=[with_author])).to(PostOut)
+    page = await posts.cursor_page(
+        query, *filters.where, order_by=filters.order_by, options=[with_author]
+    )
+    return page.to(PostOut)
 
 
 @router.get("/{post_id}", response_model=PostOut, responses=NOT_FOUND)

@@ -46,7 +46,7 @@ def carrier_of(kind: Any, dialect: Dialect, *, wide_numbers: bool) -> Carrier | 
         wide_numbers: Whether every integer and float of the database has 64 bits.
     """
     carrier = _carrier_of(kind.dialect_impl(dialect), wide_numbers=wide_numbers)
-    if carrier is None or wide_numbers or not _is_single(kind):
+    if carrier is None or wide_numbers or not is_single(kind):
         return carrier
     return _single(carrier)
 
@@ -102,7 +102,7 @@ def _integer(bits: int) -> Carrier:
     return Carrier(int, from_json)
 
 
-def _is_single(kind: Any) -> bool:
+def is_single(kind: Any) -> bool:
     """Return whether a float has 32 bits: https://www.postgresql.org/docs/current/datatype-numeric.html."""
     return isinstance(kind, types.REAL) or (
         isinstance(kind, types.Float) and kind.precision is not None and kind.precision <= 24

@@ -73,6 +73,50 @@ def _titles(page: dict[str, Any]) -> list[str]:
     return [post["title"] for post in page["items"]]
 
 
+async def test_posts_are_filtered_searched_and_ordered(client: AsyncClient, ada: int) -> None:
+    """From the query string, on the list and in the feed alike."""
+    await _publish(client, ada, "Writing well", "Wells & springs", "Notes")
+    queries = {
+        "": ["Notes", "Wells & springs", "Writing well"],
+        "title__icontains=well&order_by=title": ["Wells & springs", "Writing well"],
+        "title__istartswith=n": ["Notes"],
+        "search=writing": ["Writing well"],
+        f"author_id__in={ada}&author_name=Ada&title=Notes": ["Notes"],
+        "author_name=Bob": [],
+        "summary__is_null=false": [],
+        "created_at__lt=2020-01-01T00:00:00Z": [],
+        "either=title=Notes&either=search=springs": ["Notes", "Wells & springs"],
+    }
+    for path in ("/posts", "/posts/feed"):
+        for query, titles in queries.items():
+            page = (await client.get(f"{path}?{query}")).json()
+            assert _titles(page) == titles, (path, query)
+
+
+async def test_a_filtered_feed_is_walked(client: AsyncClient, ada: int) -> None:
+    """The cursor is one of the order that the client has named."""
+    await _publish(client, ada, "b", "c", "x", "a")
+    params: dict[str, Any] = {"limit": 2, "order_by": "-title", "either": ["title=a", "title=b"]}
+    params["either"].append("title=c")
+    first = (await client.get("/posts/feed", params=params)).json()
+    params["cursor"] = first["next_cursor"]
+    second = (await client.get("/posts/feed", params=params)).json()
+    assert [_titles(first), _titles(second)] == [["c", "b"], ["a"]]
+    params["order_by"] = "title"
+    assert (await client.get("/posts/feed", params=params)).status_code == 422
+
+
+async def test_an_unknown_filter_is_refused(client: AsyncClient) -> None:
+    """The answer names those that there are."""
+    for path, own in (("/posts", "offset"), ("/posts/feed", "cursor")):
+        answer = await client.get(path, params={"author.email": "ada@example.org"})
+        assert answer.status_code == 422
+        (error,) = answer.json()["detail"]
+        assert error["loc"] == ["query", "author.email"]
+        assert own in error["msg"]
+        assert "title__icontains" in error["msg"]
+
+
 async def test_a_forged_cursor_is_refused(client: AsyncClient) -> None:
     """It is a 422 for the parameter, as FastAPI's own are, and says nothing of the cursor."""
     answer = await client.get("/posts/feed", params={"cursor": "forged"})

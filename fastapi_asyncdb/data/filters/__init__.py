@@ -1,0 +1,1 @@
+"""Filters, search and order from the query string of a request."""
