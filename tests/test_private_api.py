@@ -242,6 +242,7 @@ NEEDED = [
             ("_distinct", "selects", "DISTINCT decides about joins and counts"),
             ("_distinct_on", "selects", "a cursor would change its rows"),
             ("_for_update_arg", "selects", "a count locks nothing"),
+            ("_for_update_arg", "statements", "a page of a join locks its own tables"),
             ("_with_options", "selects", "a count loads nothing"),
             ("_with_options", "counts", "criteria go around a subquery"),
             ("_raw_columns", "selects", "window functions are refused"),
