@@ -125,10 +125,12 @@ def _single(carrier: Carrier) -> Carrier:
 
 def _decimal(precision: int | None, scale: int | None) -> Carrier:
     before = _DIGITS if precision is None else precision - (scale or 0)
+    after = _DIGITS if precision is None else scale or 0
 
     def from_json(value: Any) -> Decimal:
         number = _DECIMAL.fullmatch(value)
-        if number is None or len(number[1].lstrip("0")) > before:
+        # More digits after the point would be rounded, up to a number that has one more before it.
+        if number is None or len(number[1].lstrip("0")) > before or len(number[2] or "") > after:
             raise ValueError
         return Decimal(value)
 

@@ -275,6 +275,7 @@ def test_any_text_is_refused(run: Run, cursor: str):
 @example(name="small", payload=b"[0," + b"9" * 3000 + b",1]")
 @example(name="real", payload=(0, 3.4028235677973366e38, 0))
 @example(name="real", payload=(1, -1e-60, 0))
+@example(name="exact", payload=(0, "99999999.999", 0))
 def test_a_forged_cursor_is_refused_or_has_a_page(run: Run, name: str, payload: Any):
     """The checksum is no secret: values that do not fit their columns never reach the database."""
 
