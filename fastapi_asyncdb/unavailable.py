@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from typing import Any
 
 from fastapi import HTTPException, WebSocket, WebSocketException, status
@@ -12,6 +10,7 @@ from fastapi.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
 from fastapi_asyncdb.errors import CannotConnect, DatabaseStopping, PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -104,18 +103,15 @@ def _has_status(connection: HTTPConnection) -> bool:
 
 
 class OutageLog:
-    """Warn of requests and probes that were answered with 503, which no server logs as errors."""
+    """Warn of probes that were answered with 503, which no server logs as errors."""
 
     def __init__(self) -> None:
-        self._answered = 0
-        self._warned_at = -math.inf
+        self._throttle = Throttle(_QUIET)
 
     def add(self, error: Exception) -> None:
-        """Count a request; warn at most once in ten seconds."""
-        self._answered += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _QUIET:
+        """Count a probe; warn at most once in ten seconds."""
+        omitted = self._throttle.admit()
+        if omitted is not None:
             logger.warning(
-                "%s Answered with 503 since the last such warning: %d.", error, self._answered
+                "%s Answered with 503 since the last such warning: %d.", error, omitted + 1
             )
-            self._warned_at, self._answered = now, 0

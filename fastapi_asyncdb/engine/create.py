@@ -202,7 +202,7 @@ def _options(settings: DatabaseSettings) -> dict[str, Any]:
         # The connection used last is taken first: it needs no ping, and the others can age out.
         "pool_use_lifo": True,
         "echo": settings.echo,
-        "hide_parameters": settings.environment == "production",
+        "hide_parameters": settings.environment in ("staging", "production"),
     }
 
 

@@ -19,6 +19,7 @@ from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.pool.idle import IdleConnections, OverflowTimer
 from fastapi_asyncdb.pool.server_limit import Explain, Full, Refusal, ServerLimit
 from fastapi_asyncdb.pool.waiters import Slots
+from fastapi_asyncdb.throttle import Throttle
 from fastapi_asyncdb.tracebacks import forgetting_locals
 
 logger = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ class FairPool(AsyncAdaptedQueuePool):
         self.closing: set[asyncio.Task[None]] = set()
         """Tasks that close connections beyond ``pool_size``, which were idle for too long."""
         self._returns: float | None = None
-        self._refused = 0
-        self._warned_at = -math.inf
+        self._refusals = Throttle(_QUIET)
 
     def waiting(self) -> int:
         """Return how many tasks wait for a connection."""
@@ -242,9 +242,7 @@ class FairPool(AsyncAdaptedQueuePool):
             raise failure from None
         advice = self._advice if self._server.refusal is None else self._server.advice
         message = f"{fact} {advice}".rstrip()
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _QUIET:
-            logger.warning("%s Refused since the last such warning: %d.", message, self._refused)
-            self._warned_at, self._refused = now, 0
+        omitted = self._refusals.admit()
+        if omitted is not None:
+            logger.warning("%s Refused since the last such warning: %d.", message, omitted + 1)
         raise kind(message) from None

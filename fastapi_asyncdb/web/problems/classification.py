@@ -19,6 +19,7 @@ _BY_CLASS: tuple[tuple[type[BaseException], Kind], ...] = (
     (errors.CannotConnect, kinds.UNAVAILABLE),
     (errors.DatabaseUnavailable, kinds.UNAVAILABLE),
     (errors.RollbackTimeout, kinds.UNAVAILABLE),
+    (errors.ServerReadOnly, kinds.UNAVAILABLE),
     (errors.NotFoundError, kinds.NOT_FOUND),
     (errors.InvalidCursor, kinds.INVALID_CURSOR),
     (StaleDataError, kinds.STALE),

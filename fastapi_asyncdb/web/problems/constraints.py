@@ -1,4 +1,4 @@
-"""Names of constraints, by what the metadata knows of the tables.
+"""Names of constraints and columns, by what the metadata knows of the tables.
 
 PostgreSQL names the constraint that a statement violated, and not its columns; SQLite the other way
 round. The metadata has both.
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sqlalchemy import (
-    ColumnCollectionConstraint,
     ForeignKeyConstraint,
     Index,
     MetaData,
@@ -18,51 +17,54 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
+from sqlalchemy.schema import ColumnCollectionConstraint
 
 from fastapi_asyncdb.dialects import Rejection
 
-Constraint = ColumnCollectionConstraint | Index
-
-# The names that PostgreSQL gives to constraints without one:
-# https://www.postgresql.org/docs/current/sql-createtable.html
+# The names that PostgreSQL gives to constraints without one, as the server's code has them:
+# https://github.com/postgres/postgres/blob/master/src/backend/commands/indexcmds.c
 _SUFFIXES = {UniqueConstraint: "key", ForeignKeyConstraint: "fkey"}
 
 
 def complete(rejection: Rejection, metadata: MetaData) -> Rejection:
     """Return the rejection with the constraint's name and columns, as far as the metadata has them."""
-    if rejection.kind == "check":
-        return rejection
-    for table, constraint in _constraints(rejection, metadata):
+    for table, constraint in _constraints(rejection.table, metadata):
         columns = tuple(column.name for column in constraint.columns)
-        if rejection.constraint is None and columns == rejection.columns:
-            return replace(rejection, constraint=_name(constraint))
-        if rejection.constraint in (_name(constraint), _default_name(table, constraint)):
+        if rejection.constraint is None:
+            if _is_meant(constraint, columns, rejection):
+                return replace(rejection, constraint=_name(constraint))
+        elif rejection.constraint in (constraint.name, _default_name(table, constraint)):
             return replace(rejection, columns=rejection.columns or columns)
     return rejection
 
 
-def _constraints(rejection: Rejection, metadata: MetaData) -> Iterator[tuple[Table, Constraint]]:
-    """Yield what the rejection may be of: keys, and unique indexes."""
-    if rejection.kind not in ("unique", "foreign key"):
-        return
-    foreign = rejection.kind == "foreign key"
+def _is_meant(
+    constraint: ColumnCollectionConstraint | Index, columns: tuple[str, ...], rejection: Rejection
+) -> bool:
+    if rejection.kind != "unique" or columns != rejection.columns:
+        return False
+    return isinstance(constraint, UniqueConstraint | PrimaryKeyConstraint | Index)
+
+
+def _constraints(
+    table_name: str | None, metadata: MetaData
+) -> Iterator[tuple[Table, ColumnCollectionConstraint | Index]]:
+    """Yield what has columns and refuses rows, of a table or of all."""
     for table in metadata.tables.values():
-        if table.name != rejection.table:
-            continue
-        for constraint in (*table.constraints, *table.indexes):
-            if isinstance(constraint, Index) and not constraint.unique:
-                continue
-            if isinstance(constraint, Constraint) and foreign is isinstance(
-                constraint, ForeignKeyConstraint
-            ):
-                yield table, constraint
+        if table_name in (None, table.name):
+            for constraint in table.constraints:
+                if isinstance(constraint, ColumnCollectionConstraint):
+                    yield table, constraint
+            for index in table.indexes:
+                if index.unique:
+                    yield table, index
 
 
-def _name(constraint: Constraint) -> str | None:
+def _name(constraint: ColumnCollectionConstraint | Index) -> str | None:
     return str(constraint.name) if isinstance(constraint.name, str) else None
 
 
-def _default_name(table: Table, constraint: Constraint) -> str:
+def _default_name(table: Table, constraint: ColumnCollectionConstraint | Index) -> str:
     if isinstance(constraint, PrimaryKeyConstraint):
         return f"{table.name}_pkey"
     columns = "_".join(column.name for column in constraint.columns)

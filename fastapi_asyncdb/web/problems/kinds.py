@@ -82,7 +82,10 @@ INVALID_REQUEST = Kind(
     "The request is not valid: 'errors' says where.",
 )
 INTERNAL = Kind(
-    "internal-error", 500, "Internal error", "The request failed because of an error of the service."
+    "internal-error",
+    500,
+    "Internal error",
+    "The request failed because of an error of the service.",
 )
 COMMIT_OUTCOME_UNKNOWN = Kind(
     "commit-outcome-unknown",
@@ -98,9 +101,7 @@ UNAVAILABLE = Kind(
     "The database is not available. Please try again later.",
     5,
 )
-BUSY = Kind(
-    "database-busy", 503, "Busy", "The service is busy. Please try again later.", 2
-)
+BUSY = Kind("database-busy", 503, "Busy", "The service is busy. Please try again later.", 2)
 STOPPING = Kind(
     "service-stopping", 503, "Restarting", "The service is restarting. Please try again later.", 2
 )

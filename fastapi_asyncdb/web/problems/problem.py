@@ -78,6 +78,7 @@ class ProblemResponse(Response):
         return json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response, then report it."""
         try:
             await super().__call__(scope, receive, send)
         except OSError:
