@@ -9,12 +9,14 @@ import time
 class Throttle:
     """Admit a few events in a time, and count those between.
 
+    During an outage, or under overload, every request fails.
+
     Args:
         seconds: The time.
         burst: How many events it admits.
     """
 
-    def __init__(self, seconds: float, burst: int = 1) -> None:
+    def __init__(self, seconds: float = 10.0, burst: int = 1) -> None:
         self._seconds = seconds
         self._burst = self._left = burst
         self._since = -math.inf

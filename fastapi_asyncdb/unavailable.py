@@ -19,8 +19,6 @@ _STOPPING = "The service is restarting. Please try again later."
 _DOWN = "The database is not available. Please try again later."
 # https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
 _DENIAL = "websocket.http.response"
-_QUIET = 10.0
-"""Seconds between two warnings: during an outage every request fails."""
 
 
 # Starlette looks for a handler along these bases: one for PoolTimeout, or for SQLAlchemy's errors,
@@ -106,7 +104,7 @@ class OutageLog:
     """Warn of probes that were answered with 503, which no server logs as errors."""
 
     def __init__(self) -> None:
-        self._throttle = Throttle(_QUIET)
+        self._throttle = Throttle()
 
     def add(self, error: Exception) -> None:
         """Count a probe; warn at most once in ten seconds."""

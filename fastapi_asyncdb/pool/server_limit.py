@@ -17,8 +17,6 @@ from fastapi_asyncdb.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
-_QUIET = 10.0
-"""Seconds between two warnings."""
 LONGEST_PAUSE = 1.0
 """Seconds after a refusal before the pool asks for one more connection, at most."""
 _SHORTEST_PAUSE = 0.05
@@ -89,12 +87,19 @@ class ServerLimit:
         self._refusals = 0
         self._refused_at = -math.inf
         self._alarm: asyncio.TimerHandle | None = None
-        self._warnings = Throttle(_QUIET)
+        self._warnings = Throttle()
         self._away_since: float | None = None
         self.refusal: Refusal | None = None
         """The last one, as long as it limits the pool."""
         self.has_accepted = False
         """Whether the server has ever accepted a connection of the pool."""
+        self.announces = True
+        """Whether to warn of an outage and of its end, once each."""
+
+    def resume(self, other: ServerLimit) -> None:
+        """Go on where the limit of an earlier pool has ended."""
+        self.has_accepted, self.announces = other.has_accepted, other.announces
+        self._away_since = other._away_since
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -158,7 +163,7 @@ class ServerLimit:
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
             self._away_since = None
-            logger.warning("The database accepts connections again, after %.1f s.", seconds)
+            logger.warning("The database is back: it accepts connections, after %.1f s.", seconds)
 
     def _refuse(self, refusal: Refusal, began: float) -> None:
         self.refusal = refusal
@@ -177,7 +182,7 @@ class ServerLimit:
 
     def _note_outage(self, refusal: Refusal) -> None:
         """Warn once of an outage; of one at the start, the start warns."""
-        if self._away_since is None:
+        if self._away_since is None and self.announces:
             self._away_since = time.monotonic()
             if self.has_accepted:
                 logger.warning(

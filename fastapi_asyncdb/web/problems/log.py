@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import fastapi
+import sqlalchemy
 import starlette
 from sqlalchemy.exc import DBAPIError, StatementError
 
@@ -25,9 +26,12 @@ _SECONDS, _RECORDS = 10.0, 10
 """So many records of one kind in so many seconds: during an outage every request fails, and a client
 can send the same wrong request again and again. Errors with status 500 are logged each time."""
 _TRACEBACK_SECONDS = 60.0
-_LONGEST = 500
+_LONGEST = 200
 """Characters of a message."""
-_FRAMEWORKS = tuple(str(Path(str(module.__file__)).parent) for module in (fastapi, starlette))
+_NOT_SHOWN = tuple(
+    str(Path(str(module.__file__)).parent) for module in (fastapi, starlette, sqlalchemy)
+) + (str(Path(__file__).parents[2]),)
+"""Folders of frames that say nothing new about an error of a database."""
 
 
 class ProblemLog:
@@ -80,7 +84,7 @@ def describe(error: Exception, rejection: Rejection | None) -> str:
     It has the values of a statement, which are in a driver's message, only where the engine shows them:
     ``hide_parameters`` is set outside of development and tests.
     """
-    cause = getattr(error, "orig", None) or error
+    cause = error if isinstance(error, AsyncDBError) else getattr(error, "orig", None) or error
     words = [type(cause).__name__]
     if rejection is not None:
         words += [rejection.code or "", rejection.constraint or "", *_columns(rejection)]
@@ -109,8 +113,10 @@ def _line(text: object) -> str:
 
 
 def _frames(error: Exception) -> list[str]:
-    """Return where the error came from, without the frames of the frameworks, and without messages."""
+    """Return where the application's code was when the error came, and where it was raised.
+
+    Not the frames between, nor the messages, which may have values.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return traceback.format_list(
-        [frame for frame in frames if not frame.filename.startswith(_FRAMEWORKS)]
-    )
+    own = [frame for frame in frames[:-1] if not frame.filename.startswith(_NOT_SHOWN)]
+    return traceback.format_list([*own, *frames[-1:]])
