@@ -2,20 +2,22 @@
 
 import asyncio
 import logging
-from collections import Counter
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import Depends, FastAPI
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, install_error_handlers
 from fastapi_asyncdb.testing import PostgresServer
-from tests.support.application import client, eventually
+from tests.contract.test_stop import stopping
+from tests.support.application import client
 from tests.support.tcp_proxy import Proxy
 from tests.web.shelves import Base, shelves_app
 from tests.web.test_problems import LOGGER, problem
@@ -76,7 +78,7 @@ async def test_outage(driver: str, caplog: pytest.LogCaptureFixture):
 async def test_connection_that_is_lost_in_a_statement(database_url: str):
     """The work may be repeated: nothing was stored."""
     async with running(database_url) as (database, http):
-        app: Any = http._transport.app  # type: ignore[attr-defined]
+        app: FastAPI = http._transport.app  # type: ignore[attr-defined]
 
         @app.post("/lost")
         async def lost(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
@@ -88,23 +90,31 @@ async def test_connection_that_is_lost_in_a_statement(database_url: str):
 async def test_full_pool(database_url: str):
     """503 with the time after which to try again."""
     options = {"pool_size": 1, "max_overflow": 0, "max_waiting": 0}
-    async with running(database_url, **options) as (database, http):
-        async with database.session() as session:
-            await session.execute(text("SELECT 1"))
-            answer = await http.post("/shelves", json=SHELF)
-            problem(answer, 503, "database-busy")
-            assert answer.headers["Retry-After"] == "2"
+    async with running(database_url, **options) as (database, http), database.session() as session:
+        await session.execute(text("SELECT 1"))
+        answer = await http.post("/shelves", json=SHELF)
+        problem(answer, 503, "database-busy")
+        assert answer.headers["Retry-After"] == "2"
 
 
 async def test_stop():
-    """503 while the process shuts down."""
-    async with Database(DatabaseSettings(url="sqlite://", shutdown_timeout=5)) as database:
-        async with client(served(database)) as http, database.session() as session:
+    """503 while the process shuts down and a job still runs."""
+    began, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with database.session() as session:
             await session.execute(text("SELECT 1"))
-            stopping = asyncio.create_task(database.stop())
-            await asyncio.sleep(0)
+            began.set()
+            await may_end.wait()
+
+    async with Database(DatabaseSettings(url="sqlite://")) as database:
+        job = asyncio.create_task(work())
+        await began.wait()
+        stop = await stopping(database)
+        async with client(served(database)) as http:
             problem(await http.get("/shelves?name=a"), 503, "service-stopping")
-        await stopping
+        may_end.set()
+        await asyncio.gather(job, stop)
 
 
 @pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
@@ -112,7 +122,7 @@ async def test_timeouts_of_the_server(database_url: str):
     """504 for a statement that takes too long, 503 for a lock that is not free in time."""
     options = {"statement_timeout": 0.5, "lock_timeout": 0.1}
     async with running(database_url, **options) as (database, http):
-        app: Any = http._transport.app  # type: ignore[attr-defined]
+        app: FastAPI = http._transport.app  # type: ignore[attr-defined]
 
         @app.post("/slow")
         async def slow(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
@@ -132,7 +142,7 @@ async def test_conflict(database_url: str, caplog: pytest.LogCaptureFixture):
     """503 when the attempts are used up; the attempts in between are neither answered nor logged."""
     caplog.set_level(logging.INFO, LOGGER)
     async with running(database_url) as (database, http):
-        app: Any = http._transport.app  # type: ignore[attr-defined]
+        app: FastAPI = http._transport.app  # type: ignore[attr-defined]
         runs = []
 
         class Twice(RetryRoute):
@@ -156,10 +166,6 @@ async def provoke_conflict(session: AsyncSession) -> None:
     if session.get_bind().dialect.name == "postgresql":
         raising = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
         await session.execute(text(raising))
-    import sqlite3
-
-    from sqlalchemy.exc import OperationalError
-
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
     raise OperationalError("INSERT", {}, error)
@@ -179,13 +185,10 @@ async def test_commit_without_an_answer(proxy: Proxy, postgres_url: str, at_comm
 async def test_exclusion_constraint(driver_url: str):
     """409 with the name of the constraint."""
     async with running(driver_url) as (database, http):
-        app: Any = http._transport.app  # type: ignore[attr-defined]
+        app: FastAPI = http._transport.app  # type: ignore[attr-defined]
         async with database.session() as session:
-            await session.execute(
-                text(
-                    "CREATE TABLE stay (during int4range, CONSTRAINT no_overlap EXCLUDE USING gist (during WITH &&))"
-                )
-            )
+            no_overlap = "CONSTRAINT no_overlap EXCLUDE USING gist (during WITH &&)"
+            await session.execute(text(f"CREATE TABLE stay (during int4range, {no_overlap})"))
 
         @app.post("/stays")
         async def stay(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:

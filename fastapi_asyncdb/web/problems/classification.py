@@ -40,12 +40,13 @@ _BY_REJECTION: dict[str, Kind] = {
 def classify(error: BaseException) -> tuple[Kind | None, Rejection | None]:
     """Return the kind of an error, and what the database says of the statement that it rejected.
 
-    The kind is ``None`` for an error that is neither SQLAlchemy's nor this library's. An error of the
+    The kind is ``None`` for an error that is neither SQLAlchemy's nor this library's, except for text
+    that no encoding has. An error of the
     application's own code, such as a misspelt table or a session that was used too late, is
     ``internal-error``.
     """
     if not isinstance(error, exc.SQLAlchemyError | errors.AsyncDBError):
-        return None, None
+        return (kinds.INVALID_VALUE if _is_half_a_character(error) else None), None
     for cls, kind in _BY_CLASS:
         if isinstance(error, cls):
             return kind, None
@@ -55,3 +56,12 @@ def classify(error: BaseException) -> tuple[Kind | None, Rejection | None]:
         return kinds.UNAVAILABLE, None
     rejection = rejection_of(error) if isinstance(error, exc.StatementError) else None
     return (kinds.INTERNAL if rejection is None else _BY_REJECTION[rejection.kind]), rejection
+
+
+def _is_half_a_character(error: BaseException) -> bool:
+    """Return whether a text has a lone surrogate.
+
+    Python's parser of JSON accepts it, and so does Pydantic; then a message, a log or the response has
+    to be encoded. Nothing but a client sends it: codecs do not decode it.
+    """
+    return isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"

@@ -55,12 +55,11 @@ def install_error_handlers(
     """
     problems = ProblemMapping(constraints or {}, metadata, type_base)
     answer = _Answers(problems)
-    _add(app, AsyncDBError, answer.database_error)
-    _add(app, SQLAlchemyError, answer.database_error)
-    _add(app, RequestValidationError, answer.database_error)
+    for cls in (AsyncDBError, SQLAlchemyError, RequestValidationError, UnicodeEncodeError):
+        _add(app, cls, answer.error)
     if http_exceptions:
         _add(app, HTTPException, answer.http_exception)
-    describe_problems(app, problems)
+    describe_problems(app, problems, all_errors=http_exceptions)
 
 
 def _add(app: FastAPI, cls: type[Exception], handler: Any) -> None:
@@ -75,7 +74,7 @@ class _Answers:
         self._problems = problems
         self._log = ProblemLog()
 
-    async def database_error(self, connection: HTTPConnection, error: Exception) -> Response | None:
+    async def error(self, connection: HTTPConnection, error: Exception) -> Response | None:
         """Answer an error of a database or of a request."""
         if connection.scope["type"] == "websocket":
             return await _leave(cast(WebSocket, connection), error)

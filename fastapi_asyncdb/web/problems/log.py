@@ -14,6 +14,7 @@ import sqlalchemy
 import starlette
 from sqlalchemy.exc import DBAPIError, StatementError
 
+import fastapi_asyncdb
 from fastapi_asyncdb.dialects import Rejection
 from fastapi_asyncdb.errors import AsyncDBError, NotFoundError
 from fastapi_asyncdb.throttle import Throttle
@@ -29,8 +30,9 @@ _TRACEBACK_SECONDS = 60.0
 _LONGEST = 200
 """Characters of a message."""
 _NOT_SHOWN = tuple(
-    str(Path(str(module.__file__)).parent) for module in (fastapi, starlette, sqlalchemy)
-) + (str(Path(__file__).parents[2]),)
+    str(Path(str(module.__file__)).parent)
+    for module in (fastapi, starlette, sqlalchemy, fastapi_asyncdb)
+)
 """Folders of frames that say nothing new about an error of a database."""
 
 

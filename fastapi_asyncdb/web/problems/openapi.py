@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -46,10 +47,16 @@ PROBLEM: Schema = {
 }
 
 
-def describe_problems(app: FastAPI, problems: ProblemMapping) -> None:
+def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: bool) -> None:
     """Let ``app.openapi()`` describe the problems. The responses that a route declares stay.
 
     https://fastapi.tiangolo.com/how-to/extending-openapi/
+
+    Args:
+        app: The application.
+        problems: Knows the types.
+        all_errors: Whether every response of an error is a problem, so also those that a route declares
+            without a content.
     """
     generate = app.openapi
 
@@ -59,6 +66,8 @@ def describe_problems(app: FastAPI, problems: ProblemMapping) -> None:
         # FastAPI keeps what it has generated, until the application gets another route.
         if not any(name.startswith("Problem") for name in responses):
             _extend(schema, problems)
+            if all_errors:
+                _fill_in(schema)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -78,6 +87,15 @@ def _extend(schema: Schema, problems: ProblemMapping) -> None:
         for status in _statuses(path, method, by_status):
             reference = {"$ref": f"#/components/responses/Problem{status}"}
             responses.setdefault(str(status), reference)
+    _forget_unused(schema)
+
+
+def _fill_in(schema: Schema) -> None:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for _, _, operation in _operations(schema):
+        for status, response in operation["responses"].items():
+            if status[0] in "45" and "$ref" not in response:
+                response.setdefault("content", content)
 
 
 def _kinds_by_status(problems: ProblemMapping) -> dict[int, list[str]]:
@@ -110,6 +128,14 @@ def _is_fastapis_own(response: Schema | None) -> bool:
     """Return whether FastAPI has added the response, which the handlers replace."""
     media = (response or {}).get("content", {}).get("application/json", {})
     return bool(media.get("schema", {}).get("$ref") == _VALIDATION)
+
+
+def _forget_unused(schema: Schema) -> None:
+    """Drop FastAPI's two schemas, the second of which belongs to the first, if no response has them."""
+    schemas = schema["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        if name in schemas and f'"#/components/schemas/{name}"' not in json.dumps(schema):
+            del schemas[name]
 
 
 def _statuses(path: str, method: str, every: dict[int, list[str]]) -> Iterator[int]:
