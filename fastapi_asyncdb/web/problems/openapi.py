@@ -93,6 +93,8 @@ def _extend(schema: Schema, problems: ProblemMapping) -> None:
 def _fill_in(schema: Schema) -> None:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for _, _, operation in _operations(schema):
+        if "requestBody" in operation:  # which may be no JSON
+            operation["responses"].setdefault("400", {"description": "Bad Request"})
         for status, response in operation["responses"].items():
             if status[0] in "45" and "$ref" not in response:
                 response.setdefault("content", content)
