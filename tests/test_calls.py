@@ -103,7 +103,10 @@ async def traced(app: FastAPI, trace: Trace) -> None:
 
 @pytest.mark.parametrize("handlers", [False, True])
 async def test_request_that_inserts(worker_database: str, handlers: bool):
-    """At most 60 calls; at most 10, in 6 modules, from the end of the handler to COMMIT; with handlers too."""
+    """At most 60 calls; at most 10, in 6 modules, from the end of the handler to the driver's COMMIT.
+
+    Error handlers add none.
+    """
     database = Database(DatabaseSettings(url=worker_database.replace("://", "+asyncpg://", 1)))
     app, trace = FastAPI(), Trace()
     if handlers:

@@ -223,8 +223,8 @@ async def test_an_address_that_is_taken_is_a_problem():
     page = DOCS / "problems.md"
     (shown,) = re.findall(r"^(\{\"type\".*?\})\n```", page.read_text(), re.DOTALL | re.MULTILINE)
     async with running(run(blocks(page)[0])["app"]) as http:
-        for _ in range(2):
-            answer = await http.post("/members", params={"email": "ada@example.org"})
+        await http.post("/members", params={"email": "ada@example.org"})
+        answer = await http.post("/members", params={"email": "ada@example.org"})
     assert answer.status_code == 409
     assert answer.json() | {"instance": ""} == json.loads(shown) | {"instance": ""}
 

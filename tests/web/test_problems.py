@@ -168,13 +168,13 @@ async def test_client_errors_are_logged_once_and_in_bounded_number(
 ):
     """A client that repeats a wrong request does not fill the log; the record names the constraint."""
     caplog.set_level(logging.INFO, LOGGER)
-    for _ in range(30):
-        answer = await http.post("/shelves", json={"id": 100, "name": SECRET})
+    answers = [await http.post("/shelves", json={"id": 100, "name": SECRET}) for _ in range(30)]
     records = [record.getMessage() for record in caplog.records if record.name == LOGGER]
     assert len(records) == 10
     assert "POST /shelves was answered with 409 unique-violation, urn:uuid:" in records[0]
     assert "pk_shelf" in records[0]
-    assert (answer.status_code, SECRET in caplog.text) == (409, False)
+    assert {answer.status_code for answer in answers} == {409}
+    assert SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("environment", ["development", "production"])
@@ -186,9 +186,8 @@ async def test_values_are_logged_in_development_only(
     caplog.set_level(logging.INFO, LOGGER)
     settings = shelves.settings.model_copy(update={"environment": environment})
     async with Database(settings) as database, client(served(database)) as http:
-        for _ in range(2):
-            answer = await http.post("/shelves", json={"name": SECRET})
-        problem(answer, 409, "unique-violation")
+        await http.post("/shelves", json={"name": SECRET})
+        problem(await http.post("/shelves", json={"name": SECRET}), 409, "unique-violation")
     (record,) = (record for record in caplog.records if record.name == LOGGER)
     driver_tells = shelves.engine.dialect.driver == "psycopg"
     assert (SECRET in record.getMessage()) is (environment == "development" and driver_tells)
