@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, install_error_handlers
+from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.testing import PostgresServer
 from tests.contract.test_stop import stopping
 from tests.support.application import client
@@ -53,7 +54,8 @@ async def test_outage(driver: str, caplog: pytest.LogCaptureFixture):
     """Each request gets a 503 problem; the log has few lines, the beginning and the end once each."""
     with PostgresServer() as server:
         url = server.url().replace("postgresql:", f"postgresql+{driver}:")
-        async with running(url, pool_ping_idle=0) as (_, http):
+        async with running(url, pool_ping_idle=0) as (database, http):
+            await database.ping()
             await asyncio.gather(*(http.get("/shelves?name=a") for _ in range(10)))
             await asyncio.to_thread(server.kill)
             for _ in range(4):
@@ -62,7 +64,10 @@ async def test_outage(driver: str, caplog: pytest.LogCaptureFixture):
                 for answer in await asyncio.gather(*reads, *writes):
                     problem(answer, 503, "database-unavailable")
                     assert answer.headers["Retry-After"] == "5"
+            with pytest.raises(DatabaseUnavailable):
+                await database.ping(timeout=1)
             await asyncio.to_thread(server.restart)
+            await database.ping(timeout=5)
             for _ in range(3):
                 assert (await http.get("/shelves?name=a")).status_code == 200
     found = lines(caplog)

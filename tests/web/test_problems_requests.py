@@ -44,6 +44,10 @@ def app_of(**options: Any) -> FastAPI:
     async def teapot(info: bool = False) -> None:
         raise HTTPException(418, {"pot": 1} if info else "short and stout", {"X-Pot": "tea"})
 
+    @app.get("/half")
+    async def half() -> None:
+        raise HTTPException(404, "There is no \ud800.")
+
     @app.get("/things/{thing_id}")
     async def thing(thing_id: int, limit: Annotated[int, Query(le=10)] = 1) -> None: ...
 
@@ -120,6 +124,7 @@ async def test_http_exceptions_are_left_alone():
         assert answer.json() == expected | {"info": {"pot": 1}}
         answer = await http.get("/nothing")
         assert (answer.status_code, answer.json()["title"]) == (404, "Not Found")
+        assert (await http.get("/half")).json()["detail"] == "There is no ?."
 
 
 async def test_handler_of_the_application_stays():

@@ -17,7 +17,9 @@ from fastapi_asyncdb.web.problems.problem import Problem
 _MOST_ERRORS = 50
 """A list in a body may have an error in each element."""
 _LONGEST = 200
-"""Characters of a message, or of a name that the client chose."""
+"""Characters of a name, which the client may have chosen."""
+_LONGEST_MESSAGE = 2000
+"""Characters; a message may list what is allowed."""
 _DEEPEST = 20
 
 
@@ -31,7 +33,7 @@ def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": str(entry.get("type", ""))[:_LONGEST],
         "loc": [_short(part) for part in entry.get("loc", ())[:_DEEPEST]],
-        "msg": str(entry.get("msg", ""))[:_LONGEST],
+        "msg": str(entry.get("msg", ""))[:_LONGEST_MESSAGE],
     }
 
 
