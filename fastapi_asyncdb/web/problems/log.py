@@ -7,17 +7,13 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
-import fastapi
-import sqlalchemy
-import starlette
 from sqlalchemy.exc import DBAPIError, StatementError
 
-import fastapi_asyncdb
 from fastapi_asyncdb.dialects import Rejection
 from fastapi_asyncdb.errors import AsyncDBError, NotFoundError
 from fastapi_asyncdb.throttle import Throttle
+from fastapi_asyncdb.tracebacks import place_of
 from fastapi_asyncdb.web.problems.mapping import Diagnosed
 from fastapi_asyncdb.web.problems.problem import Problem
 
@@ -27,13 +23,8 @@ _SECONDS, _RECORDS = 10.0, 10
 """So many records of one kind in so many seconds: during an outage every request fails, and a client
 can send the same wrong request again and again. Errors with status 500 are logged each time."""
 _TRACEBACK_SECONDS = 60.0
-_LONGEST = 200
-"""Characters of a message."""
-_NOT_SHOWN = tuple(
-    str(Path(str(module.__file__)).parent)
-    for module in (fastapi, starlette, sqlalchemy, fastapi_asyncdb)
-)
-"""Folders of frames that say nothing new about an error of a database."""
+_LONGEST, _LONGEST_OF_500 = 200, 1000
+"""Characters of a message. One for the developer may be longer: it says what to change."""
 
 
 class ProblemLog:
@@ -56,6 +47,7 @@ class ProblemLog:
         if omitted is None:
             return
         more = f" Not logged since the last of this kind: {omitted}." if omitted else ""
+        longest = _LONGEST_OF_500 if problem.status == 500 else _LONGEST
         logger.log(
             _level(problem.status),
             "%s was answered with %d %s, %s: %s.%s%s",
@@ -63,12 +55,12 @@ class ProblemLog:
             problem.status,
             found.kind,
             problem.instance,
-            describe(error, found.rejection),
+            _describe(error, found.rejection)[:longest],
             more,
-            self._frames(found.kind, problem, error),
+            self._traceback(found.kind, problem, error),
         )
 
-    def _frames(self, kind: str, problem: Problem, error: Exception) -> str:
+    def _traceback(self, kind: str, problem: Problem, error: Exception) -> str:
         if problem.status < 500 or self._tracebacks[kind].admit() is None:
             return ""
         return "".join(["\n", *_frames(error)]).rstrip()
@@ -80,7 +72,7 @@ def _level(status: int) -> int:
     return logging.INFO if status < 500 else logging.WARNING
 
 
-def describe(error: Exception, rejection: Rejection | None) -> str:
+def _describe(error: Exception, rejection: Rejection | None) -> str:
     """Return an error in one line.
 
     It has the values of a statement, which are in a driver's message, only where the engine shows them:
@@ -111,7 +103,7 @@ def _message(error: Exception) -> str:
 
 
 def _line(text: object) -> str:
-    return " ".join(str(text).split()).rstrip(".")[:_LONGEST]
+    return " ".join(str(text).split()).rstrip(".")
 
 
 def _frames(error: Exception) -> list[str]:
@@ -119,6 +111,7 @@ def _frames(error: Exception) -> list[str]:
 
     Not the frames between, nor the messages, which may have values.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames[:-1] if not frame.filename.startswith(_NOT_SHOWN)]
-    return traceback.format_list([*own, *frames[-1:]])
+    tb = error.__traceback__
+    frames = list(zip(traceback.walk_tb(tb), traceback.extract_tb(tb), strict=True))
+    own = [shown for (frame, _), shown in frames[:-1] if place_of(frame)]
+    return traceback.format_list([*own, *(shown for _, shown in frames[-1:])])
