@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute, install_error_handlers
@@ -142,11 +141,10 @@ async def test_timeouts_of_the_server(database_url: str):
         assert answer.headers["Retry-After"] == "1"
 
 
-@pytest.mark.databases("sqlite", "postgresql-asyncpg", "postgresql-psycopg")
 async def test_conflict(database_url: str, caplog: pytest.LogCaptureFixture):
     """503 when the attempts are used up; the attempts in between are neither answered nor logged."""
     caplog.set_level(logging.INFO, LOGGER)
-    async with running(database_url) as (database, http):
+    async with running(database_url, lock_timeout=0.05) as (database, http):
         app: FastAPI = http._transport.app  # type: ignore[attr-defined]
         runs = []
 
@@ -155,25 +153,32 @@ async def test_conflict(database_url: str, caplog: pytest.LogCaptureFixture):
 
         async def conflict(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
             runs.append(1)
-            await provoke_conflict(db)
+            await db.execute(text(conflicting_statement(database_url)))
 
         app.router.add_api_route(
             "/conflict", conflict, methods=["POST"], route_class_override=Twice
         )
-        problem(await http.post("/conflict"), 503, "transaction-conflict")
+        with locked(database_url):
+            problem(await http.post("/conflict"), 503, "transaction-conflict")
     assert len(runs) == 2
     (record,) = (record for record in caplog.records if record.name == LOGGER)
     assert "POST /conflict was answered with 503" in record.getMessage()
 
 
-async def provoke_conflict(session: AsyncSession) -> None:
-    """Let the database raise a serialization failure, or say that it is busy."""
-    if session.get_bind().dialect.name == "postgresql":
-        raising = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
-        await session.execute(text(raising))
-    error = sqlite3.OperationalError("database is locked")
-    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-    raise OperationalError("INSERT", {}, error)
+def conflicting_statement(url: str) -> str:
+    """Return what PostgreSQL answers with a serialization failure, and SQLite when it is not locked."""
+    raising = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
+    return raising if url.startswith("postgresql") else "DELETE FROM visit"
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Lock a file of SQLite in the block, as another process would."""
+    path = url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path if path != url else ":memory:")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.rollback()
 
 
 @pytest.mark.parametrize("at_commit", ["cut before", "cut after"])
