@@ -186,7 +186,8 @@ class ServerLimit:
             self._away_since = time.monotonic()
             if self.has_accepted:
                 logger.warning(
-                    "The database is away, and requests are answered with 503 until it is back. %s",
+                    "The database is away: it accepts no connection, and requests that need a new one "
+                    "are answered with 503 until it is back. %s",
                     refusal.error.args[0],
                 )
 
