@@ -23,7 +23,7 @@ PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
 .PHONY: help run migrate test check format lint types layers lock build clean
-.PHONY: test-pooler test-filters test-oldest test-newest test-pythons test-wheel bench
+.PHONY: test-pooler test-filters test-openapi test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -60,6 +60,9 @@ layers: $(READY) ## Check that imports go one way
 test-filters: ## Compare filters with a model in Python, in 5,000 examples on each database
 	FILTER_EXAMPLES=5000 $(MAKE) test TESTS='tests/data/test_filter_model.py --timeout 1800'
 
+test-openapi: .venv-openapi/.ready ## Send generated requests to the example application; FUZZ=--max-examples=500 for more
+	.venv-openapi/bin/python -m tests.fuzzed_example $(FUZZ)
+
 test-oldest: ## Run the tests with the oldest versions that pyproject.toml allows
 	$(MAKE) test VENV=.venv-oldest GROUP=test CONSTRAINTS=tests/oldest-versions.txt
 
@@ -82,15 +85,17 @@ bench: ## Compare with other libraries, for 25 minutes; BENCH='--quick --only cp
 lock: ## Renew pinned-versions.txt: the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --constraint pinned-versions.txt uv
-	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group bench --group lock -o pinned-versions.txt -
+	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group bench --group openapi --group lock -o pinned-versions.txt -
 
 build: $(READY) ## Build the wheel and the source distribution
 	rm -rf dist && $(BIN)/python -m build --no-isolation
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache
 
 .venv-run/.ready: GROUP := example
+
+.venv-openapi/.ready: GROUP := openapi
 
 .venv-bench/.ready: GROUP := bench
 

@@ -36,6 +36,9 @@ from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.web.health import health_router
 from fastapi_asyncdb.web.lifespan import create_lifespan
+from fastapi_asyncdb.web.problems.handlers import install_error_handlers
+from fastapi_asyncdb.web.problems.mapping import problem_of
+from fastapi_asyncdb.web.problems.problem import Problem
 from fastapi_asyncdb.web.retry_route import RetryRoute
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "OrderBy",
     "Page",
     "PageQuery",
+    "Problem",
     "ReadDB",
     "ReadRepository",
     "Repository",
@@ -71,10 +75,12 @@ __all__ = [
     "get_read_db",
     "get_snapshot_db",
     "health_router",
+    "install_error_handlers",
     "on_commit",
     "on_rollback",
     "paginate",
     "paginate_cursor",
+    "problem_of",
     "remember_transaction_id",
     "try_advisory_lock",
 ]

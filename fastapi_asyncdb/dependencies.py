@@ -20,13 +20,12 @@ from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.client_errors import client_error
-from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.session.ending import end_transaction
 from fastapi_asyncdb.session.managed import state_of
 from fastapi_asyncdb.session.misuse import UncalledDependency
 from fastapi_asyncdb.session.retry import is_retryable
 from fastapi_asyncdb.session.scopes import end_session
-from fastapi_asyncdb.unavailable import OutageLog, Unavailable, answered
+from fastapi_asyncdb.unavailable import Unavailable, answered
 
 CONFLICT = "fastapi_asyncdb.conflict"
 """The key of the request's scope for the exception after which ``RetryRoute`` runs it again."""
@@ -44,7 +43,6 @@ def session_dependency(
     Args:
         open_session: Opens a session for a connection: what a request and a socket have in common.
     """
-    outages = OutageLog()
 
     async def request_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
         session = open_session(connection)
@@ -70,7 +68,7 @@ def session_dependency(
                 raise
             await end_transaction(state, session, None, streams_on=True)
         except Exception as error:
-            answer = _answer(error, connection, outages)
+            answer = _answer(error, connection)
             if answer is error:
                 raise
             raise answer from error
@@ -79,12 +77,10 @@ def session_dependency(
     return _declared(Depends(handler_transaction, scope="function"))
 
 
-def _answer(error: Exception, connection: HTTPConnection, outages: OutageLog) -> Exception:
+def _answer(error: Exception, connection: HTTPConnection) -> Exception:
     """Return the error that FastAPI answers; note in the request one that ``RetryRoute`` retries."""
     if is_retryable(error):
         connection.scope[CONFLICT] = error
-    if isinstance(error, CannotConnect):
-        outages.add(error)
     if isinstance(error, Unavailable):
         return answered(error, connection)
     return client_error(error, connection)

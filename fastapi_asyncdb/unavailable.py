@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
 from typing import Any
 
 from fastapi import HTTPException, WebSocket, WebSocketException, status
@@ -12,6 +10,7 @@ from fastapi.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
 from fastapi_asyncdb.errors import CannotConnect, DatabaseStopping, PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +19,6 @@ _STOPPING = "The service is restarting. Please try again later."
 _DOWN = "The database is not available. Please try again later."
 # https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
 _DENIAL = "websocket.http.response"
-_QUIET = 10.0
-"""Seconds between two warnings: during an outage every request fails."""
 
 
 # Starlette looks for a handler along these bases: one for PoolTimeout, or for SQLAlchemy's errors,
@@ -104,18 +101,15 @@ def _has_status(connection: HTTPConnection) -> bool:
 
 
 class OutageLog:
-    """Warn of requests and probes that were answered with 503, which no server logs as errors."""
+    """Warn of probes that were answered with 503, which no server logs as errors."""
 
     def __init__(self) -> None:
-        self._answered = 0
-        self._warned_at = -math.inf
+        self._throttle = Throttle()
 
     def add(self, error: Exception) -> None:
-        """Count a request; warn at most once in ten seconds."""
-        self._answered += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _QUIET:
+        """Count a probe; warn at most once in ten seconds."""
+        omitted = self._throttle.admit()
+        if omitted is not None:
             logger.warning(
-                "%s Answered with 503 since the last such warning: %d.", error, self._answered
+                "%s Answered with 503 since the last such warning: %d.", error, omitted + 1
             )
-            self._warned_at, self._answered = now, 0

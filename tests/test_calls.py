@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import Database, DatabaseSettings, install_error_handlers
 from tests.support.application import Base, Note, Request
 
 RUN = "dialects.calls", "_in_steps.<locals>.run"
@@ -101,10 +101,16 @@ async def traced(app: FastAPI, trace: Trace) -> None:
         sys.setprofile(None)
 
 
-async def test_request_that_inserts(worker_database: str):
-    """At most 60 calls; at most 10, in 6 modules, from the end of the handler to the driver's COMMIT."""
+@pytest.mark.parametrize("handlers", [False, True])
+async def test_request_that_inserts(worker_database: str, handlers: bool):
+    """At most 60 calls; at most 10, in 6 modules, from the end of the handler to the driver's COMMIT.
+
+    Error handlers add none.
+    """
     database = Database(DatabaseSettings(url=worker_database.replace("://", "+asyncpg://", 1)))
     app, trace = FastAPI(), Trace()
+    if handlers:
+        install_error_handlers(app)
 
     @app.get("/")
     async def write(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:

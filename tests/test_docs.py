@@ -1,6 +1,7 @@
 """The code of the documentation runs, and its tables agree with the package."""
 
 import importlib
+import json
 import logging
 import re
 import sys
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 
 import fastapi_asyncdb
 from fastapi_asyncdb import Base, Credentials, DatabaseSettings
+from fastapi_asyncdb.web.problems.kinds import KINDS
 from tests.support.application import running
 from tests.support.databases import ONE_DRIVER
 
@@ -214,6 +216,25 @@ async def test_duplicates_of_tags_are_answered():
             assert (await http.post("/tags", params={"name": "a"})).status_code == status
         assert (await http.put("/tags", json=["b", "a", "c"])).json() == ["a"]
         assert (await http.put("/tags", json=["b", "c"])).json() == ["b", "c"]
+
+
+async def test_an_address_that_is_taken_is_a_problem():
+    """The answer of the page's first block is the one that the page shows."""
+    page = DOCS / "problems.md"
+    (shown,) = re.findall(r"^(\{\"type\".*?\})\n```", page.read_text(), re.DOTALL | re.MULTILINE)
+    async with running(run(blocks(page)[0])["app"]) as http:
+        await http.post("/members", params={"email": "ada@example.org"})
+        answer = await http.post("/members", params={"email": "ada@example.org"})
+    assert answer.status_code == 409
+    assert answer.json() | {"instance": ""} == json.loads(shown) | {"instance": ""}
+
+
+def test_problems_table_is_complete():
+    """Each type stands in the table with its status."""
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (\d+) \| ", (DOCS / "problems.md").read_text(), re.MULTILINE
+    )
+    assert sorted(rows) == sorted((kind.name, str(kind.status)) for kind in KINDS)
 
 
 async def test_the_application_with_pages_answers():

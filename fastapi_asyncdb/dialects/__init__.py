@@ -9,7 +9,14 @@ from fastapi_asyncdb.dialects.base import (
     connect_timeout,
 )
 from fastapi_asyncdb.dialects.parse import parse_url
-from fastapi_asyncdb.dialects.registry import backend_of, is_conflict, preset_for, preset_of
+from fastapi_asyncdb.dialects.registry import (
+    backend_of,
+    is_conflict,
+    preset_for,
+    preset_of,
+    rejection_of,
+)
+from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.target import TLS, Target, TLSMode
 
 __all__ = [
@@ -19,6 +26,7 @@ __all__ = [
     "ErrorStep",
     "Estimate",
     "Preset",
+    "Rejection",
     "TLSMode",
     "Target",
     "backend_of",
@@ -27,4 +35,5 @@ __all__ = [
     "parse_url",
     "preset_for",
     "preset_of",
+    "rejection_of",
 ]

@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.bulk import BulkLoader, UpsertStatement
+from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -204,6 +205,8 @@ class Backend:
     is_conflict: Callable[[BaseException], bool | None]
     """Returns whether the transaction of an error may succeed when it is run again, because another
     transaction was in its way; ``None`` if the error is none of this database, or only a consequence."""
+    rejection_of: Callable[[BaseException], Rejection | None]
+    """Returns why it rejected the statement of an error; ``None`` if it did not, or if unknown."""
     preset: Preset | None = None
     """``None`` if its URLs are parsed, and the database is not supported yet."""
     schemes: tuple[str, ...] = ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import DataError, StatementError
 
 from fastapi_asyncdb.dialects.base import Backend, Preset
 from fastapi_asyncdb.dialects.mysql import MARIADB, MYSQL
 from fastapi_asyncdb.dialects.postgresql import BACKEND as POSTGRESQL
+from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.sqlite import BACKEND as SQLITE
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import UnsupportedDriver
@@ -54,6 +56,31 @@ def is_conflict(error: BaseException) -> bool | None:
     """
     verdicts = (backend.is_conflict(error) for backend in _BACKENDS)
     return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
+def rejection_of(error: BaseException) -> Rejection | None:
+    """Return why a database, or its driver, rejected the statement of an error.
+
+    Args:
+        error: SQLAlchemy's, around a driver's.
+
+    Returns:
+        ``None`` if no database knows the error.
+    """
+    found = (backend.rejection_of(error) for backend in _BACKENDS)
+    rejection = next((each for each in found if each is not None), None)
+    if rejection is None and _has_a_value_out_of_range(error):
+        return Rejection("value")
+    return rejection
+
+
+def _has_a_value_out_of_range(error: BaseException) -> bool:
+    """Return whether a value could not be sent; such errors come from Python, and have no code."""
+    if not isinstance(error, StatementError):
+        return False
+    if isinstance(error.orig, OverflowError | UnicodeError):
+        return True
+    return isinstance(error, DataError) and getattr(error.orig, "sqlstate", None) is None
 
 
 def served() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy.ext.asyncio
 from sqlalchemy import event
@@ -156,6 +156,7 @@ def create_probe_engine(engines: Engines, settings: DatabaseSettings) -> AsyncEn
     own |= {"pool_pre_ping": True, "pool_ping_idle": 0.0}
     settings = settings.model_copy(update=own)
     engine = _create(engines.target, engines.preset, settings, read_only=True)
+    cast(FairPool, engine.sync_engine.pool).leave_outages()
     return _reading(engine, engines.preset)
 
 
@@ -202,7 +203,7 @@ def _options(settings: DatabaseSettings) -> dict[str, Any]:
         # The connection used last is taken first: it needs no ping, and the others can age out.
         "pool_use_lifo": True,
         "echo": settings.echo,
-        "hide_parameters": settings.environment == "production",
+        "hide_parameters": settings.environment in ("staging", "production"),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.dialects import ErrorStep, Preset
@@ -43,8 +44,23 @@ def explain_errors(
         # A COMMIT without an answer, before other losses: its outcome matters more than the cause.
         *commits,
         losses(preset),
+        _unsendable_value,
     ]
     event.listen(engine.sync_engine, "handle_error", _first_answer_of(steps))
+
+
+def _unsendable_value(context: ExceptionContext) -> BaseException | None:
+    """Return SQLAlchemy's error for a value that a driver cannot send, where the driver raises Python's.
+
+    An integer beyond 64 bits, or a lone surrogate: aiosqlite and psycopg raise what Python raises.
+    """
+    error = context.original_exception
+    if context.statement is None or not isinstance(error, OverflowError | UnicodeError):
+        return None
+    if context.sqlalchemy_exception is not None:
+        return None
+    hides = context.engine is not None and context.engine.hide_parameters
+    return DataError(context.statement, context.parameters, error, hide_parameters=hides)
 
 
 def _first_answer_of(steps: Iterable[ErrorStep]) -> ErrorStep:

@@ -19,12 +19,11 @@ from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.pool.idle import IdleConnections, OverflowTimer
 from fastapi_asyncdb.pool.server_limit import Explain, Full, Refusal, ServerLimit
 from fastapi_asyncdb.pool.waiters import Slots
+from fastapi_asyncdb.throttle import Throttle
 from fastapi_asyncdb.tracebacks import forgetting_locals
 
 logger = logging.getLogger(__name__)
 
-_QUIET = 10.0
-"""Seconds between two warnings: under overload refusals are many."""
 _YOUNGEST = 0.9
 """The share of ``recycle`` after which the first connections are replaced; the last at its end."""
 _EXPIRES = "fastapi_asyncdb.expires"
@@ -81,8 +80,7 @@ class FairPool(AsyncAdaptedQueuePool):
         self.closing: set[asyncio.Task[None]] = set()
         """Tasks that close connections beyond ``pool_size``, which were idle for too long."""
         self._returns: float | None = None
-        self._refused = 0
-        self._warned_at = -math.inf
+        self._refusals = Throttle()
 
     def waiting(self) -> int:
         """Return how many tasks wait for a connection."""
@@ -104,7 +102,7 @@ class FairPool(AsyncAdaptedQueuePool):
         pool._overflow_timer.seconds = self._overflow_timer.seconds
         pool._advice = self._advice
         pool._explain = self._explain
-        pool._server.has_accepted = self._server.has_accepted
+        pool._server.resume(self._server)
         return pool
 
     def connect(self) -> PoolProxiedConnection:
@@ -125,6 +123,10 @@ class FairPool(AsyncAdaptedQueuePool):
     def forget_refusal(self) -> None:
         """Let the next checkout connect at once, although the server has just refused a connection."""
         self._server.forget()
+
+    def leave_outages(self) -> None:
+        """Leave the warnings of an outage to another pool of the same database."""
+        self._server.announces = False
 
     def take_idle(self) -> list[DBAPIConnection]:
         """Take the idle connections out of the pool for good; the caller closes them."""
@@ -242,9 +244,7 @@ class FairPool(AsyncAdaptedQueuePool):
             raise failure from None
         advice = self._advice if self._server.refusal is None else self._server.advice
         message = f"{fact} {advice}".rstrip()
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._warned_at >= _QUIET:
-            logger.warning("%s Refused since the last such warning: %d.", message, self._refused)
-            self._warned_at, self._refused = now, 0
+        omitted = self._refusals.admit()
+        if omitted is not None:
+            logger.warning("%s Refused since the last such warning: %d.", message, omitted + 1)
         raise kind(message) from None

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 from fastapi_asyncdb.errors import CannotConnect
 from fastapi_asyncdb.pool.waiters import Slots
+from fastapi_asyncdb.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
-_QUIET = 10.0
-"""Seconds between two warnings."""
 LONGEST_PAUSE = 1.0
 """Seconds after a refusal before the pool asks for one more connection, at most."""
 _SHORTEST_PAUSE = 0.05
@@ -88,11 +87,19 @@ class ServerLimit:
         self._refusals = 0
         self._refused_at = -math.inf
         self._alarm: asyncio.TimerHandle | None = None
-        self._warned_at = -math.inf
+        self._warnings = Throttle()
+        self._away_since: float | None = None
         self.refusal: Refusal | None = None
         """The last one, as long as it limits the pool."""
         self.has_accepted = False
         """Whether the server has ever accepted a connection of the pool."""
+        self.announces = True
+        """Whether to warn of an outage and of its end, once each."""
+
+    def resume(self, other: ServerLimit) -> None:
+        """Go on where the limit of an earlier pool has ended."""
+        self.has_accepted, self.announces = other.has_accepted, other.announces
+        self._away_since = other._away_since
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -153,19 +160,36 @@ class ServerLimit:
         if self.refusal is not None:
             self._refusals = 0
             self._resize(self._number + 1)
+        if self._away_since is not None:
+            seconds = time.monotonic() - self._away_since
+            self._away_since = None
+            logger.warning("The database is back: it accepts connections, after %.1f s.", seconds)
 
     def _refuse(self, refusal: Refusal, began: float) -> None:
         self.refusal = refusal
         self._resize(self._open())
         if self._waits():
             self._warn(refusal)
-        elif not self._open():
-            self._slots.dismiss(before=began)
+        else:
+            self._note_outage(refusal)
+            if not self._open():
+                self._slots.dismiss(before=began)
         # Attempts that were under way together are one refusal.
         if began >= self._refused_at:
             self._refusals += 1
             self._refused_at = time.monotonic()
             self._alarm_in(self._pause())
+
+    def _note_outage(self, refusal: Refusal) -> None:
+        """Warn once of an outage; of one at the start, the start warns."""
+        if self._away_since is None and self.announces:
+            self._away_since = time.monotonic()
+            if self.has_accepted:
+                logger.warning(
+                    "The database is away: it accepts no connection, and requests that need a new one "
+                    "are answered with 503 until it is back. %s",
+                    refusal.error.args[0],
+                )
 
     def _waits(self) -> bool:
         """Return whether tasks go on waiting, because the server has room as soon as others leave."""
@@ -180,9 +204,7 @@ class ServerLimit:
         return f"{self._limit} (pool_size {self._pool_size} + max_overflow {overflow})"
 
     def _warn(self, refusal: Refusal) -> None:
-        now = time.monotonic()
-        if now - self._warned_at >= _QUIET:
-            self._warned_at = now
+        if self._warnings.admit() is not None:
             logger.warning(
                 "The server refuses further connections: %s. This pool has %d open, of at most %s; "
                 "requests wait for these. %s",

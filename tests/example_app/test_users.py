@@ -23,7 +23,9 @@ async def test_an_email_address_is_taken_once(client: AsyncClient) -> None:
     assert (await client.post("/users", json=ADA)).status_code == 201
     again = await client.post("/users", json={"name": "Eve", "email": "ADA@example.org"})
     assert again.status_code == 409
-    assert again.json() == {"detail": "The e-mail address ada@example.org is taken."}
+    assert again.headers["content-type"] == "application/problem+json"
+    assert again.json()["detail"] == "The e-mail address is taken."
+    assert again.json()["constraint"] == "uq_users_email"
     assert [user["name"] for user in (await client.get("/users")).json()["items"]] == ["Ada"]
 
 
@@ -60,7 +62,7 @@ async def test_an_unknown_user_is_not_found(client: AsyncClient) -> None:
     """The largest id there can be is a 404 like any other."""
     answer = await client.get(f"/users/{2**31 - 1}")
     assert answer.status_code == 404
-    assert answer.json() == {"detail": "User not found."}
+    assert answer.json()["detail"] == "User not found."
 
 
 async def test_an_impossible_id_is_refused(client: AsyncClient) -> None:
@@ -106,7 +108,7 @@ async def test_a_value_that_json_cannot_answer_is_refused(client: AsyncClient, b
     """Python parses it, and the 422 does not repeat it: a response could not contain it."""
     answer = await client.post("/users", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
-    assert all(detail.keys() == {"type", "loc", "msg"} for detail in answer.json()["detail"])
+    assert all(detail.keys() == {"type", "loc", "msg"} for detail in answer.json()["errors"])
     assert (await client.get("/users")).json()["items"] == []
 
 

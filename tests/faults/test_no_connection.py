@@ -85,7 +85,7 @@ async def down(unused_port: int) -> AsyncIterator[Database]:
 async def test_application_starts_without_its_database_and_recovers_by_itself(
     driver: str, unused_port: int, server_url: str, caplog: pytest.LogCaptureFixture
 ):
-    """503 until the database is there, and 200 from then on; the log has the cause, once."""
+    """503 until the database is there, and 200 from then on; the log has the cause and the end, once."""
     database = Database(settings_at(unused_port, driver))
     app = app_of(database)
     app.router.lifespan_context = create_lifespan(databases=[database], require_connection=False)
@@ -102,8 +102,8 @@ async def test_application_starts_without_its_database_and_recovers_by_itself(
             assert (await http.get("/")).json() == 1
             await database.engine.dispose()
         assert PASSWORD not in caplog.text
-    _, requests = warnings_in(caplog)
-    assert "efused" in requests.getMessage()
+    _, back = warnings_in(caplog)
+    assert "The database is back" in back.getMessage()
 
 
 async def test_outage_of_a_running_application_is_answered_503(
@@ -133,8 +133,11 @@ async def test_outage_of_a_running_application_is_answered_503(
             await asyncio.to_thread(server.restart)
             assert (await http.post("/")).status_code == 201
     # Beside it, the statement that was cut off may be told of, if the server's last message came.
-    (record,) = [r for r in warnings_in(caplog) if r.name == "fastapi_asyncdb.unavailable"]
-    assert "efused" in record.getMessage()
+    found = [r for r in warnings_in(caplog) if r.name == "fastapi_asyncdb.pool.server_limit"]
+    away, back = (record.getMessage() for record in found)
+    assert away.startswith("The database is away")
+    assert "efused" in away
+    assert back.startswith("The database is back")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
 from fastapi_asyncdb.dialects.postgresql.estimates import ESTIMATE
 from fastapi_asyncdb.dialects.postgresql.loading import CopyLoader
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
+from fastapi_asyncdb.dialects.postgresql.rejections import rejection_of
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
 
 BACKEND = Backend(
     "postgresql",
     {"asyncpg": for_asyncpg, "psycopg": for_psycopg},
     is_conflict,
+    rejection_of,
     PostgreSQL(),
     schemes=("postgres",),
     driver_schemes={"psycopg_async": "psycopg"},

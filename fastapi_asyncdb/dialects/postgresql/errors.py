@@ -46,7 +46,7 @@ def is_conflict(error: BaseException) -> bool | None:
 def is_outdated_plan(error: BaseException) -> bool:
     """Return whether the statement failed because a table or type was changed since it was parsed."""
     return any(
-        _field(cause, "source_function") == _REVALIDATION
+        field_of(cause, "source_function") == _REVALIDATION
         or (sqlstate_of(cause) == _INTERNAL and _TYPE_IS_GONE in str(cause))
         for cause in causes(error)
     )
@@ -59,7 +59,7 @@ def is_deadlock(error: BaseException) -> bool:
 
 def comes_from_server(error: BaseException) -> bool:
     """Return whether the server sent the error, and so ended the transaction; drivers have others."""
-    return any(_field(cause, "severity") is not None for cause in causes(error))
+    return any(field_of(cause, "severity") is not None for cause in causes(error))
 
 
 def knows_no_transaction(error: BaseException) -> bool:
@@ -67,7 +67,7 @@ def knows_no_transaction(error: BaseException) -> bool:
     return sqlstate_of(error) in _NO_SUCH_TRANSACTION
 
 
-def _field(error: BaseException, name: str) -> object:
+def field_of(error: BaseException, name: str) -> object:
     """Return a field of the server's message: asyncpg has it on the error, psycopg on its ``diag``."""
     own = "server_source_function" if name == "source_function" else name
     return getattr(error, own, None) or getattr(getattr(error, "diag", None), name, None)

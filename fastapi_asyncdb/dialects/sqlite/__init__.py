@@ -5,12 +5,14 @@ from fastapi_asyncdb.dialects.bulk import on_conflict
 from fastapi_asyncdb.dialects.sqlite.advisory_locks import WriteLock
 from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
+from fastapi_asyncdb.dialects.sqlite.rejections import rejection_of
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
 
 BACKEND = Backend(
     "sqlite",
     {"aiosqlite": for_aiosqlite},
     is_conflict,
+    rejection_of,
     SQLite(),
     seeks_by_rows=True,
     wide_numbers=True,

@@ -1,0 +1,1 @@
+"""Errors as answers: the problems of RFC 9457."""
