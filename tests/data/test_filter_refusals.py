@@ -163,7 +163,7 @@ async def test_what_is_refused(client: AsyncClient, statements: list[str]):
     ids=["names", "values"],
 )
 async def test_ten_thousand_parameters_are_refused(database: Database, query: str):
-    """They are not even parsed, and the answer does not repeat them."""
+    """By their number, and the answer does not repeat them."""
     request = Request(application(database), f"/posts?{query}")
     await request.run()
     assert request.status == 422
