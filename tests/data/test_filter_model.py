@@ -298,7 +298,7 @@ async def store(session: AsyncSession, rows: list[Row]) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("FILTER_EXAMPLES", "50")),
+    max_examples=int(os.environ.get("FILTER_EXAMPLES", "25")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
