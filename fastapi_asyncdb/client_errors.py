@@ -11,6 +11,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from fastapi_asyncdb.errors import InvalidCursor, NotFoundError
 
+STALE = "Another request has changed or deleted this. Please read it again before you change it."
+INVALID_CURSOR = "The cursor is not valid here. Please start again without one."
+
 
 # As in unavailable.py: a handler of the application for the first base comes before FastAPI's own for
 # the second. The client sees the detail, the log the message.
@@ -23,11 +26,7 @@ class _NotFound(NotFoundError, HTTPException):
 
 class _Stale(StaleDataError, HTTPException):
     def __init__(self, message: str) -> None:
-        HTTPException.__init__(
-            self,
-            status.HTTP_409_CONFLICT,
-            "Another request has changed or deleted this. Please read it again before you change it.",
-        )
+        HTTPException.__init__(self, status.HTTP_409_CONFLICT, STALE)
         self.args = (message,)
 
 
@@ -36,7 +35,7 @@ class _InvalidCursor(InvalidCursor, RequestValidationError):
         detail: dict[str, Any] = {
             "type": "invalid_cursor",
             "loc": ("query", "cursor"),
-            "msg": "The cursor is not valid here. Please start again without one.",
+            "msg": INVALID_CURSOR,
         }
         RequestValidationError.__init__(self, [detail])
         self.args = (message,)

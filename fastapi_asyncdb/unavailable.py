@@ -14,9 +14,9 @@ from fastapi_asyncdb.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
-_BUSY = "The service is busy. Please try again later."
-_STOPPING = "The service is restarting. Please try again later."
-_DOWN = "The database is not available. Please try again later."
+BUSY = "The service is busy. Please try again later."
+STOPPING = "The service is restarting. Please try again later."
+DOWN = "The database is not available. Please try again later."
 # https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response
 _DENIAL = "websocket.http.response"
 
@@ -25,7 +25,7 @@ _DENIAL = "websocket.http.response"
 # comes before FastAPI's own for the second base. The client sees the detail, the log the message.
 class _Answered(PoolTimeout, HTTPException):
     def __init__(self, message: str) -> None:
-        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _BUSY)
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, BUSY)
         self.args = (message,)
 
 
@@ -38,13 +38,13 @@ class _AnsweredDown(CannotConnect, HTTPException):
 
     def __init__(self, message: str, orig: BaseException | None) -> None:
         CannotConnect.__init__(self, message, orig)
-        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _DOWN)
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, DOWN)
         self.args = (message,)
 
 
 class _AnsweredStopping(DatabaseStopping, HTTPException):
     def __init__(self, message: str) -> None:
-        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, _STOPPING)
+        HTTPException.__init__(self, status.HTTP_503_SERVICE_UNAVAILABLE, STOPPING)
         self.args = (message,)
 
 
@@ -52,7 +52,7 @@ class _Closed(PoolTimeout, WebSocketException):
     code: Any  # the socket's; to SQLAlchemy it is the page of an error
 
     def __init__(self, message: str) -> None:
-        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _BUSY)
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, BUSY)
         self.args = (message,)
 
 
@@ -65,13 +65,13 @@ class _ClosedDown(CannotConnect, WebSocketException):
 
     def __init__(self, message: str, orig: BaseException | None) -> None:
         CannotConnect.__init__(self, message, orig)
-        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _DOWN)
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, DOWN)
         self.args = (message,)
 
 
 class _ClosedStopping(DatabaseStopping, WebSocketException):
     def __init__(self, message: str) -> None:
-        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, _STOPPING)
+        WebSocketException.__init__(self, status.WS_1013_TRY_AGAIN_LATER, STOPPING)
         self.args = (message,)
 
 

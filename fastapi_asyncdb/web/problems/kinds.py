@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fastapi_asyncdb import client_errors, unavailable
 from fastapi_asyncdb.web.problems.problem import Problem
 
 TYPE_BASE = "urn:problem-type:fastapi-asyncdb:"
@@ -59,7 +60,7 @@ STALE = Kind(
     "stale-row",
     409,
     "Changed by another request",
-    "This has been changed by another request. Please read it again before you change it.",
+    client_errors.STALE,
 )
 CHECK = Kind("check-violation", 422, "Breaks a rule", "The values break a rule of the data.")
 NOT_NULL = Kind("not-null-violation", 422, "Value missing", "A value that is needed is missing.")
@@ -73,7 +74,7 @@ INVALID_CURSOR = Kind(
     "invalid-cursor",
     422,
     "Cursor not valid",
-    "The cursor is not valid here. Please start again without one.",
+    client_errors.INVALID_CURSOR,
 )
 INVALID_REQUEST = Kind(
     "invalid-request",
@@ -98,13 +99,11 @@ UNAVAILABLE = Kind(
     "database-unavailable",
     503,
     "Database not available",
-    "The database is not available. Please try again later.",
+    unavailable.DOWN,
     5,
 )
-BUSY = Kind("database-busy", 503, "Busy", "The service is busy. Please try again later.", 2)
-STOPPING = Kind(
-    "service-stopping", 503, "Restarting", "The service is restarting. Please try again later.", 2
-)
+BUSY = Kind("database-busy", 503, "Busy", unavailable.BUSY, 2)
+STOPPING = Kind("service-stopping", 503, "Restarting", unavailable.STOPPING, 2)
 CONFLICT = Kind(
     "transaction-conflict",
     503,
