@@ -160,6 +160,7 @@ async def test_error_of_the_code_is_an_internal_error(
     for record, body in zip(records, bodies, strict=True):
         assert body["instance"] in record.getMessage()
         assert "GET /wrong was answered with 500" in record.getMessage()
+        assert ("42P01" in record.getMessage()) or ("SQLITE_ERROR" in record.getMessage())
     assert ["shelves.py" in record.getMessage() for record in records] == [True, False, False]
     assert SECRET not in caplog.text
 
