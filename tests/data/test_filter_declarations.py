@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Uuid as SQLUuid
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, column_property, mapped_column
 from sqlmodel import Field as SQLField
 from sqlmodel import SQLModel, col
 
@@ -83,6 +83,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "attribute of Writer, where one of Post",
     ),
     "expression": ({"a": Filter(func.lower(Post.title))}, "no attribute of a mapped class"),
+    "column of an alias": ({"a": Filter(aliased(Post).title)}, "attribute of an alias"),
+    "path of an alias": (
+        {"a": Filter(Writer.name, through=aliased(Post).writer)},
+        "attribute of an alias",
+    ),
     "column of the table": (
         {"a": Filter(Post.__table__.c.title)},
         "no attribute of a mapped class",

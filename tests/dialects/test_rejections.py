@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
-from fastapi_asyncdb import Database
+from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.dialects import Rejection, rejection_of
 from fastapi_asyncdb.web.problems.constraints import complete
 from tests.support.databases import EVERY_KIND
@@ -107,6 +107,16 @@ def test_codes_of_sqlite(code: str, kind: str):
     error.sqlite_errorname = code
     rejection = rejection_of(OperationalError("INSERT", {}, error))
     assert rejection == Rejection(kind, code)  # type: ignore[arg-type]
+
+
+async def test_check_without_a_name_shows_no_sql(sqlite_url: str):
+    """SQLite has the SQL in the place of the name, with the values in it."""
+    async with Database(DatabaseSettings(url=sqlite_url)) as database:
+        with pytest.raises(IntegrityError) as caught:
+            async with database.session() as session:
+                await session.execute(text("CREATE TABLE word (it TEXT CHECK (it <> 'hunter2'))"))
+                await session.execute(text("INSERT INTO word VALUES ('hunter2')"))
+    assert rejection_of(caught.value) == Rejection("check", "SQLITE_CONSTRAINT_CHECK")
 
 
 @pytest.mark.parametrize(("number", "kind"), [(1062, "unique"), (1452, "foreign key"), (1, None)])

@@ -10,10 +10,11 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse, StreamingResponse
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, Problem, install_error_handlers, problem_of
+from fastapi_asyncdb.errors import CannotConnect
 from tests.support.application import client
 from tests.web.shelves import SECRET, Base, shelves_app
 
@@ -159,6 +160,7 @@ async def test_error_of_the_code_is_an_internal_error(
     for record, body in zip(records, bodies, strict=True):
         assert body["instance"] in record.getMessage()
         assert "GET /wrong was answered with 500" in record.getMessage()
+        assert ("42P01" in record.getMessage()) or ("SQLITE_ERROR" in record.getMessage())
     assert ["shelves.py" in record.getMessage() for record in records] == [True, False, False]
     assert SECRET not in caplog.text
 
@@ -227,6 +229,29 @@ async def test_problem_of_an_error_for_an_answer_of_ones_own(shelves: Database):
         answer = await http.post("/shelves", json={})
     assert (answer.status_code, answer.json()) == (409, {"own": "Exists already"})
     assert problem_of(ValueError("no error of a database")) is None
+
+
+@pytest.mark.parametrize("cls", [OperationalError, DBAPIError, SQLAlchemyError])
+@pytest.mark.parametrize("waits", [True, False], ids=["coroutine", "thread"])
+async def test_own_handler_for_a_class_of_sqlalchemy(cls: type[Exception], waits: bool):
+    """It gets the library's errors of that class too: ``AsyncDBError`` does not hide it."""
+
+    def own(request: Any, error: Exception) -> Any:
+        return JSONResponse(type(error).__name__, 418)
+
+    async def own_that_waits(request: Any, error: Exception) -> Any:
+        return own(request, error)
+
+    app = FastAPI(exception_handlers={cls: own_that_waits if waits else own})
+    install_error_handlers(app)
+
+    @app.get("/away")
+    async def away() -> None:
+        raise CannotConnect("nothing listens", None)
+
+    async with client(app) as http:
+        answer = await http.get("/away")
+    assert (answer.status_code, answer.json()) == (418, "CannotConnect")
 
 
 async def test_session_of_the_handlers_own(shelves: Database):

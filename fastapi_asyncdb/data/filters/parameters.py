@@ -61,6 +61,12 @@ def check_attribute(attribute: Any, mapper: Mapper[Any]) -> None:
             f"{attribute!r} is no attribute of a mapped class. Filters and orders are made of such: "
             f"{name}.id. Map an expression as a column_property() first."
         )
+    if attribute.parent.is_aliased_class:
+        raise ConfigurationError(
+            f"{attribute} is an attribute of an alias, which no statement selects from. Name the "
+            f"attribute of the class: {name}.{attribute.key}. For a relationship to rows of the same "
+            "class, name it in 'through': an alias is made for it."
+        )
     owner = attribute.parent.mapper
     if not mapper.isa(owner):
         raise ConfigurationError(

@@ -31,6 +31,8 @@ from fastapi_asyncdb.errors import ConfigurationError
 
 MAX_WORDS = 20
 """The words of a search."""
+_MINUSES = re.compile(r'-(?:[^\w"-]*-)+')
+"""Several of "without" before one word. PostgreSQL puts each on a stack that has room for 32."""
 
 
 class _ByDatabase(FunctionElement[bool]):
@@ -110,7 +112,7 @@ class Search:
         words = value.split()
         if not words:
             return true()
-        query = func.websearch_to_tsquery(self._configuration, value)
+        query = func.websearch_to_tsquery(self._configuration, _MINUSES.sub("-", value))
         found = [self._document.icontains(word, autoescape=True) for word in words]
         return _ByDatabase(self.vector.bool_op("@@")(query), and_(*found))
 

@@ -68,11 +68,17 @@ def _float(kind: types.Float[Any]) -> Any:
 def _decimal(kind: types.Numeric[Any]) -> Any:
     """Return a decimal that needs no rounding, which might overflow the column."""
     if kind.precision is None:
-        return Annotated[Decimal, Field(allow_inf_nan=False, max_digits=_DIGITS)]
-    return Annotated[
-        Decimal,
-        Field(allow_inf_nan=False, max_digits=kind.precision, decimal_places=kind.scale or 0),
-    ]
+        limits = Field(allow_inf_nan=False, max_digits=_DIGITS)
+    else:
+        limits = Field(
+            allow_inf_nan=False, max_digits=kind.precision, decimal_places=kind.scale or 0
+        )
+    return Annotated[Decimal, limits, AfterValidator(_without_exponent_of_zero)]
+
+
+def _without_exponent_of_zero(value: Decimal) -> Decimal:
+    """Return 0 for ``0e999999999``: it has one digit, and an exponent that PostgreSQL refuses."""
+    return value or Decimal(0)
 
 
 def _storable(value: str) -> str:

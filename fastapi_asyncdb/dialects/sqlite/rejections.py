@@ -28,6 +28,8 @@ _IO_ERROR = "SQLITE_IOERR"
 """And all that begin with it."""
 _COLUMN = re.compile(r"(\S+)\.(\S+?)(?:,|$)")
 _INDEX = re.compile(r"index '(.+)'$")
+_NAME = re.compile(r"[\w$-]+")
+"""Of a check without a name, SQLite says the SQL instead, which is nothing for a client."""
 
 
 def rejection_of(error: BaseException) -> Rejection | None:
@@ -41,7 +43,7 @@ def rejection_of(error: BaseException) -> Rejection | None:
         return None
     _, _, named = str(driver).partition("constraint failed: ")
     if kind == "check":
-        return Rejection(kind, code, constraint=named or None)
+        return Rejection(kind, code, constraint=named if _NAME.fullmatch(named) else None)
     index = _INDEX.match(named)
     columns = _COLUMN.findall(named)
     return Rejection(

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
+from inspect import iscoroutinefunction
 from typing import Any, cast
 from uuid import uuid4
 
 from fastapi import FastAPI, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import HTTPConnection, Request
@@ -54,7 +56,7 @@ def install_error_handlers(
             FastAPI's answer, ``{"detail": ...}``.
     """
     problems = ProblemMapping(constraints or {}, metadata, type_base)
-    answer = _Answers(problems)
+    answer = _Answers(app, problems)
     for cls in (AsyncDBError, SQLAlchemyError, RequestValidationError, UnicodeEncodeError):
         _add(app, cls, answer.error)
     if http_exceptions:
@@ -70,12 +72,15 @@ def _add(app: FastAPI, cls: type[Exception], handler: Any) -> None:
 class _Answers:
     """The exception handlers of one application."""
 
-    def __init__(self, problems: ProblemMapping) -> None:
+    def __init__(self, app: FastAPI, problems: ProblemMapping) -> None:
+        self._app = app
         self._problems = problems
         self._log = ProblemLog()
 
     async def error(self, connection: HTTPConnection, error: Exception) -> Response | None:
         """Answer an error of a database or of a request."""
+        if (own := self._own_handler(error)) is not None:
+            return await _call(own, connection, error)
         if connection.scope["type"] == "websocket":
             return await _leave(cast(WebSocket, connection), error)
         found = self._problems.of(error)
@@ -84,6 +89,15 @@ class _Answers:
         problem = replace(found.problem, instance=f"urn:uuid:{uuid4()}")
         sent = partial(self._log.add, _route(connection), problem, found, _origin(error))
         return ProblemResponse(problem, sent=sent)
+
+    def _own_handler(self, error: Exception) -> Any:
+        """Return the application's handler for one of SQLAlchemy's classes.
+
+        Starlette finds that for ``AsyncDBError`` before it: the library's errors have both as bases.
+        """
+        bases = (cls for cls in type(error).__mro__ if issubclass(cls, SQLAlchemyError))
+        handlers = (self._app.exception_handlers.get(cls) for cls in bases)
+        return next((own for own in handlers if own not in (None, self.error)), None)
 
     async def http_exception(self, connection: HTTPConnection, error: Exception) -> Response | None:
         """Answer an ``HTTPException`` with a problem that has no type of its own."""
@@ -98,6 +112,14 @@ class _Answers:
             extensions={} if isinstance(detail, str | None) else {"info": detail},
         )
         return ProblemResponse(problem, headers=error.headers)
+
+
+async def _call(handler: Any, connection: HTTPConnection, error: Exception) -> Response | None:
+    """Call a handler as Starlette does: a function that is no coroutine function, in a thread."""
+    if iscoroutinefunction(handler):
+        response: Response | None = await handler(connection, error)
+        return response
+    return await run_in_threadpool(handler, connection, error)
 
 
 async def _leave(socket: WebSocket, error: Exception) -> Response | None:

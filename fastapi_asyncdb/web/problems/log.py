@@ -80,11 +80,19 @@ def _describe(error: Exception, rejection: Rejection | None) -> str:
     """
     cause = error if isinstance(error, AsyncDBError) else getattr(error, "orig", None) or error
     words = [type(cause).__name__]
-    if rejection is not None:
+    if rejection is None:
+        words.append(_code(cause))
+    else:
         words += [rejection.code or "", rejection.constraint or "", *_columns(rejection)]
     described = " ".join(filter(None, words))
     message = _message(error)
     return f"{described}: {message}" if message else described
+
+
+def _code(error: BaseException) -> str:
+    """Return the driver's code: the message is hidden, and asyncpg has one class for many codes."""
+    names = ("sqlstate", "sqlite_errorname")
+    return next((str(code) for name in names if (code := getattr(error, name, None))), "")
 
 
 def _columns(rejection: Rejection) -> Iterator[str]:
