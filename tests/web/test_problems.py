@@ -1,5 +1,6 @@
 """Errors of a database as problems: from the real error to the bytes of the answer."""
 
+import asyncio
 import json
 import logging
 import re
@@ -16,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, Problem, install_error_handlers, problem_of
 from fastapi_asyncdb.errors import CannotConnect
 from tests.support.application import client
-from tests.web.shelves import SECRET, Base, shelves_app
+from tests.web.shelves import SECRET, Base, Shelf, shelves_app
 
 URN = "urn:problem-type:fastapi-asyncdb:"
 LOGGER = "fastapi_asyncdb.web.problems.log"
@@ -69,6 +70,30 @@ async def test_unique_violation_names_constraint_and_columns(http: httpx.AsyncCl
     assert (body["constraint"], body["columns"]) == ("uq_shelf_name", ["name"])
     body = problem(await http.post("/shelves", json={"id": 100}), 409, "unique-violation")
     assert (body["constraint"], body["columns"]) == ("pk_shelf", ["id"])
+
+
+async def test_the_only_error_of_a_task_group_is_answered(shelves: Database):
+    """Others are left as they are: no answer fits several errors."""
+    app = served(shelves)
+
+    async def insert(*names: str) -> None:
+        async with shelves.session() as session:
+            session.add_all([Shelf(name=name) for name in names])
+
+    @app.post("/groups")
+    async def run(work: list[str]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name in work:
+                tasks.create_task(insert(name, name) if name == "twice" else fail(name))
+
+    async def fail(name: str) -> None:
+        await asyncio.sleep(0)
+        raise LookupError(name)
+
+    async with client(app) as http:
+        problem(await http.post("/groups", json=["twice"]), 409, "unique-violation")
+        answer = await http.post("/groups", json=["a", "b"])
+        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
 
 
 async def test_foreign_key_violation(http: httpx.AsyncClient):

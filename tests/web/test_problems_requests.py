@@ -202,6 +202,26 @@ async def test_problems_are_in_the_openapi():
     assert "HTTPValidationError" not in json.dumps(schema)
 
 
+async def test_openapi_of_an_application_that_has_problems_of_its_own():
+    """Its model stays, and ours has another name."""
+
+    class Problem(BaseModel):
+        code: int
+
+    app = FastAPI()
+
+    @app.get("/problems")
+    async def find_problem() -> Problem:
+        return Problem(code=1)
+
+    install_error_handlers(app, http_exceptions=True)
+    schemas = app.openapi()["components"]["schemas"]
+    assert set(schemas["Problem"]["properties"]) == {"code"}
+    assert "instance" in schemas["DatabaseProblem"]["properties"]
+    answer = app.openapi()["components"]["responses"]["Problem503"]
+    assert "#/components/schemas/DatabaseProblem" in str(answer)
+
+
 async def test_openapi_of_routes_that_are_added_later():
     """FastAPI generates it anew, and the problems are in it."""
     app = app_of()

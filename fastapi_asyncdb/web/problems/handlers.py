@@ -59,6 +59,7 @@ def install_error_handlers(
     answer = _Answers(app, problems)
     for cls in (AsyncDBError, SQLAlchemyError, RequestValidationError, UnicodeEncodeError):
         _add(app, cls, answer.error)
+    _add(app, ExceptionGroup, answer.group)
     if http_exceptions:
         _add(app, HTTPException, answer.http_exception)
     describe_problems(app, problems, all_errors=http_exceptions)
@@ -89,6 +90,15 @@ class _Answers:
         problem = replace(found.problem, instance=f"urn:uuid:{uuid4()}")
         sent = partial(self._log.add, _route(connection), problem, found, _origin(error))
         return ProblemResponse(problem, sent=sent)
+
+    async def group(self, connection: HTTPConnection, error: Exception) -> Response | None:
+        """Answer the only error of a group, as a ``TaskGroup`` raises it; leave other groups alone."""
+        only: Exception | None = error
+        while isinstance(only, ExceptionGroup):
+            only = only.exceptions[0] if len(only.exceptions) == 1 else None
+        if only is None or self._problems.of(only) is None:
+            raise error
+        return await self.error(connection, only)
 
     def _own_handler(self, error: Exception) -> Any:
         """Return the application's handler for one of SQLAlchemy's classes.

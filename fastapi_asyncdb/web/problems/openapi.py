@@ -75,23 +75,32 @@ def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: boo
 
 def _extend(schema: Schema, problems: ProblemMapping) -> None:
     components = schema["components"]
-    components.setdefault("schemas", {}).setdefault("Problem", PROBLEM)
+    reference = _add_problem(components.setdefault("schemas", {}))
     by_status = _kinds_by_status(problems)
     components["responses"] |= {
-        f"Problem{status}": _response(status, types) for status, types in by_status.items()
+        f"Problem{status}": _response(status, types, reference)
+        for status, types in by_status.items()
     }
     for path, method, operation in _operations(schema):
         responses = operation.setdefault("responses", {})
         if _is_fastapis_own(responses.get("422")):
             del responses["422"]
         for status in _statuses(path, method, by_status):
-            reference = {"$ref": f"#/components/responses/Problem{status}"}
-            responses.setdefault(str(status), reference)
+            response = {"$ref": f"#/components/responses/Problem{status}"}
+            responses.setdefault(str(status), response)
     _forget_unused(schema)
 
 
+def _add_problem(schemas: Schema) -> Schema:
+    """Add the schema of problems, beside a model of the application that has the same name."""
+    taken = schemas.get("Problem", PROBLEM) != PROBLEM
+    name = "DatabaseProblem" if taken else "Problem"
+    schemas[name] = PROBLEM
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def _fill_in(schema: Schema) -> None:
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    content = {MEDIA_TYPE: {"schema": _add_problem(schema["components"]["schemas"])}}
     for _, _, operation in _operations(schema):
         if "requestBody" in operation:  # which may be no JSON
             operation["responses"].setdefault("400", {"description": "Bad Request"})
@@ -107,9 +116,9 @@ def _kinds_by_status(problems: ProblemMapping) -> dict[int, list[str]]:
     return found
 
 
-def _response(status: int, types: list[str]) -> Schema:
+def _response(status: int, types: list[str], reference: Schema) -> Schema:
     listed = {"type": {"examples": types}}
-    refined = {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": listed}]}
+    refined = {"allOf": [reference, {"properties": listed}]}
     described: Schema = {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": refined}},
