@@ -113,7 +113,7 @@ NEEDED = [
     Needed(
         "_execute_internal",
         "SQLAlchemy's Session",
-        "session/managed.py",
+        "session/sync_session.py",
         "all statements run there, one task at a time",
     ),
     Needed(

@@ -13,11 +13,12 @@ from fastapi_asyncdb.engine.running_sessions import RunningSessions
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.options import SessionOptions, TransactionOptions, transaction_options
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
-from fastapi_asyncdb.session.managed import ManagedSession, ManagedSyncSession, managed
+from fastapi_asyncdb.session.managed import ManagedSession, managed
 from fastapi_asyncdb.session.on_begin import OnBegin, first_step, refuse_autocommit
 from fastapi_asyncdb.session.open_sessions import refuse_inside_transaction, remember
 from fastapi_asyncdb.session.scopes import SessionScope
 from fastapi_asyncdb.session.state import SessionState
+from fastapi_asyncdb.session.sync_session import ManagedSyncSession
 from fastapi_asyncdb.settings import DatabaseSettings
 
 S = TypeVar("S", bound=AsyncSession)
