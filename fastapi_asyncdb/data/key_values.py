@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from struct import pack, unpack
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Boolean, LargeBinary, Numeric, String, Uuid, types
 from sqlalchemy.engine.interfaces import Dialect
 
-_DIGITS = 200
-_DECIMAL = re.compile(rf"-?([0-9]{{1,{_DIGITS}}})(?:\.([0-9]{{1,{_DIGITS}}}))?")
+N = TypeVar("N", float, Decimal)
+
+MOST_DIGITS = 200
+"""Of a decimal whose column has no precision."""
+_DECIMAL = re.compile(rf"-?([0-9]{{1,{MOST_DIGITS}}})(?:\.([0-9]{{1,{MOST_DIGITS}}}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +113,29 @@ def is_single(kind: Any) -> bool:
 
 
 def _single(carrier: Carrier) -> Carrier:
-    """Refuse what overflows or underflows 32 bits: the server raises an error for both."""
+    """Return how the values of a REAL are carried."""
+    return Carrier(carrier.to_json, lambda value: of_32_bits(carrier.from_json(value)))
 
-    def from_json(value: Any) -> Any:
-        number = carrier.from_json(value)
+
+def of_32_bits(number: N) -> N:
+    """Return a number that a REAL can have: the server refuses all others.
+
+    Raises:
+        ValueError: it overflows, or would become zero.
+    """
+    try:
         # In standard form: only that is refused when it is too large.
         (rounded,) = unpack("<f", pack("<f", number))
-        if number and not rounded:
-            raise ValueError
-        return number
-
-    return Carrier(carrier.to_json, from_json)
+    except OverflowError:
+        raise ValueError("the number is too large") from None
+    if number and not rounded:
+        raise ValueError("the number is too small")
+    return number
 
 
 def _decimal(precision: int | None, scale: int | None) -> Carrier:
-    before = _DIGITS if precision is None else precision - (scale or 0)
-    after = _DIGITS if precision is None else scale or 0
+    before = MOST_DIGITS if precision is None else precision - (scale or 0)
+    after = MOST_DIGITS if precision is None else scale or 0
 
     def from_json(value: Any) -> Decimal:
         number = _DECIMAL.fullmatch(value)

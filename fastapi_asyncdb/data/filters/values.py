@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from struct import pack, unpack
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,12 +12,9 @@ from pydantic import AfterValidator, AwareDatetime, Field, NaiveDatetime, TypeAd
 from sqlalchemy import types
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from fastapi_asyncdb.data.key_values import bits_of, is_single
+from fastapi_asyncdb.data.key_values import MOST_DIGITS, bits_of, is_single, of_32_bits
 from fastapi_asyncdb.models import UTCDateTime
 from fastapi_asyncdb.query_string import MAX_LENGTH
-
-_DIGITS = 200
-"""Of a decimal whose column has no precision."""
 
 
 def value_type(kind: TypeEngine[Any]) -> Any:
@@ -62,13 +58,13 @@ def _integer(kind: types.Integer) -> Any:
 
 
 def _float(kind: types.Float[Any]) -> Any:
-    return Annotated[_Float, AfterValidator(_of_32_bits)] if is_single(kind) else _Float
+    return Annotated[_Float, AfterValidator(of_32_bits)] if is_single(kind) else _Float
 
 
 def _decimal(kind: types.Numeric[Any]) -> Any:
     """Return a decimal that needs no rounding, which might overflow the column."""
     if kind.precision is None:
-        limits = Field(allow_inf_nan=False, max_digits=_DIGITS)
+        limits = Field(allow_inf_nan=False, max_digits=MOST_DIGITS)
     else:
         limits = Field(
             allow_inf_nan=False, max_digits=kind.precision, decimal_places=kind.scale or 0
@@ -87,17 +83,6 @@ def _storable(value: str) -> str:
         raise ValueError("NUL characters are not allowed")
     # Lone surrogates have no UTF-8.
     value.encode()
-    return value
-
-
-def _of_32_bits(value: float) -> float:
-    """Refuse what the server refuses: a number that overflows, or that would become zero."""
-    try:
-        (rounded,) = unpack("<f", pack("<f", value))
-    except OverflowError:
-        raise ValueError("the number is too large") from None
-    if value and not rounded:
-        raise ValueError("the number is too small")
     return value
 
 
