@@ -15,12 +15,16 @@ STALE = "Another request has changed or deleted this. Please read it again befor
 INVALID_CURSOR = "The cursor is not valid here. Please start again without one."
 
 
+def not_found(model: str | None) -> str:
+    """Return what a client is told of a row that is not there."""
+    return f"{model} not found." if model else "Not found."
+
+
 # As in unavailable.py: a handler of the application for the first base comes before FastAPI's own for
 # the second. The client sees the detail, the log the message.
 class _NotFound(NotFoundError, HTTPException):
     def __init__(self, message: str, *, model: str | None = None) -> None:
-        detail = f"{model} not found." if model else "Not found."
-        HTTPException.__init__(self, status.HTTP_404_NOT_FOUND, detail)
+        HTTPException.__init__(self, status.HTTP_404_NOT_FOUND, not_found(model))
         self.args, self.model = (message,), model
 
 

@@ -123,7 +123,7 @@ async def test_the_cures_cure(database: Database):
 
 
 async def test_an_expired_value_says_why(database: Database):
-    """The database computes a value in an UPDATE, which nobody has read since."""
+    """The database computes a value in an UPDATE, and no statement has read it since."""
     async with database.session() as session:
         author = await session.get_one(Author, 1)
         author.name = "Grace"

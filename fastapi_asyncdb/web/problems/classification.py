@@ -41,9 +41,8 @@ def classify(error: BaseException) -> tuple[Kind | None, Rejection | None]:
     """Return the kind of an error, and what the database says of the statement that it rejected.
 
     The kind is ``None`` for an error that is neither SQLAlchemy's nor this library's, except for text
-    that no encoding has. An error of the
-    application's own code, such as a misspelt table or a session that was used too late, is
-    ``internal-error``.
+    that no encoding has. An error of the application's own code, such as a misspelt table or a session
+    that was used too late, is ``internal-error``.
     """
     if not isinstance(error, exc.SQLAlchemyError | errors.AsyncDBError):
         return (kinds.INVALID_VALUE if _is_half_a_character(error) else None), None

@@ -40,7 +40,7 @@ class Kind:
         )
 
 
-NOT_FOUND = Kind("not-found", 404, "Not found", "Not found.")
+NOT_FOUND = Kind("not-found", 404, "Not found", client_errors.not_found(None))
 UNIQUE = Kind(
     "unique-violation",
     409,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import MetaData
 
+from fastapi_asyncdb.client_errors import not_found
 from fastapi_asyncdb.default import default_database
 from fastapi_asyncdb.dialects import Rejection
 from fastapi_asyncdb.errors import InvalidCursor, NotFoundError
@@ -66,9 +67,7 @@ class ProblemMapping:
 
 
 def _detail(error: BaseException) -> str | None:
-    if isinstance(error, NotFoundError) and error.model:
-        return f"{error.model} not found."
-    return None
+    return not_found(error.model) if isinstance(error, NotFoundError) else None
 
 
 def problem_of(error: BaseException) -> Problem | None:

@@ -65,19 +65,18 @@ def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: boo
         responses = schema.setdefault("components", {}).setdefault("responses", {})
         # FastAPI keeps what it has generated, until the application gets another route.
         if not any(name.startswith("Problem") for name in responses):
-            _extend(schema, problems)
+            reference = _add_problem(schema["components"].setdefault("schemas", {}))
+            _extend(schema, problems, reference)
             if all_errors:
-                _fill_in(schema)
+                _fill_in(schema, reference)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _extend(schema: Schema, problems: ProblemMapping) -> None:
-    components = schema["components"]
-    reference = _add_problem(components.setdefault("schemas", {}))
+def _extend(schema: Schema, problems: ProblemMapping, reference: Schema) -> None:
     by_status = _kinds_by_status(problems)
-    components["responses"] |= {
+    schema["components"]["responses"] |= {
         f"Problem{status}": _response(status, types, reference)
         for status, types in by_status.items()
     }
@@ -99,8 +98,8 @@ def _add_problem(schemas: Schema) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _fill_in(schema: Schema) -> None:
-    content = {MEDIA_TYPE: {"schema": _add_problem(schema["components"]["schemas"])}}
+def _fill_in(schema: Schema, reference: Schema) -> None:
+    content = {MEDIA_TYPE: {"schema": reference}}
     for _, _, operation in _operations(schema):
         if "requestBody" in operation:  # which may be no JSON
             operation["responses"].setdefault("400", {"description": "Bad Request"})
