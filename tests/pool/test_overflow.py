@@ -210,6 +210,8 @@ async def test_pool_without_a_limit_closes_its_overflow(tmp_path: Path):
     )
     await use(engine, 20)
     await eventually(lambda: pool_of(engine).checkedin() == 2)
+    # Their threads call the event loop; `engine.dispose()` waits for the two idle connections alone.
+    await eventually(lambda: not pool_of(engine).closing)
     await engine.dispose()
 
 
