@@ -13,6 +13,9 @@
     ├── NotFoundError (LookupError)
     ├── TooManyRows (LookupError)
     ├── InvalidCursor (ValueError)
+    ├── MigrationError (RuntimeError)
+    │   ├── MigrationFailed
+    │   └── SchemaNotMigrated
     ├── AttributeNotLoaded (sqlalchemy.exc.MissingGreenlet)
     ├── DatabaseUnavailable (ConnectionError)
     ├── CannotConnect (sqlalchemy.exc.OperationalError)
@@ -142,6 +145,18 @@ class TooManyRows(AsyncDBError, LookupError):
 
 class InvalidCursor(AsyncDBError, ValueError):
     """The cursor of a page is forged, damaged, or of another query. A request is answered with 422."""
+
+
+class MigrationError(AsyncDBError, RuntimeError):
+    """The migrations cannot be run, or not on this database."""
+
+
+class MigrationFailed(MigrationError):
+    """A revision failed and was rolled back; those before it stay. Its own error is the cause."""
+
+
+class SchemaNotMigrated(MigrationError):
+    """The database lacks revisions that the code needs."""
 
 
 class AttributeNotLoaded(AsyncDBError, MissingGreenlet):

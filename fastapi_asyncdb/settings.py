@@ -70,6 +70,12 @@ class DatabaseSettings(BaseSettings):
     """The server ends a session that idles inside a transaction (PostgreSQL); 0 is no limit."""
     pgbouncer: bool | None = None
     """Whether a pooler in transaction mode is in front of PostgreSQL; ``None`` finds out."""
+    migration_url: SecretStr | None = None
+    """Where migrations connect to instead of ``url``: past a pooler, or as the owner of the tables."""
+    migration_lock_timeout: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    """Seconds that a statement of a migration waits for a lock; then the revision is tried again."""
+    migration_statement_timeout: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """The ``statement_timeout`` of migrations."""
     hold_warning: float = Field(default=5.0, ge=0, allow_inf_nan=False)
     """Log a connection that is checked out for longer; 0 is never."""
     echo: bool = False
@@ -89,8 +95,9 @@ class DatabaseSettings(BaseSettings):
             TypeError: there is no such field.
         """
         # Written out so that type checkers accept url="...": they would ask for a SecretStr.
-        if "url" in values:
-            values["url"] = _secret(values["url"])
+        for name in ("url", "migration_url"):
+            if name in values:
+                values[name] = _secret(values[name])
         unknown = values.keys() - type(self).model_fields.keys() - _SOURCE_OPTIONS
         if unknown:
             names = ", ".join(sorted(unknown))
@@ -120,15 +127,15 @@ class DatabaseSettings(BaseSettings):
         """
         return cls()
 
-    @field_validator("url", mode="before")
+    @field_validator("url", "migration_url", mode="before")
     @classmethod
     def _accept_url_objects(cls, value: object) -> object:
         return _secret(value)
 
-    @field_validator("url")
+    @field_validator("url", "migration_url")
     @classmethod
-    def _refuse_empty_url(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().strip():
+    def _refuse_empty_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
             raise ValueError(
                 "is empty; leave it out for the SQLite default, or give a database URL"
             )

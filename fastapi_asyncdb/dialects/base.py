@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -190,6 +191,31 @@ class AdvisoryLocks(Protocol):
         ...
 
 
+class MigrationLock(Protocol):
+    """A lock for all of a database's migrations, which ends with the process that has it."""
+
+    async def take(self) -> bool:
+        """Take the lock if it is free; return whether it was."""
+        ...
+
+    async def holder(self) -> str:
+        """Return who has it, for a message."""
+        ...
+
+    async def is_held(self) -> bool:
+        """Return whether this process has it."""
+        ...
+
+    async def release(self) -> None:
+        """Release the lock."""
+        ...
+
+
+OpenMigrationLock = Callable[
+    [AsyncEngine, AsyncEngine, DatabaseSettings], AbstractAsyncContextManager[MigrationLock]
+]
+"""Opens what the lock needs, with the engine that writes, the one that reads, and their settings."""
+
 Reader = Callable[[str, str], Target]
 """Reads the text of a URL behind ``://`` for the driver that is named first."""
 
@@ -227,6 +253,8 @@ class Backend:
     """``None`` if INSERT with parameters is the only way in."""
     locks: AdvisoryLocks | None = None
     """``None`` if it has no locks of the application's own that end with the transaction."""
+    migration_lock: OpenMigrationLock | None = None
+    """``None`` if several processes can migrate it at the same time."""
 
     @property
     def default_driver(self) -> str:

@@ -113,24 +113,26 @@ def _close(connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> N
     record.invalidate()
 
 
-def create_engines(settings: DatabaseSettings, password: PasswordFunction | None = None) -> Engines:
+def create_engines(
+    settings: DatabaseSettings,
+    password: PasswordFunction | None = None,
+    *,
+    target: Target | None = None,
+) -> Engines:
     """Build the engines that the settings describe.
 
     Args:
         settings: Where the database is, and how to connect to it.
         password: Returns the password for a new connection, instead of the URL's.
+        target: Of other engines, to share their database in memory, their credentials and so on;
+            instead of the URL and the function.
 
     Raises:
         ConfigurationError: the URL cannot be used, its driver is not installed, production asks for a
             connection to another host whose certificate is not verified, or there are two passwords.
     """
-    target = parse_url(settings.url)
-    if password is not None:
-        cache = CredentialsCache(password, connect_timeout(target, settings))
-        target = replace(target, credentials=cache)
+    target = _target(settings, password) if target is None else target
     preset = preset_for(target)
-    _refuse_unverified(target, settings)
-    target = preset.resolve(target)
     write = _create(target, preset, settings, read_only=False)
     read = _create(target, preset, settings, read_only=True) if preset.separate_readers else write
     read = _reading(read, preset)
@@ -142,6 +144,15 @@ def create_engines(settings: DatabaseSettings, password: PasswordFunction | None
     if deadlines.seconds:
         deadlines.watch(write)
     return Engines(target, preset, write, read, checkouts, preset.ends_in_place(target), deadlines)
+
+
+def _target(settings: DatabaseSettings, password: PasswordFunction | None) -> Target:
+    target = parse_url(settings.url)
+    if password is not None:
+        cache = CredentialsCache(password, connect_timeout(target, settings))
+        target = replace(target, credentials=cache)
+    _refuse_unverified(target, settings)
+    return preset_for(target).resolve(target)
 
 
 def create_probe_engine(engines: Engines, settings: DatabaseSettings) -> AsyncEngine:

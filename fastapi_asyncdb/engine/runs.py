@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine, MetaData
 
 from fastapi_asyncdb.credentials import PasswordFunction
-from fastapi_asyncdb.dialects import parse_url, preset_for
+from fastapi_asyncdb.dialects import Target, parse_url, preset_for
 from fastapi_asyncdb.engine.create import Engines, create_engines
 from fastapi_asyncdb.engine.probe import Check
 from fastapi_asyncdb.engine.run import Run
@@ -223,6 +223,24 @@ class Runs:
             raise ConfigurationError(
                 f"{self!r}, by a lifespan or a block that has not ended. {advice}"
             )
+
+    def connection(
+        self, settings: DatabaseSettings | None
+    ) -> tuple[DatabaseSettings, PasswordFunction | None, Target | None]:
+        """Return what another engine needs in order to connect to the same database.
+
+        Args:
+            settings: Of the ``Database``, if it has some of its own.
+
+        Returns:
+            The settings, the function for the password, and the target if it runs.
+        """
+        engines = self.current()
+        for run in self._by_loop.values():
+            if run.engines is engines is not None and run.settings is not None:
+                return run.settings, None, engines.target
+        chosen = self._override or settings or DatabaseSettings.load()
+        return chosen, None if self.overridden else self._password, None
 
     @property
     def overridden(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sqlalchemy import MetaData
 
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.references import Reference
 from fastapi_asyncdb.testing.servers.given import for_tests
 
 
@@ -55,12 +55,11 @@ class Project:
         Raises:
             ConfigurationError: there is none under that name.
         """
-        found = self._load("asyncdb_database", self.database)
+        reference = self._reference("asyncdb_database", self.database)
+        found = reference.load()
         if isinstance(found, Database):
             return found
-        raise self._wrong(
-            "asyncdb_database", self.database, found, "the Database of your application"
-        )
+        raise reference.wrong(found, "the Database of your application")
 
     def load_app(self) -> Any:
         """Return the application; a factory is called each time.
@@ -73,11 +72,10 @@ class Project:
                 f"asyncdb_client has no application: {self.file.name} has no line asyncdb_app. Add it: "
                 'asyncdb_app = "app.main:app", or "app.main:create_app()" for a factory.'
             )
-        found = self._load("asyncdb_app", self.app.removesuffix("()"))
+        reference = self._reference("asyncdb_app", self.app.removesuffix("()"))
+        found = reference.load()
         if not callable(found):
-            raise self._wrong(
-                "asyncdb_app", self.app, found, "an application, or its factory with ()"
-            )
+            raise reference.wrong(found, "an application, or its factory with ()")
         return found() if self.app.endswith("()") else found
 
     def load_metadata(self) -> MetaData | None:
@@ -88,10 +86,11 @@ class Project:
         """
         if not self.metadata:
             return self.load_database().metadata
-        found = self._load("asyncdb_metadata", self.metadata)
+        reference = self._reference("asyncdb_metadata", self.metadata)
+        found = reference.load()
         if isinstance(found, MetaData):
             return found
-        raise self._wrong("asyncdb_metadata", self.metadata, found, "a MetaData: Base.metadata")
+        raise reference.wrong(found, "a MetaData: Base.metadata")
 
     def load_alembic(self) -> Path | None:
         """Return the path of the alembic.ini.
@@ -109,37 +108,5 @@ class Project:
             f"{path}. Paths start at the folder of {self.file.name}: correct the line."
         )
 
-    def _load(self, line: str, name: str) -> Any:
-        module, _, attribute = name.partition(":")
-        if not (module and attribute):
-            raise ConfigurationError(
-                f"{line} = {name!r} in {self.file.name} is not of the form module:attribute. Correct "
-                "the line: app.main:app, for example."
-            )
-        found = self._import(line, name, module)
-        for part in attribute.split("."):
-            if not hasattr(found, part):
-                raise ConfigurationError(
-                    f"{line} = {name!r} in {self.file.name} names an attribute that is not there: "
-                    f"{module} has no {attribute}. It was renamed, or is made later: correct the line."
-                )
-            found = getattr(found, part)
-        return found
-
-    def _import(self, line: str, name: str, module: str) -> Any:
-        try:
-            return import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-                raise  # The module is there; what it imports is not.
-            raise ConfigurationError(
-                f"{line} = {name!r} in {self.file.name} names a module that cannot be found: {error}. "
-                "It is misspelled, or its folder is not on the import path. Correct the line, or add "
-                'pythonpath = ["."].'
-            ) from error
-
-    def _wrong(self, line: str, name: str, found: object, wanted: str) -> ConfigurationError:
-        return ConfigurationError(
-            f"{line} = {name!r} in {self.file.name} is of the wrong kind: it names a "
-            f"{type(found).__name__}. Name {wanted}."
-        )
+    def _reference(self, line: str, name: str) -> Reference:
+        return Reference(line, name, self.file.name)

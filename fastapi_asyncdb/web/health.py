@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse
 
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
-from fastapi_asyncdb.engine.pending_migrations import pending_migrations
 from fastapi_asyncdb.engine.probe import Check
 from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import AsyncDBError
@@ -40,8 +39,8 @@ def health_router(
         *databases: Those that the application cannot work without; by default ``default_database``.
         prefix: The path before ``/live`` and ``/ready``.
         timeout: Seconds that ``ready`` waits for each database. Choose less than the orchestrator waits.
-        migrations: The path of an ``alembic.ini``: ``ready`` answers 503 while the first database lacks
-            a migration of its scripts.
+        migrations: The path of the project's ``pyproject.toml`` or ``alembic.ini``: ``ready`` answers
+            503 while the first database lacks a migration.
         access_log: ``False`` leaves both routes out of uvicorn's access log.
 
     Returns:
@@ -51,7 +50,7 @@ def health_router(
         ConfigurationError: the migrations cannot be read.
     """
     first, *others = databases or (default_database,)
-    check = None if migrations is None else pending_migrations(migrations)
+    check = None if migrations is None else _pending_migrations(migrations)
     checks = [(first, check), *((database, None) for database in others)]
     hidden, outages = _HiddenPaths(), OutageLog()
 
@@ -71,6 +70,13 @@ def health_router(
     for name, endpoint in {"live": live, "ready": ready}.items():
         router.add_route(f"{prefix}/{name}", endpoint, include_in_schema=False)
     return router
+
+
+def _pending_migrations(file: str | PathLike[str]) -> Check:
+    # Imported late: Alembic takes long to import, and most applications do not check.
+    from fastapi_asyncdb.migrations.revisions import pending_migrations
+
+    return pending_migrations(file)
 
 
 async def _failures(

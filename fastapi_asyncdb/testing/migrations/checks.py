@@ -17,9 +17,9 @@ from sqlalchemy import Connection, MetaData
 
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.migrations.differences import differences
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import alembic_config, run_alembic
-from fastapi_asyncdb.testing.migrations.differences import differences
 from fastapi_asyncdb.testing.migrations.reflection import Schema, changes, reflect
 from fastapi_asyncdb.testing.threads import run_async
 

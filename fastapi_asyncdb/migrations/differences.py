@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from alembic.autogenerate import compare_metadata
@@ -15,8 +15,13 @@ from sqlalchemy.engine.reflection import Inspector
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
     """Return one line for each difference."""
     context = MigrationContext.configure(connection, opts={"target_metadata": metadata})
-    lines = [line for found in compare_metadata(context, metadata) for line in _lines(found)]
-    return [*lines, *_missed_by_alembic(inspect(connection), metadata)]
+    found = compare_metadata(context, metadata)
+    return [*lines_of(found), *missed_by_alembic(connection, metadata)]
+
+
+def lines_of(found: Iterable[Any]) -> list[str]:
+    """Return one line for each difference that Alembic has found."""
+    return [line for each in found for line in _lines(each)]
 
 
 def _lines(found: Any) -> Iterator[str]:
@@ -38,12 +43,16 @@ def _lines(found: Any) -> Iterator[str]:
     yield f"{owner}{kind} {getattr(where, 'name', where)} is only in {place}"
 
 
-def _missed_by_alembic(inspector: Inspector, metadata: MetaData) -> Iterator[str]:
+def missed_by_alembic(connection: Connection, metadata: MetaData) -> list[str]:
     """Describe differences that Alembic does not report, and that make an INSERT fail.
 
     Alembic can compare the texts of defaults, which databases rewrite, so that it finds differences
     that are none. https://alembic.sqlalchemy.org/en/latest/autogenerate.html
     """
+    return list(_missed(inspect(connection), metadata))
+
+
+def _missed(inspector: Inspector, metadata: MetaData) -> Iterator[str]:
     labels = _labels(inspector)
     for table in metadata.sorted_tables:
         if inspector.has_table(table.name, table.schema):

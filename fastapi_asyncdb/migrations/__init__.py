@@ -1,0 +1,7 @@
+"""Alembic without boilerplate: its configuration, its ``env.py``, one migrator among many processes."""
+
+from fastapi_asyncdb.migrations.config import MigrationConfig
+from fastapi_asyncdb.migrations.environment import run_env
+from fastapi_asyncdb.migrations.migrator import AppliedRevision, Migrator
+
+__all__ = ["AppliedRevision", "MigrationConfig", "Migrator", "run_env"]

@@ -1,0 +1,131 @@
+"""Errors of Alembic and of revisions, as errors of the library: the fact, the cause, the next step."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from fastapi_asyncdb.dialects import rejection_of
+from fastapi_asyncdb.errors import AsyncDBError, MigrationError, MigrationFailed
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
+
+# insufficient_privilege: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_NO_RIGHTS = "42501"
+_RIGHTS = (
+    "The role may not change the schema. Set DATABASE_MIGRATION_URL to a URL with the role that owns "
+    "the tables."
+)
+_EXISTS = (
+    "The schema has it already: something else has made it, such as auto_create_tables or another "
+    "migration tool. If the schema is that of a revision, say so with 'asyncdb stamp REVISION' "
+    "('asyncdb check' shows differences); otherwise start with an empty database."
+)
+
+
+def explained(error: Exception, scripts: ScriptDirectory) -> Exception:
+    """Return the error to raise for one that a command of Alembic has raised.
+
+    Args:
+        error: The error.
+        scripts: The revisions, to find the one that failed.
+    """
+    if isinstance(error, AsyncDBError) and not isinstance(error, DBAPIError):
+        return error
+    if isinstance(error, CommandError):
+        return MigrationError(_of_alembic(str(error)))
+    revision = failed_revision(error, scripts)
+    if revision is None:
+        return error
+    name, place = revision
+    cause = str(getattr(error, "orig", None) or error).strip()
+    return MigrationFailed(
+        f"Revision {name} failed, at {place}: {type(error).__name__}: {cause}. "
+        f"{_extent(error)} {_advice(error)}"
+    )
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a statement has waited for a lock for longer than ``migration_lock_timeout``."""
+    rejection = rejection_of(error)
+    return rejection is not None and rejection.kind == "lock timeout"
+
+
+def failed_revision(error: BaseException, scripts: ScriptDirectory) -> tuple[str, str] | None:
+    """Return the revision that raised an error, and the file and line; ``None`` if none did."""
+    by_path = {str(Path(each.path)): each.revision for each in scripts.walk_revisions()}
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = frame.f_code.co_filename
+        if path in by_path:
+            found = (by_path[path], f"{Path(path).name}:{line}")
+    return found
+
+
+def _of_alembic(message: str) -> str:
+    """Return a message of Alembic's with the next step."""
+    message = message.strip().rstrip(".")
+    unknown = re.search(r"Can't locate revision identified by '([^']*)'", message)
+    if unknown:
+        return (
+            f"This code has no revision {unknown[1]!r}. If the database is at it, a newer release has "
+            "migrated it: run the commands of that release. If it is in a branch that was not merged, "
+            "merge it first. If another project shares the database, give each its own "
+            "version_table. 'asyncdb history' lists the revisions of this code."
+        )
+    if "ultiple head" in message:
+        return (
+            f"{message}. Two branches have each added a revision: join them with 'asyncdb merge', or "
+            "name one of them, or 'heads' for both."
+        )
+    if "not up to date" in message:
+        return f"{message}: it lacks revisions that this code has. Run 'asyncdb upgrade' first."
+    if "does not provide a MetaData object" in message:
+        return (
+            "There are no models to compare with: no line names them. Add the line metadata = "
+            '"app.models:Base.metadata" to [tool.fastapi-asyncdb] in pyproject.toml.'
+        )
+    return f"Alembic refuses the command: {message}. 'asyncdb history' lists the revisions."
+
+
+def _extent(error: BaseException) -> str:
+    if _in_autocommit(error):
+        return (
+            "It failed in an autocommit block: what it did before, and a half-built index, stay. Undo "
+            "that by hand before the next attempt."
+        )
+    return "It was rolled back; the revisions before it stay."
+
+
+def _in_autocommit(error: BaseException) -> bool:
+    """Return whether the revision was inside of ``autocommit_block()`` when it failed."""
+    return any(
+        frame.f_code.co_name == "autocommit_block"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+
+
+def can_run_again(error: BaseException) -> bool:
+    """Return whether the failed revision has left nothing behind."""
+    return not _in_autocommit(error)
+
+
+def _advice(error: BaseException) -> str:
+    driver = getattr(error, "orig", None)
+    if getattr(driver, "sqlstate", None) == _NO_RIGHTS:
+        return _RIGHTS
+    if "already exists" in str(driver):
+        return _EXISTS
+    if is_lock_timeout(error):
+        return (
+            "Another transaction held a lock for longer than DATABASE_MIGRATION_LOCK_TIMEOUT, in each "
+            "of the attempts. 'asyncdb doctor' shows long transactions: end them, or migrate when the "
+            "load is lower."
+        )
+    return "Correct the revision, and run the command again."
