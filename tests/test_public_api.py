@@ -78,6 +78,39 @@ def test_front_door():
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)
 
 
+def test_front_door_is_lazy():
+    """FastAPI and SQLAlchemy are imported with the first use of a public name, not with the package."""
+    script = """
+import sys
+import fastapi_asyncdb
+from fastapi_asyncdb import finishing
+assert fastapi_asyncdb.__version__ and fastapi_asyncdb.finishing is finishing
+print([name for name in ("fastapi", "sqlalchemy", "alembic") if name in sys.modules])
+assert fastapi_asyncdb.errors is sys.modules["fastapi_asyncdb.errors"]
+print([name for name in ("fastapi", "sqlalchemy", "alembic") if name in sys.modules])
+from fastapi_asyncdb import *
+print([name for name in ("fastapi", "sqlalchemy", "alembic") if name in sys.modules], DB is not None)
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert run.stdout.splitlines() == ["[]", "['sqlalchemy']", "['fastapi', 'sqlalchemy'] True"]
+
+
+def test_front_door_shows_its_names():
+    """Completion has the public names, before and after their first use; others are missing as usual."""
+    names = set(dir(fastapi_asyncdb))
+    assert names >= {*fastapi_asyncdb.__all__, "__version__"}
+    with pytest.raises(AttributeError, match="has no attribute 'DBB'"):
+        _ = fastapi_asyncdb.DBB  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ImportError, match="cannot import name 'DBB'"):
+        from fastapi_asyncdb import DBB  # type: ignore[attr-defined]  # noqa: F401  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_front_door_of_the_testing_kit():
     """The same for the names that tests import."""
     assert sorted(testing.__all__) == [
@@ -202,5 +235,5 @@ print(seen, [name for name in drivers if name in sys.modules])
 
 def test_import_does_not_need_the_example_or_the_tests():
     """The package imports from an empty folder with an isolated interpreter."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fastapi_asyncdb"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from fastapi_asyncdb import *"
     subprocess.run([sys.executable, "-I", "-W", "error", "-c", script], check=True, cwd="/")
