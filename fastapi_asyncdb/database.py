@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import cached_property, partial
-from typing import Any, Generic, ParamSpec, Self, TypeVarTuple, Unpack
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVarTuple, Unpack
 
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -24,6 +25,9 @@ from fastapi_asyncdb.session.opening import SessionOpener
 from fastapi_asyncdb.session.retry import Attempts
 from fastapi_asyncdb.session.transactions import WithSession, decorator, repeat
 from fastapi_asyncdb.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from fastapi_asyncdb.migrations.migrator import AppliedRevision
 
 S = TypeVar("S", bound=AsyncSession, default=AsyncSession)
 T = TypeVar("T")
@@ -144,6 +148,36 @@ class Database(Generic[S]):
             DatabaseUnavailable: there is no connection, or no answer in time; the message has the cause.
         """
         return await self._runs.ping(timeout)
+
+    async def upgrade(
+        self,
+        revision: str = "head",
+        *,
+        config: str | PathLike[str] | None = None,
+        wait: float | None = None,
+    ) -> list[AppliedRevision]:
+        """Apply the migrations that the database lacks, one process at a time.
+
+        It uses connections of its own; the ``Database`` may be started or not.
+
+        Args:
+            revision: Up to this one.
+            config: The project's pyproject.toml or alembic.ini; by default the next one above the
+                working directory, or the one that ``ASYNCDB_CONFIG`` names.
+            wait: Seconds to wait for another process that migrates; ``None`` is no limit.
+
+        Returns:
+            The revisions that were applied; each has been a transaction.
+
+        Raises:
+            ConfigurationError: the configuration is wrong, or there is a pooler in between.
+            DatabaseUnavailable: there is no connection within ``startup_timeout`` seconds.
+            MigrationError: a revision failed, or there is none of this name.
+        """
+        # Imported late: most processes do not migrate, and Alembic takes long to import.
+        from fastapi_asyncdb.migrations.migrator import migrator_of
+
+        return await migrator_of(self, file=config).upgrade(revision, wait=wait)
 
     @property
     def engine(self) -> AsyncEngine:

@@ -300,7 +300,7 @@ def test_settings_table_is_complete():
 def described(annotation: Any) -> str:
     """Return a type as the table writes it."""
     if isinstance(annotation, types.UnionType):
-        return f"`{annotation}`".replace("|", r"\|")
+        return f"`{annotation}`".replace("|", r"\|").replace("pydantic.types.", "")
     if isinstance(annotation, type):
         return f"`{annotation.__name__}`"
     *choices, last = get_args(annotation)

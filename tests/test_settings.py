@@ -58,6 +58,9 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
     "lock_timeout": (None, "0.25", 0.25),
     "idle_in_transaction_timeout": (60.0, "none", None),
     "pgbouncer": (None, "true", True),
+    "migration_url": (None, "postgresql://o:p@db/app", SecretStr("postgresql://o:p@db/app")),
+    "migration_lock_timeout": (5.0, "0.5", 0.5),
+    "migration_statement_timeout": (None, "60", 60.0),
     "hold_warning": (5.0, "0.5", 0.5),
     "echo": (False, "1", True),
     "environment": ("development", "production", "production"),
@@ -506,6 +509,7 @@ def test_bad_value_in_code_shows_no_url() -> None:
 BAD_ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(FIELDS, "nonsense"),
     "url": 3,
+    "migration_url": 3,
 }
 
 
@@ -520,14 +524,14 @@ def test_message_names_where_the_value_comes_from(
         DatabaseSettings(**{field: BAD_ARGUMENTS[field]})
     assert variable not in str(caught.value)
 
-    (tmp_path / ".env").write_text(f"{variable}={'' if field == 'url' else 'nonsense'}\n")
+    (tmp_path / ".env").write_text(f"{variable}={'' if field.endswith('url') else 'nonsense'}\n")
     with pytest.raises(ConfigurationError, match=f"wrong: {variable}: "):
         DatabaseSettings()
     with pytest.raises(ConfigurationError, match=argument):  # which wins over the variable
         DatabaseSettings(**{field: BAD_ARGUMENTS[field]})
 
     (tmp_path / ".env").unlink()
-    monkeypatch.setenv(variable, "" if field == "url" else "nonsense")
+    monkeypatch.setenv(variable, "" if field.endswith("url") else "nonsense")
     with pytest.raises(ConfigurationError, match=f"wrong: {variable}: "):
         DatabaseSettings()
 

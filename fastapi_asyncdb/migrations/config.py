@@ -33,7 +33,7 @@ class MigrationConfig:
     """The lines of one database: of ``[tool.fastapi-asyncdb]``, or of ``databases.NAME`` in it."""
 
     file: Path
-    """The pyproject.toml, or the alembic.ini of a project without the table. Paths start at its folder."""
+    """The pyproject.toml, or the alembic.ini of a project without the table. Paths start there."""
     name: str | None = None
     """Of a further database; ``None`` for the first."""
     metadata: tuple[str, ...] = ()

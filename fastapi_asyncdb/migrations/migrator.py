@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +25,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fastapi_asyncdb.concurrency import backoff
 from fastapi_asyncdb.errors import MigrationError, SchemaNotMigrated
-from fastapi_asyncdb.migrations.config import MigrationConfig
+from fastapi_asyncdb.migrations.config import MigrationConfig, config_of
 from fastapi_asyncdb.migrations.differences import lines_of, missed_by_alembic
-from fastapi_asyncdb.migrations.engines import Source, configured_source, migration_engines
+from fastapi_asyncdb.migrations.engines import (
+    Source,
+    configured_source,
+    migration_engines,
+    source_of,
+)
 from fastapi_asyncdb.migrations.environment import AFTER_REVISION, CONNECTION, locked_connection
 from fastapi_asyncdb.migrations.failures import can_run_again, explained, is_lock_timeout
 from fastapi_asyncdb.migrations.lock import HeldLock
@@ -101,8 +107,9 @@ class Migrator:
             MigrationFailed: a revision failed; those before it stay.
             MigrationError: there is no such revision, or the lock is not free in time.
         """
+        if revision == "head":
+            self._refuse_several_heads()
         if revision in ("head", "heads") and not await self.pending():
-            self._refuse_several_heads(revision)
             return []
         return await self._change(partial(_command, command.upgrade, revision), wait)
 
@@ -295,7 +302,7 @@ class Migrator:
         return "run_env(" in self._env
 
     def _takes_a_connection(self) -> bool:
-        """Return whether ``env.py`` uses a connection that is handed in, as Alembic's cookbook has it."""
+        """Return whether ``env.py`` uses a connection that is handed in; Alembic's cookbook has how."""
         return self._has_our_env() or "attributes" in self._env
 
     @cached_property
@@ -313,13 +320,23 @@ class Migrator:
         except Exception as error:
             raise explained(error, self.scripts) from error
 
-    def _refuse_several_heads(self, revision: str) -> None:
+    def _refuse_several_heads(self) -> None:
         heads: Sequence[str] = self.scripts.get_heads()
-        if revision == "head" and len(heads) > 1:
+        if len(heads) > 1:
             raise MigrationError(
                 f"The migrations have {len(heads)} heads: {', '.join(sorted(heads))}. Two branches have "
                 "each added a revision: join them with 'asyncdb merge', or upgrade to 'heads'."
             )
+
+
+def migrator_of(database: object, *, file: str | PathLike[str] | None = None) -> Migrator:
+    """Return the migrations of a ``Database``, on the database that it uses.
+
+    Args:
+        database: The ``Database``.
+        file: As in ``MigrationConfig.load()``.
+    """
+    return Migrator(config_of(database, file=file), source=source_of(database))
 
 
 class _Steps:

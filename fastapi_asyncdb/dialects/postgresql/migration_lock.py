@@ -24,7 +24,7 @@ _KEY = "hashtextextended('fastapi_asyncdb.migrations', 0)"
 _OURS = (  # the key is a constant
     "locktype = 'advisory' AND objsubid = 1 AND granted AND "
     "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
-    f"((classid::bigint << 32) | objid::bigint) = {_KEY}"
+    "((classid::bigint << 32) | objid::bigint) = " + _KEY
 )
 _TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
 _RELEASE = text(f"SELECT pg_advisory_unlock({_KEY})")

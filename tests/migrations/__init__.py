@@ -1,0 +1,1 @@
+"""Migrations: configuration, environment, the lock of one migrator."""
