@@ -21,6 +21,7 @@ from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.config import MigrationConfig, config_beside
 from fastapi_asyncdb.migrations.engines import configured_source, migration_engines
+from fastapi_asyncdb.migrations.failures import mark_autocommit_errors
 from fastapi_asyncdb.migrations.lock import HeldLock, only_migrator
 from fastapi_asyncdb.migrations.rendering import render_item
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -156,6 +157,7 @@ def _run(
     callbacks = [config.attributes.get(AFTER_REVISION), chosen.get("on_version_apply")]
     chosen["on_version_apply"] = list(_flat(callbacks))
     context.configure(connection=connection, **chosen)
+    mark_autocommit_errors(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
@@ -16,12 +18,14 @@ from fastapi_asyncdb.errors import AsyncDBError, MigrationError, MigrationFailed
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
-# insufficient_privilege: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_RIGHTS = "42501"
+# insufficient_privilege; invalid_schema_name, if the role sees no schema to create tables in.
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_NO_RIGHTS = ("42501", "3F000")
 _RIGHTS = (
     "The role may not change the schema. Set DATABASE_MIGRATION_URL to a URL with the role that owns "
     "the tables."
 )
+_AUTOCOMMIT = "It failed in an autocommit block."
 _EXISTS = (
     "The schema has it already: something else has made it, such as auto_create_tables or another "
     "migration tool. If the schema is that of a revision, say so with 'asyncdb stamp REVISION' "
@@ -41,14 +45,15 @@ def explained(error: Exception, scripts: ScriptDirectory) -> Exception:
     if isinstance(error, CommandError):
         return MigrationError(_of_alembic(str(error)))
     revision = failed_revision(error, scripts)
-    if revision is None:
-        return error
-    name, place = revision
-    cause = str(getattr(error, "orig", None) or error).strip()
-    return MigrationFailed(
-        f"Revision {name} failed, at {place}: {type(error).__name__}: {cause}. "
-        f"{_extent(error)} {_advice(error)}"
-    )
+    cause = f"{type(error).__name__}: {str(getattr(error, 'orig', None) or error).strip()}"
+    if revision is not None:
+        name, place = revision
+        return MigrationFailed(
+            f"Revision {name} failed, at {place}: {cause}. {_extent(error)} {_advice(error)}"
+        )
+    if isinstance(error, DBAPIError):
+        return MigrationError(f"The database refuses the command: {cause}. {_advice(error)}")
+    return error
 
 
 def is_lock_timeout(error: BaseException) -> bool:
@@ -95,30 +100,42 @@ def _of_alembic(message: str) -> str:
 
 
 def _extent(error: BaseException) -> str:
-    if _in_autocommit(error):
+    if not can_run_again(error):
         return (
-            "It failed in an autocommit block: what it did before, and a half-built index, stay. Undo "
-            "that by hand before the next attempt."
+            f"{_AUTOCOMMIT} What it did before, and a half-built index, stay: undo that by hand before "
+            "the next attempt."
         )
     return "It was rolled back; the revisions before it stay."
 
 
-def _in_autocommit(error: BaseException) -> bool:
-    """Return whether the revision was inside of ``autocommit_block()`` when it failed."""
-    return any(
-        frame.f_code.co_name == "autocommit_block"
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
+def mark_autocommit_errors(context: Any) -> None:
+    """Mark errors that leave an ``autocommit_block()``: nothing rolls back what was done in it.
+
+    Args:
+        context: Alembic's ``MigrationContext``.
+    """
+    autocommit_block = context.autocommit_block
+
+    @contextmanager
+    def marking() -> Iterator[None]:
+        with autocommit_block():
+            try:
+                yield
+            except Exception as error:
+                error.add_note(_AUTOCOMMIT)
+                raise
+
+    context.autocommit_block = marking
 
 
 def can_run_again(error: BaseException) -> bool:
     """Return whether the failed revision has left nothing behind."""
-    return not _in_autocommit(error)
+    return _AUTOCOMMIT not in getattr(error, "__notes__", ())
 
 
 def _advice(error: BaseException) -> str:
     driver = getattr(error, "orig", None)
-    if getattr(driver, "sqlstate", None) == _NO_RIGHTS:
+    if getattr(driver, "sqlstate", None) in _NO_RIGHTS:
         return _RIGHTS
     if "already exists" in str(driver):
         return _EXISTS

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.base import MigrationLock
@@ -37,7 +39,7 @@ class HeldLock:
         Raises:
             MigrationError: the session of the lock has ended, and another process may migrate.
         """
-        if self._lock is not None and not await self._lock.is_held():
+        if self._lock is not None and not await _is_held(self._lock):
             raise MigrationError(
                 "The lock of the migrations is lost: its session has ended, most likely by a restart of "
                 "the server or pg_terminate_backend(). The revision that ran is rolled back, those "
@@ -73,6 +75,13 @@ async def only_migrator(
             yield HeldLock(lock)
         finally:
             await _release(lock)
+
+
+async def _is_held(lock: MigrationLock) -> bool:
+    try:
+        return await lock.is_held()
+    except DBAPIError:  # its connection is closed
+        return False
 
 
 async def _take(lock: MigrationLock, wait: float | None) -> None:

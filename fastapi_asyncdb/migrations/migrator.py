@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from alembic import command
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_alembic = Lock()
+_PAUSE = 0.01
 _ATTEMPTS = 5
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 10.0
 
@@ -283,6 +286,12 @@ class Migrator:
     async def _run(
         self, connection: AsyncConnection, run: Callable[[Config], object], steps: _Steps | None
     ) -> None:
+        async with _alone():
+            await self._run_alone(connection, run, steps)
+
+    async def _run_alone(
+        self, connection: AsyncConnection, run: Callable[[Config], object], steps: _Steps | None
+    ) -> None:
         config = self._alembic()
         if steps is not None:
             config.attributes[AFTER_REVISION] = steps
@@ -337,6 +346,17 @@ def migrator_of(database: object, *, file: str | PathLike[str] | None = None) ->
         file: As in ``MigrationConfig.load()``.
     """
     return Migrator(config_of(database, file=file), source=source_of(database))
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Let one command of this process run at a time: ``alembic.context`` belongs to the process."""
+    while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - other threads have it too
+        await asyncio.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        _alembic.release()
 
 
 class _Steps:

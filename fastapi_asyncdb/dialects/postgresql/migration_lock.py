@@ -21,10 +21,10 @@ from fastapi_asyncdb.settings import DatabaseSettings
 # Other programs take the same lock by the same number; 64 bits, split in two in pg_locks.
 # https://www.postgresql.org/docs/current/view-pg-locks.html
 _KEY = "hashtextextended('fastapi_asyncdb.migrations', 0)"
-_OURS = (  # the key is a constant
+_OURS = (
     "locktype = 'advisory' AND objsubid = 1 AND granted AND "
     "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
-    "((classid::bigint << 32) | objid::bigint) = " + _KEY
+    "((classid::bigint << 32) | objid::bigint) = hashtextextended('fastapi_asyncdb.migrations', 0)"
 )
 _TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
 _RELEASE = text(f"SELECT pg_advisory_unlock({_KEY})")
