@@ -237,7 +237,7 @@ class Runs:
         """
         engines = self.current()
         for run in self._by_loop.values():
-            if run.engines is engines is not None and run.settings is not None:
+            if engines is not None and run.engines is engines and run.settings is not None:
                 return run.settings, None, engines.target
         chosen = self._override or settings or DatabaseSettings.load()
         return chosen, None if self.overridden else self._password, None

@@ -116,20 +116,22 @@ class MigrationConfig:
         return config
 
     def _name_scripts(self, config: Config) -> None:
-        """Name the folder of the scripts, where Alembic's own configuration does not."""
-        if self.migrations is None and _option(config, "script_location"):
+        """Name the folder of the scripts; where that has no ``env.py``, the library's."""
+        named = _option(config, "script_location")
+        if self.migrations is None and named is not None and not Path(named).drive and ":" in named:
+            return  # in a package: Alembic finds it
+        # An absolute one stays as it is.
+        scripts = self.folder / (self.migrations or named or "migrations")
+        if (scripts / "env.py").is_file():
+            _set(config, "script_location", scripts)
             return
-        scripts = self.folder / (self.migrations or "migrations")
-        own = (scripts / "env.py").is_file()
-        names = {"script_location": scripts if own else _OWN_ENVIRONMENT}
-        if not own:
+        _set(config, "script_location", _OWN_ENVIRONMENT)
+        if _option(config, "version_locations") is None:
             versions = scripts / "versions"
-            names["version_locations"] = versions if versions.is_dir() else scripts
+            _set(config, "version_locations", versions if versions.is_dir() else scripts)
             # The separator of Alembic since 1.16, and before.
             config.set_main_option("path_separator", "os")
             config.set_main_option("version_path_separator", "os")
-        for option, path in names.items():
-            config.set_main_option(option, str(path).replace("%", "%%"))
 
     def _ini(self) -> Path | None:
         if self.alembic is None:
@@ -295,3 +297,7 @@ def _option(config: Config, name: str) -> str | None:
     get = getattr(config, "get_alembic_option", config.get_main_option)
     found: str | None = get(name)
     return found
+
+
+def _set(config: Config, name: str, path: Path) -> None:
+    config.set_main_option(name, str(path).replace("%", "%%"))
