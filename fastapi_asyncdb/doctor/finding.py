@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi_asyncdb.dialects.doctor import Status
 
-_BY_SEVERITY: tuple[Status, ...] = ("ok", "skipped", "warn", "fail")
+_BY_SEVERITY: tuple[Status, ...] = ("fail", "warn", "skipped", "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ class Report:
     @property
     def worst(self) -> Status:
         """The most severe status of all: ``fail``, then ``warn``, ``skipped``, ``ok``."""
-        return max((each.status for each in self.findings), key=_BY_SEVERITY.index, default="ok")
+        found = {each.status for each in self.findings}
+        return next((status for status in _BY_SEVERITY if status in found), "ok")
 
     @property
     def exit_code(self) -> int:

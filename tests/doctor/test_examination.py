@@ -1,13 +1,14 @@
 """``examine()``: isolated checks on one connection that reads, whatever state the database is in."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.doctor import Finding, Report, Thresholds, examination, examine
@@ -79,17 +80,17 @@ async def test_nothing_can_be_written(database_url: str):
     report = await report_of(database_url, checks={"write": write})
     assert report.findings[-1].status == "skipped"
     assert "read" in report.findings[-1].fact
-    async with Database(DatabaseSettings(url=database_url)) as database:
-        async with database.engine.connect() as connection:
-            names = await connection.run_sync(lambda c: c.dialect.get_table_names(c))
+    async with (
+        Database(DatabaseSettings(url=database_url)) as database,
+        database.engine.connect() as connection,
+    ):
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
     assert names == ["examined"]
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 async def test_sqlite_file_stays_as_it_is(mode: str, sqlite_url: str, tmp_path: Path):
     """Byte for byte, and in the journal mode that it has."""
-    import sqlite3
-
     path = tmp_path / "test.db"
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA journal_mode={mode}")
@@ -186,9 +187,11 @@ async def test_one_connection_that_is_closed(postgres_url: str, driver_url: str)
 
     await report_of(url, {"pool_size": 7}, checks={"count": count})
     assert counts == [1]
-    async with Database(DatabaseSettings(url=postgres_url)) as witness:
-        async with witness.read_session() as session:
-            assert await session.scalar(text(mine)) == 0
+    async with (
+        Database(DatabaseSettings(url=postgres_url)) as witness,
+        witness.read_session() as db,
+    ):
+        assert await db.scalar(text(mine)) == 0
 
 
 async def test_password_from_a_function(driver_url: str):
@@ -243,6 +246,5 @@ def test_application_does_not_load_the_checks():
 
 async def _created(url: str) -> None:
     """Make the database one with a table: a reader creates no file."""
-    async with Database(DatabaseSettings(url=url)) as database:
-        async with database.engine.begin() as connection:
-            await connection.execute(text("CREATE TABLE examined (id INTEGER PRIMARY KEY)"))
+    async with Database(DatabaseSettings(url=url)) as database, database.session() as session:
+        await session.execute(text("CREATE TABLE examined (id INTEGER PRIMARY KEY)"))

@@ -1,6 +1,7 @@
 """The checks of one PostgreSQL database: each defect is made, and found."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -48,8 +49,8 @@ def test_version(major: int, day: date, status: str):
 
 async def test_clock_of_this_machine(driver_url: str, monkeypatch: pytest.MonkeyPatch):
     """A clock that is set back by a minute."""
-    now = server.time.time
-    monkeypatch.setattr(server.time, "time", lambda: now() - 60)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 60)
     finding = await found(driver_url, "clock")
     assert finding.status == "warn"
     assert "60.0 s ahead" in finding.fact

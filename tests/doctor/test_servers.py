@@ -67,7 +67,7 @@ async def test_replication_slot_without_consumer(server: PostgresServer, url: st
 
 
 async def test_replicas(server: PostgresServer):
-    """From both sides: one that follows, one whose replay is paused, and without the rights to see it."""
+    """From both sides: one that follows, one whose replay is paused, and without the rights."""
     any_lag = Thresholds(replica_lag_bytes=0)
     urls = [with_driver(server.url(), driver) for driver in ("asyncpg", "psycopg")]
     server.psql("CREATE ROLE nobody LOGIN")
