@@ -1,4 +1,4 @@
-"""What the doctor asks of one database: its checks, and how they may look at it."""
+"""The interface between the doctor and one database: its checks, and what their results are."""
 
 from __future__ import annotations
 

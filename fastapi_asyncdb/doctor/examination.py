@@ -25,7 +25,7 @@ from fastapi_asyncdb.dialects.doctor import (
 )
 from fastapi_asyncdb.doctor.finding import Finding, Report
 from fastapi_asyncdb.engine.connect_errors import innermost
-from fastapi_asyncdb.engine.create import Engines, create_engines
+from fastapi_asyncdb.engine.create import create_engines
 from fastapi_asyncdb.engine.startup import attempt
 from fastapi_asyncdb.errors import AsyncDBError, CannotConnect
 from fastapi_asyncdb.options import TransactionOptions
@@ -39,8 +39,8 @@ LIMIT = 8.0
 
 _CONNECTION = "connection"
 _ROUND_TRIPS = 11
-# One connection, and no warning of a check that takes long.
-_POOL = {"pool_size": 1, "max_overflow": 0, "max_waiting": None, "hold_warning": 0.0}
+# No warning of a check that takes long.
+_QUIET = {"hold_warning": 0.0}
 _READING = TransactionOptions(isolation_level="REPEATABLE READ", read_only=True)
 
 
@@ -75,7 +75,7 @@ async def examine(
     deployment = Deployment(settings, workers, instances, thresholds or Thresholds())
     try:
         doctor = doctor_for(deployment.target)
-        reader = (doctor.reader(settings) if doctor else settings).model_copy(update=_POOL)
+        reader = (doctor.reader(settings) if doctor else settings).model_copy(update=_QUIET)
         engines = create_engines(reader, password)
     except AsyncDBError as error:
         return Report((_no_connection(error),))
@@ -86,7 +86,8 @@ async def examine(
             cure = f"{failure.diagnosis.advice}."
             return Report((Finding(_CONNECTION, "fail", words, cure),))
         looks = dict(_looks(deployment, doctor)) | dict(checks or {})
-        return Report(tuple(await _run(looks, _engine(engines, doctor), doctor)))
+        engine = engines.bound(doctor.options if doctor else _READING)
+        return Report(tuple(await _run(looks, engine, doctor)))
     finally:
         await engines.dispose()
 
@@ -100,10 +101,6 @@ def _looks(deployment: Deployment, doctor: Doctor | None) -> Iterator[tuple[str,
 
 def _named(name: str, check: Check, deployment: Deployment, connection: Connection) -> Finding:
     return Finding(name, *check(connection, deployment))
-
-
-def _engine(engines: Engines, doctor: Doctor | None) -> AsyncEngine:
-    return engines.bound(doctor.options if doctor else _READING)
 
 
 async def _run(

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.dialects import registry
 from fastapi_asyncdb.doctor import Finding, Report, Thresholds, examination, examine
 from fastapi_asyncdb.errors import ConfigurationError
 from tests.doctor.examined import found, report_of
@@ -139,6 +141,17 @@ async def test_settings_that_cannot_be_used(
     assert any(each in finding.fact for each in word.split("|"))
     assert "docs/errors.md" in finding.cure
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_database_without_checks_of_its_own(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The general ones run, and those of the caller."""
+    await _created(database_url)
+    name = database_url.partition(":")[0].partition("+")[0]
+    monkeypatch.setitem(registry._BY_SCHEME, name, replace(registry._BY_SCHEME[name], doctor=None))
+    report = await report_of(database_url, checks={"fine": fine})
+    assert [each.check for each in report.findings] == ["connection", "round trip", "fine"]
 
 
 async def test_check_that_takes_long(database_url: str, monkeypatch: pytest.MonkeyPatch):

@@ -41,7 +41,7 @@ def support(major: int, full: str, today: date) -> Result:
     end = _END_OF_LIFE.get(major)
     cure = "Upgrade to a supported version: https://www.postgresql.org/docs/current/upgrading.html."
     if major < min(_END_OF_LIFE):
-        return fail(f"PostgreSQL {full} is no longer supported, nor tested here.", cure)
+        return fail(f"PostgreSQL {full} is no longer supported.", cure)
     if end is not None and end < today:
         return warn(f"PostgreSQL {full} has had no security fixes since {end}.", cure)
     until = f", which gets fixes until {end}" if end else ""
