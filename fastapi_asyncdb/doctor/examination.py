@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.credentials import PasswordFunction
-from fastapi_asyncdb.dialects import doctor_for
+from fastapi_asyncdb.dialects import Target, doctor_for
 from fastapi_asyncdb.dialects.doctor import (
     Check,
     Deployment,
@@ -24,7 +24,7 @@ from fastapi_asyncdb.dialects.doctor import (
     warn,
 )
 from fastapi_asyncdb.doctor.finding import Finding, Report
-from fastapi_asyncdb.engine.connect_errors import innermost
+from fastapi_asyncdb.engine.connect_errors import Failure, innermost
 from fastapi_asyncdb.engine.create import create_engines
 from fastapi_asyncdb.engine.startup import attempt
 from fastapi_asyncdb.errors import AsyncDBError, CannotConnect
@@ -67,7 +67,7 @@ async def examine(
         thresholds: From which values on a check warns or fails.
 
     Returns:
-        The findings. Names in them are the database's: escape them where markup has a meaning.
+        The findings. Names from the database are in them as they are: escape them in markup.
 
     Raises:
         ConfigurationError: ``workers`` or ``instances`` is less than 1.
@@ -82,14 +82,21 @@ async def examine(
     try:
         failure = await attempt(engines, reader, engines.read)
         if failure is not None:
-            words = f"Cannot connect to {deployment.target.url!r}: {failure.words}."
-            cure = f"{failure.diagnosis.advice}."
-            return Report((Finding(_CONNECTION, "fail", words, cure),))
+            return Report((_refused(deployment.target, failure),))
         looks = dict(_looks(deployment, doctor)) | dict(checks or {})
         engine = engines.bound(doctor.options if doctor else _READING)
         return Report(tuple(await _run(looks, engine, doctor)))
     finally:
         await engines.dispose()
+
+
+def _no_connection(error: AsyncDBError) -> Finding:
+    return Finding(_CONNECTION, "fail", str(error.args[0]), f"See {error.page}.")
+
+
+def _refused(target: Target, failure: Failure) -> Finding:
+    fact = f"Cannot connect to {target.url!r}: {failure.words}."
+    return Finding(_CONNECTION, "fail", fact, f"{failure.diagnosis.advice}.")
 
 
 def _looks(deployment: Deployment, doctor: Doctor | None) -> Iterator[tuple[str, Look]]:
@@ -135,16 +142,12 @@ def _reason(error: Exception, doctor: Doctor | None) -> Result:
     return known or skipped(f"The check failed: {type(cause).__name__}: {words}.")
 
 
-def _no_connection(error: AsyncDBError) -> Finding:
-    return Finding(_CONNECTION, "fail", str(error.args[0]), f"See {error.page}.")
-
-
 def _connection(connection: Connection, deployment: Deployment) -> Result:
     return ok(f"{deployment.target.url!r} answers.")
 
 
 def _round_trip(connection: Connection, deployment: Deployment) -> Result:
-    """Return the median, in which the preparation of the statement and a pause of this machine go."""
+    """Return the median: the first one prepares the statement, and this machine may pause in another."""
     seconds = statistics.median(_round_trips(connection))
     fact = f"A statement takes {seconds * 1000:.1f} ms to the database and back."
     if seconds <= deployment.thresholds.round_trip:

@@ -33,8 +33,8 @@ class Report:
     @property
     def worst(self) -> Status:
         """The most severe status of all: ``fail``, then ``warn``, ``skipped``, ``ok``."""
-        found = {each.status for each in self.findings}
-        return next((status for status in _BY_SEVERITY if status in found), "ok")
+        statuses: list[Status] = [each.status for each in self.findings]
+        return min(statuses, key=_BY_SEVERITY.index) if statuses else "ok"
 
     @property
     def exit_code(self) -> int:
