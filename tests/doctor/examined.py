@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi_asyncdb import DatabaseSettings
@@ -21,3 +22,11 @@ async def found(url: str, check: str, **examined: Any) -> Finding:
     report = await report_of(url, **examined)
     (finding,) = [each for each in report.findings if each.check == check]
     return finding
+
+
+async def until_blocked(connection: Any, kind: str) -> None:
+    """Wait until a session waits for a lock of that kind, as a connection of asyncpg sees it."""
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = $1)"
+    async with asyncio.timeout(5):
+        while not await connection.fetchval(waits, kind):
+            await asyncio.sleep(0.01)

@@ -1,17 +1,19 @@
 """The checks of a PostgreSQL server: standbys, slots, limits; on a server of the module's own."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import trustme
 from sqlalchemy import Connection, text
 
 from fastapi_asyncdb.doctor import Finding, Thresholds
 from fastapi_asyncdb.testing import PostgresServer, postgres_server
-from tests.doctor.examined import found, report_of
-from tests.support.databases import with_driver
+from tests.doctor.examined import found, report_of, until_blocked
+from tests.support.databases import execute, with_driver
 from tests.support.tls_proxy import tls_proxy
 
 
@@ -53,6 +55,25 @@ async def test_prepared_transaction(server: PostgresServer, url: str):
         server.psql("ROLLBACK PREPARED 'forgotten'")
     assert finding.status == "warn"
     assert "ROLLBACK PREPARED 'forgotten'" in finding.cure
+
+
+async def test_query_that_a_prepared_transaction_blocks(server: PostgresServer, url: str):
+    """There is no process to end."""
+    server.psql("CREATE TABLE held ()")
+    server.psql("BEGIN; LOCK TABLE held; PREPARE TRANSACTION 'holder'")
+    waiting = asyncio.create_task(execute(server.url(), "SELECT FROM held"))
+    witness = await asyncpg.connect(server.url())
+    try:
+        await until_blocked(witness, "relation")
+        finding = await found(url, "blocked queries", thresholds=Thresholds(blocked=0))
+    finally:
+        await witness.close()
+        server.psql("ROLLBACK PREPARED 'holder'")
+        await waiting
+        server.psql("DROP TABLE held")
+    assert finding.status == "warn"
+    assert "on a prepared transaction" in finding.fact
+    assert "ROLLBACK PREPARED" in finding.cure
 
 
 async def test_replication_slot_without_consumer(server: PostgresServer, url: str):

@@ -85,16 +85,25 @@ def blocked_queries(connection: Connection, deployment: Deployment) -> Result:
     found = connection.execute(_BLOCKED, {"seconds": deployment.thresholds.blocked}).all()
     if not found:
         return ok("No query waits for a lock.")
+    end = (
+        f"SELECT pg_terminate_backend({found[0].blocking})"
+        if found[0].blocking
+        else "ROLLBACK PREPARED, by the name in pg_prepared_xacts"
+    )
     return warn(
         f"Blocked: {listed([_blocked(row) for row in found])}.",
-        "Commit or end what blocks: "
-        f"SELECT pg_terminate_backend({found[0].blocking}). DATABASE_LOCK_TIMEOUT limits such waits.",
+        f"Commit or end what blocks: {end}. DATABASE_LOCK_TIMEOUT limits such waits.",
     )
 
 
 def _blocked(row: Row[Any]) -> str:
     waits = "" if row.seconds is None else f" for {duration(row.seconds)}"
+    blocker = (
+        f"process {row.blocking} of {row.blocking_name!r} "
+        f"({row.blocking_state}, {row.blocking_operation})"
+        if row.blocking
+        else "a prepared transaction"
+    )
     return (
-        f"process {row.pid} of {row.application_name!r} ({row.operation}) waits{waits} for process "
-        f"{row.blocking} of {row.blocking_name!r} ({row.blocking_state}, {row.blocking_operation})"
+        f"process {row.pid} of {row.application_name!r} ({row.operation}) waits{waits} on {blocker}"
     )

@@ -110,10 +110,10 @@ def unused_indexes(connection: Connection, deployment: Deployment) -> Result:
     """Return the large indexes that no query has used since the statistics were reset."""
     limits = deployment.thresholds
     age = connection.execute(_STATISTICS_AGE).scalar_one()
-    since = "the statistics began" if age is None else f"{duration(age)} ago"
+    since = "since the statistics began" if age is None else f"in {duration(age)}"
     if age is not None and age < limits.statistics_age:
         return skipped(
-            f"The statistics were reset {since}.",
+            f"The statistics were reset {duration(age)} ago.",
             f"Examine the database again when they are {duration(limits.statistics_age)} old.",
         )
     found = connection.execute(_UNUSED, {"bytes": limits.unused_index_bytes}).all()
@@ -123,7 +123,7 @@ def unused_indexes(connection: Connection, deployment: Deployment) -> Result:
         )
     names = listed([f"{row.name} ({size(row.bytes)})" for row in found])
     return warn(
-        f"No query has used {names} since {since}.",
+        f"No query has used {names} {since}.",
         "Each write maintains them. Look at the statistics of the standbys too, which have their own; "
         f"then DROP INDEX CONCURRENTLY {found[0].name}.",
     )
