@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import types
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,9 @@ from fastapi import FastAPI
 
 import fastapi_asyncdb
 from fastapi_asyncdb import Base, Credentials, DatabaseSettings
+from fastapi_asyncdb.dialects.postgresql.doctor import DOCTOR as POSTGRESQL
+from fastapi_asyncdb.dialects.sqlite.doctor import DOCTOR as SQLITE
+from fastapi_asyncdb.doctor import Thresholds
 from fastapi_asyncdb.web.problems.kinds import KINDS
 from tests.support.application import running
 from tests.support.databases import ONE_DRIVER
@@ -295,6 +299,20 @@ def test_settings_table_is_complete():
         field: (described(info.annotation), shown(info.default))
         for field, info in DatabaseSettings.model_fields.items()
     }
+
+
+def test_checks_of_the_doctor_are_listed():
+    """Each check has its row, in the table of its database and in the order in which it runs."""
+    page = (DOCS / "doctor.md").read_text()
+    for title, doctor in {"PostgreSQL": POSTGRESQL, "SQLite": SQLITE}.items():
+        table = page.partition(f"## {title}\n")[2].partition("## ")[0]
+        assert re.findall(r"^\| `(.+?)` \| ", table, re.MULTILINE) == list(doctor.checks)
+
+
+def test_thresholds_of_the_doctor():
+    """The tables have each with its default."""
+    shown = re.findall(r"`(\w+)=([\d_.]+)`", (DOCS / "doctor.md").read_text())
+    assert {name: float(value) for name, value in shown} == asdict(Thresholds())
 
 
 def described(annotation: Any) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import fastapi_asyncdb
-from fastapi_asyncdb import errors, testing
+from fastapi_asyncdb import doctor, errors, testing
 from fastapi_asyncdb.dialects.base import Preset
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +26,7 @@ PUBLIC: dict[str, set[str] | None] = {
     "fastapi_asyncdb.migrations": None,
     "fastapi_asyncdb.pool.status": {"LongestCheckout", "PoolStatus"},
     "fastapi_asyncdb.dialects": {"parse_url"},
+    "fastapi_asyncdb.doctor": None,
     "fastapi_asyncdb.testing": None,
     "fastapi_asyncdb.testing.migrations": None,
 }
@@ -134,6 +135,19 @@ def test_front_door_of_the_testing_kit():
     assert all(hasattr(testing, name) for name in testing.__all__)
 
 
+def test_front_door_of_the_doctor():
+    """The same for the names that jobs and checks of an application import."""
+    assert sorted(doctor.__all__) == [
+        "Finding",
+        "Look",
+        "Report",
+        "Status",
+        "Thresholds",
+        "examine",
+    ]
+    assert all(hasattr(doctor, name) for name in doctor.__all__)
+
+
 def test_public_modules_are_documented():
     """docs/api.md names the public modules, and all others are private."""
     assert re.findall(r"^\| `(fastapi_asyncdb[\w.]*)` \|", API, re.MULTILINE) == list(PUBLIC)
@@ -150,7 +164,7 @@ def test_documented_names_exist(module: str, names: set[str] | None):
     """Each public name can be imported from the module that the page names."""
     assert all(hasattr(import_module(module), name) for name in names or ())
     documented = set(re.findall(r"`(\w+)`", API))
-    if module in ("fastapi_asyncdb", "fastapi_asyncdb.testing"):
+    if module in ("fastapi_asyncdb", "fastapi_asyncdb.doctor", "fastapi_asyncdb.testing"):
         assert set(import_module(module).__all__) <= documented
 
 

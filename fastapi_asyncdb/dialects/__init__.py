@@ -11,6 +11,7 @@ from fastapi_asyncdb.dialects.base import (
 from fastapi_asyncdb.dialects.parse import parse_url
 from fastapi_asyncdb.dialects.registry import (
     backend_of,
+    doctor_for,
     is_conflict,
     preset_for,
     preset_of,
@@ -31,6 +32,7 @@ __all__ = [
     "Target",
     "backend_of",
     "connect_timeout",
+    "doctor_for",
     "is_conflict",
     "parse_url",
     "preset_for",

@@ -255,6 +255,8 @@ class Backend:
     """``None`` if it has no locks of the application's own that end with the transaction."""
     migration_lock: OpenMigrationLock | None = None
     """``None`` if several processes can migrate it at the same time."""
+    doctor: str | None = None
+    """The module of its checks, which has a ``DOCTOR``; by its name, since few processes need it."""
 
     @property
     def default_driver(self) -> str:

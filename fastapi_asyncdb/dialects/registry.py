@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DataError, StatementError
 
@@ -12,6 +15,9 @@ from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.sqlite import BACKEND as SQLITE
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import UnsupportedDriver
+
+if TYPE_CHECKING:
+    from fastapi_asyncdb.dialects.doctor import Doctor
 
 _BACKENDS = (POSTGRESQL, SQLITE, MYSQL, MARIADB)
 _BY_SCHEME = {scheme: known for known in _BACKENDS for scheme in (known.name, *known.schemes)}
@@ -43,6 +49,15 @@ def preset_of(dialect: Dialect) -> Preset | None:
 def backend_of(dialect: Dialect) -> Backend | None:
     """Return the database of an engine, which may be the user's own; ``None`` for an unknown one."""
     return _BY_SCHEME.get(dialect.name)
+
+
+def doctor_for(target: Target) -> Doctor | None:
+    """Return the checks of a target's database; ``None`` if it has none of its own."""
+    backend = _BY_SCHEME[target.url.get_backend_name()]
+    if backend.doctor is None:
+        return None
+    doctor: Doctor = import_module(backend.doctor).DOCTOR
+    return doctor
 
 
 def is_conflict(error: BaseException) -> bool | None:

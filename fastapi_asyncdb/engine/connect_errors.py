@@ -34,7 +34,7 @@ def failure_of(error: BaseException, target: Target, preset: Preset, seconds: fl
         preset: Knows the errors of the database.
         seconds: The time that the server had to answer.
     """
-    cause = _innermost(error)
+    cause = innermost(error)
     words = " ".join(str(cause).split()).rstrip(".?! ") or f"{NO_ANSWER} within {seconds:g} s"
     password = target.url.password
     if password:
@@ -66,7 +66,7 @@ def connect_failures(explain: Callable[[BaseException], Refusal]) -> ErrorStep:
     return step
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
     """Follow the causes of an error, except for the cancellation behind a timeout.
 
     Not its context, which may be the end of an older connection. Where the time was up, the preset's

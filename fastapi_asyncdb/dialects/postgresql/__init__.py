@@ -26,4 +26,5 @@ BACKEND = Backend(
     loader=CopyLoader(),
     locks=AdvisoryLocks(),
     migration_lock=migration_lock,
+    doctor="fastapi_asyncdb.dialects.postgresql.doctor",
 )

@@ -36,6 +36,10 @@ class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
         if socket is not None:
             set_keepalives(socket.fileno(), arguments)
 
+    def is_encrypted(self) -> bool:
+        """Return whether the connection has TLS, to the server or to the pooler in front of it."""
+        return self._raw_transport.get_extra_info("ssl_object") is not None
+
     async def leads_to_server(self) -> bool:
         """Return whether the server's process is the one that asyncpg would cancel.
 

@@ -58,6 +58,12 @@ def evidence(target: Target, *, setting: bool | None) -> str | None:
     return next((words for host, words in _HOSTS.items() if re.fullmatch(host, place)), None)
 
 
+def is_pooled(connection: DBAPIConnection) -> bool:
+    """Return whether the connection was made as one through a pooler."""
+    # Only the drivers' classes for it have what is sent with each BEGIN.
+    return hasattr(cast(Any, connection).driver_connection, "after_begin")
+
+
 def _configured(target: Target, *, setting: bool | None) -> bool | None:
     """Return what the setting says, or else the URL."""
     return target.pooled if setting is None else setting

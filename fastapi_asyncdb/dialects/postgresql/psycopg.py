@@ -96,6 +96,10 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
             async with self.lock:
                 await self.wait(self._prepared.maintain_gen(self))
 
+    def is_encrypted(self) -> bool:
+        """Return whether the connection has TLS, to the server or to the pooler in front of it."""
+        return bool(self.pgconn.ssl_in_use)
+
     async def leads_to_server(self) -> bool:
         """Return whether the server's process is the one that psycopg would cancel."""
         await self.set_autocommit(True)

@@ -20,4 +20,5 @@ BACKEND = Backend(
     upsert=on_conflict("sqlalchemy.dialects.sqlite"),
     locks=WriteLock(),
     migration_lock=migration_lock,
+    doctor="fastapi_asyncdb.dialects.sqlite.doctor",
 )

@@ -35,7 +35,8 @@ _BUSY_TIMEOUT = 5.0
 
 # WAL lets readers go on beside the writer; NORMAL is its recommended partner, which survives a crash
 # of the process, and of the machine except for the last commits: https://sqlite.org/wal.html
-_FILE_PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
+_WAL = "journal_mode=WAL"
+_FILE_PRAGMAS: tuple[str, ...] = (_WAL, "synchronous=NORMAL", "foreign_keys=ON")
 _MEMORY_PRAGMAS: tuple[str, ...] = ("foreign_keys=ON",)
 _READER_PRAGMAS = ("query_only=ON",)
 # In a shared cache a reader would wait for the writer's table locks, without the busy timeout:
@@ -98,6 +99,8 @@ class SQLite:
         """Set the pragmas of each new connection, and begin writers with ``BEGIN IMMEDIATE``."""
         memory = _in_memory(target)
         pragmas = _MEMORY_PRAGMAS if memory else _FILE_PRAGMAS
+        if _is_protected(target):
+            pragmas = tuple(pragma for pragma in pragmas if pragma != _WAL)
         if read_only:
             pragmas += _MEMORY_READER_PRAGMAS if memory else _READER_PRAGMAS
 
@@ -225,3 +228,8 @@ _INSTEAD = {
 
 def _in_memory(target: Target) -> bool:
     return target.url.query.get("mode") == "memory" or target.url.database == "file::memory:"
+
+
+def _is_protected(target: Target) -> bool:
+    """Return whether SQLite may not write to the file, where a change of its journal is an error."""
+    return target.url.query.get("mode") == "ro" or target.url.query.get("immutable") == "1"
