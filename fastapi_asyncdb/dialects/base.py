@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.bulk import BulkLoader, UpsertStatement
+from fastapi_asyncdb.dialects.migrations import MigrationSupport
 from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.options import TransactionOptions
@@ -191,31 +191,6 @@ class AdvisoryLocks(Protocol):
         ...
 
 
-class MigrationLock(Protocol):
-    """A lock for all of a database's migrations, which ends with the process that has it."""
-
-    async def take(self) -> bool:
-        """Take the lock if it is free; return whether it was."""
-        ...
-
-    async def holder(self) -> str:
-        """Return who has it, for a message."""
-        ...
-
-    async def is_held(self) -> bool:
-        """Return whether this process has it."""
-        ...
-
-    async def release(self) -> None:
-        """Release the lock."""
-        ...
-
-
-OpenMigrationLock = Callable[
-    [AsyncEngine, AsyncEngine, DatabaseSettings], AbstractAsyncContextManager[MigrationLock]
-]
-"""Opens what the lock needs, with the engine that writes, the one that reads, and their settings."""
-
 Reader = Callable[[str, str], Target]
 """Reads the text of a URL behind ``://`` for the driver that is named first."""
 
@@ -253,8 +228,7 @@ class Backend:
     """``None`` if INSERT with parameters is the only way in."""
     locks: AdvisoryLocks | None = None
     """``None`` if it has no locks of the application's own that end with the transaction."""
-    migration_lock: OpenMigrationLock | None = None
-    """``None`` if several processes can migrate it at the same time."""
+    migrations: MigrationSupport = MigrationSupport()
     doctor: str | None = None
     """The module of its checks, which has a ``DOCTOR``; by its name, since few processes need it."""
 

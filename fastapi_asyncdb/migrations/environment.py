@@ -16,7 +16,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fastapi_asyncdb.dialects import parse_url
+from fastapi_asyncdb.dialects import Backend, backend_of, parse_url
+from fastapi_asyncdb.dialects.registry import backend_for
 from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.config import MigrationConfig, config_beside
@@ -142,15 +143,10 @@ def _changes_the_database() -> bool:
 def _run(
     connection: Connection, config: Config, tables: list[MetaData], options: dict[str, Any]
 ) -> None:
-    sqlite = connection.dialect.name == "sqlite"
-    if sqlite and not connection.in_transaction():
-        # Batch mode copies a table and drops the old one, to which other rows may refer:
-        # https://www.sqlite.org/lang_altertable.html#otheralter
-        connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")
-    chosen = _defaults(connection.dialect.name, tables) | options
-    if sqlite:
-        # Alembic says that SQLite has no transactional DDL: Python's driver had none.
-        chosen.setdefault("transactional_ddl", True)
+    backend = backend_of(connection.dialect)
+    if backend is not None:
+        backend.migrations.prepare(connection)
+    chosen = _defaults(backend, tables) | options
     if not _changes_the_database():
         # A command that looks creates no table of revisions.
         chosen["dont_mutate"] = True
@@ -166,25 +162,24 @@ def _print(project: MigrationConfig, tables: list[MetaData], options: dict[str, 
     """Print the SQL instead of running it: ``alembic upgrade head --sql``."""
     settings = configured_source(project).settings
     url = parse_url(settings.migration_url or settings.url).url
-    defaults = _defaults(url.get_backend_name(), tables)
-    # Batch mode looks at the table that it copies.
+    defaults = _defaults(backend_for(url.get_backend_name()), tables)
     offline = {"literal_binds": True, "dialect_opts": {"paramstyle": "named"}}
     context.configure(url=url, **defaults | offline | options)
     with context.begin_transaction():
         context.run_migrations()
 
 
-def _defaults(dialect: str, tables: list[MetaData]) -> dict[str, Any]:
+def _defaults(backend: Backend | None, tables: list[MetaData]) -> dict[str, Any]:
     """Return the options of ``context.configure``."""
     return {
         "target_metadata": tables[0] if len(tables) == 1 else (tables or None),
-        "render_as_batch": dialect == "sqlite",
         # Locks are released after each revision, and autocommit_block() needs it.
         "transaction_per_migration": True,
         "compare_type": True,
         "compare_server_default": True,
         "render_item": render_item,
         **_schemas(tables),
+        **(backend.migrations.options if backend is not None else {}),
     }
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects import backend_of
-from fastapi_asyncdb.dialects.base import MigrationLock
+from fastapi_asyncdb.dialects.migrations import MigrationLock
 from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.errors import MigrationError
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -66,10 +66,10 @@ async def only_migrator(
         MigrationError: another process has had the lock for longer than ``wait``.
     """
     backend = backend_of(engines.write.dialect)
-    if backend is None or backend.migration_lock is None:
+    if backend is None or backend.migrations.lock is None:
         yield HeldLock(None)
         return
-    async with backend.migration_lock(engines.write, engines.read, settings) as lock:
+    async with backend.migrations.lock(engines.write, engines.read, settings) as lock:
         await _take(lock, wait)
         try:
             yield HeldLock(lock)

@@ -192,6 +192,27 @@ async def test_index_that_is_created_concurrently(on_postgresql: MigrationProjec
     assert applied == ["one", "two"]
 
 
+async def test_index_waits_for_older_transactions(on_postgresql: MigrationProject):
+    """An index that is built concurrently blocks nothing while it waits: it has no lock timeout."""
+    on_postgresql.table("one", None)
+    await on_postgresql.migrator().upgrade()
+    on_postgresql.revision(
+        "two",
+        "one",
+        "with op.get_context().autocommit_block():\n"
+        "    op.create_index('ix_one', 'one', ['id'], postgresql_concurrently=True)",
+    )
+    async with Database(on_postgresql.settings()) as database:
+        async with database.session(isolation_level="REPEATABLE READ") as session:
+            await session.execute(text("SELECT * FROM one"))
+            waiting = asyncio.create_task(
+                on_postgresql.migrator(migration_lock_timeout=0.05).upgrade()
+            )
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+        assert [each.revision for each in await waiting] == ["two"]
+
+
 async def test_failure_in_an_autocommit_block_is_not_tried_again(on_postgresql: MigrationProject):
     """What it did stays, and the message says so."""
     on_postgresql.revision(

@@ -6,7 +6,7 @@ from fastapi_asyncdb.dialects.postgresql.advisory_locks import AdvisoryLocks
 from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
 from fastapi_asyncdb.dialects.postgresql.estimates import ESTIMATE
 from fastapi_asyncdb.dialects.postgresql.loading import CopyLoader
-from fastapi_asyncdb.dialects.postgresql.migration_lock import migration_lock
+from fastapi_asyncdb.dialects.postgresql.migrations import MIGRATIONS
 from fastapi_asyncdb.dialects.postgresql.preset import PostgreSQL
 from fastapi_asyncdb.dialects.postgresql.rejections import rejection_of
 from fastapi_asyncdb.dialects.postgresql.url import for_asyncpg, for_psycopg
@@ -25,6 +25,6 @@ BACKEND = Backend(
     upsert=on_conflict("sqlalchemy.dialects.postgresql"),
     loader=CopyLoader(),
     locks=AdvisoryLocks(),
-    migration_lock=migration_lock,
+    migrations=MIGRATIONS,
     doctor="fastapi_asyncdb.dialects.postgresql.doctor",
 )

@@ -4,7 +4,7 @@ from fastapi_asyncdb.dialects.base import Backend
 from fastapi_asyncdb.dialects.bulk import on_conflict
 from fastapi_asyncdb.dialects.sqlite.advisory_locks import WriteLock
 from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
-from fastapi_asyncdb.dialects.sqlite.migration_lock import migration_lock
+from fastapi_asyncdb.dialects.sqlite.migrations import MIGRATIONS
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.rejections import rejection_of
 from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
@@ -19,6 +19,6 @@ BACKEND = Backend(
     wide_numbers=True,
     upsert=on_conflict("sqlalchemy.dialects.sqlite"),
     locks=WriteLock(),
-    migration_lock=migration_lock,
+    migrations=MIGRATIONS,
     doctor="fastapi_asyncdb.dialects.sqlite.doctor",
 )
