@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, Table, TableClause, column, update
+from sqlalchemy import ClauseElement, Connection, Table, TableClause, column, literal, update
 from sqlalchemy import table as table_clause
 
 from fastapi_asyncdb.errors import ConfigurationError
@@ -111,7 +111,11 @@ def _print(
 
 def _described(name: str, values: Mapping[str, Any]) -> TableClause:
     schema, _, plain = name.rpartition(".")
-    return table_clause(plain, *map(column, values), schema=schema or None)
+    columns = (
+        column(each, None if isinstance(value, ClauseElement) else literal(value).type)
+        for each, value in values.items()
+    )
+    return table_clause(plain, *columns, schema=schema or None)
 
 
 def _run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -53,7 +52,7 @@ def lint(
         Revision.of(config, scripts, script, dialect) for script in new_revisions(scripts, since)
     ]
     mapped = check_mapped(revisions, metadata)
-    by_dialect = _by_dialect(revisions, dialect, Path(scripts.dir))
+    by_dialect = _by_dialect(revisions, dialect)
     return [
         finding
         for revision, special in zip(revisions, by_dialect, strict=True)
@@ -61,9 +60,10 @@ def lint(
     ]
 
 
-def _by_dialect(revisions: Sequence[Revision], dialect: str, folder: Path) -> list[list[Finding]]:
-    if dialect != "postgresql":
+def _by_dialect(revisions: Sequence[Revision], dialect: str) -> list[list[Finding]]:
+    if dialect != "postgresql" or not revisions:
         return [list(check_plain(revision)) for revision in revisions]
+    folder = revisions[-1].source.path.parent
     found = run_squawk([revision.upgrade.statements for revision in revisions], folder)
     return [
         list(check_squawk(revision, complaints))

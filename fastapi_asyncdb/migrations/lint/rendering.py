@@ -20,7 +20,7 @@ from alembic.operations.batch import BatchOperationsImpl
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
-from sqlalchemy import ClauseElement
+from sqlalchemy import ClauseElement, TextClause
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.engine.mock import MockConnection
 
@@ -138,7 +138,7 @@ def _connection(context: MigrationContext) -> MockConnection:
     """Return a connection that renders what changes something, and refuses what reads."""
 
     def execute(statement: ClauseElement, parameters: object = None) -> _Unread:
-        if parameters or not _changes(str(statement)):
+        if parameters or not _changes(statement):
             raise _NeedsDatabase("it reads from the database, or passes parameters")
         context.impl.execute(cast(Any, statement))
         return _Unread()
@@ -146,8 +146,10 @@ def _connection(context: MigrationContext) -> MockConnection:
     return _Connection(context.dialect, execute)
 
 
-def _changes(sql: str) -> bool:
-    return re.match(r"\s*(SELECT|WITH|SHOW|VALUES)\b", sql, re.IGNORECASE) is None
+def _changes(statement: ClauseElement) -> bool:
+    if isinstance(statement, TextClause):
+        return re.match(r"\s*(SELECT|WITH|SHOW|VALUES)\b", statement.text, re.IGNORECASE) is None
+    return not getattr(statement, "is_select", False)
 
 
 class _Connection(MockConnection):

@@ -31,25 +31,26 @@ def new_revisions(scripts: ScriptDirectory, since: str | None) -> list[Script]:
     old = _up_to(scripts, since)
     if old is not None:
         return [script for script in revisions if script.revision not in old]
-    added = _added_files(Path(scripts.dir), since)
+    folders = {Path(script.path).resolve().parent for script in revisions}
+    added = {file for folder in folders for file in _added_files(folder, since)}
     return [script for script in revisions if Path(script.path).resolve() in added]
 
 
-def main_branch(folder: Path) -> str | None:
-    """Return the main branch of the repository that the folder is in: the server's, then one here.
+def main_branch_of(config: Config) -> str | None:
+    """Return the main branch of the repository that the revisions are in: the server's, or one here.
 
     Args:
-        folder: A folder inside of the work tree.
+        config: The project's Alembic configuration.
+
+    Returns:
+        ``origin/HEAD``, ``origin/main``, ``origin/master``, ``main`` or ``master``, the first that there
+        is; ``None`` if there is none of them, no repository, or no revision.
     """
-    for name in _MAIN_BRANCHES:
-        if _commit(folder, name) is not None:
-            return name
-    return None
-
-
-def main_branch_of(config: Config) -> str | None:
-    """Return the main branch of the repository that the revisions of a configuration are in."""
-    return main_branch(Path(ScriptDirectory.from_config(config).dir))
+    newest = next(ScriptDirectory.from_config(config).walk_revisions(), None)
+    if newest is None:
+        return None
+    folder = Path(newest.path).parent
+    return next((name for name in _MAIN_BRANCHES if _commit(folder, name) is not None), None)
 
 
 def _up_to(scripts: ScriptDirectory, name: str) -> set[str] | None:
@@ -57,9 +58,10 @@ def _up_to(scripts: ScriptDirectory, name: str) -> set[str] | None:
     if name == "base":
         return set()
     try:
-        return {script.revision for script in scripts.iterate_revisions(name, "base")}
+        known = any(scripts.get_revisions(name)) if name else False
     except CommandError:
         return None
+    return {it.revision for it in scripts.iterate_revisions(name, "base")} if known else None
 
 
 def _added_files(folder: Path, since: str) -> set[Path]:

@@ -43,7 +43,7 @@ def run_squawk(revisions: Sequence[Sequence[Statement]], folder: Path) -> list[l
     """
     if not any(revisions):
         return [[] for _ in revisions]
-    program = _program()
+    program = find_squawk()
     with TemporaryDirectory(prefix="asyncdb-lint-") as temporary:
         scripts = [_Script.of(statements) for statements in revisions]
         files = [str(Path(temporary, f"{number}.sql")) for number in range(len(scripts))]
@@ -56,7 +56,7 @@ def run_squawk(revisions: Sequence[Sequence[Statement]], folder: Path) -> list[l
     ]
 
 
-def _program() -> str:
+def find_squawk() -> str:
     """Return the program of the wheel, which is beside the interpreter, or one on ``PATH``."""
     beside = shutil.which("squawk", path=str(Path(sys.executable).parent))
     found = beside or shutil.which("squawk")

@@ -64,7 +64,7 @@ Undo what upgrade() does. If that is not possible, refuse:
         "This revision cannot be checked without a database, or only up to this line.",
         """\
 Read it yourself, and say so:
-    def upgrade() -> None:  # asyncdb: safe(not-checked): reads a table of ten rows""",
+    # asyncdb: safe(not-checked): reads a table of ten rows""",
     ),
     Rule(
         "mark-without-reason",
