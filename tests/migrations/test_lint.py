@@ -170,6 +170,14 @@ def test_each_rule_has_a_step():
     assert {step[0] for step in STEPS} | {"dropped-but-mapped"} == RULES.keys()
 
 
+def test_page_has_each_rule():
+    """With the words of the findings."""
+    page = (Path(__file__).parents[2] / "docs" / "migrations-safety.md").read_text()
+    for rule in RULES.values():
+        blocks, safe_way = rule.about(None)
+        assert f"| `{rule.name}` | {blocks} | {safe_way.splitlines()[0].strip()} |" in page
+
+
 def test_finding_says_where_what_and_how(project: LintProject):
     """The place, the statement, what waits for whom, and the safe way for this table."""
     path = project.write(
