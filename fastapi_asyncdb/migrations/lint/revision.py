@@ -67,7 +67,7 @@ class Revision:
     def unknown(self, rule: str, statement: Statement, message: str, advice: str | None) -> Finding:
         """Make a finding of a rule that only squawk knows."""
         return self._made(
-            rule, "error", statement.line, statement.words, message, advice or _page(rule)
+            rule, "warning", statement.line, statement.words, message, advice or _page(rule)
         )
 
     def _made(

@@ -145,8 +145,8 @@ class Migrations:
             raise AssertionError(
                 f"{len(found)} steps of the migrations since {since} are unsafe:\n\n"
                 + "\n\n".join(map(str, found))
-                + "\n\nChange them as it says there. One that is safe here is marked in the revision, at "
-                "its line: # asyncdb: safe(RULE): the reason"
+                + "\n\nChange them as it says there. One that is safe here is marked in the revision, "
+                "at its line: # asyncdb: safe(RULE): the reason"
             )
 
     def check_steps(self) -> None:

@@ -21,7 +21,7 @@ LOCKS = [
         """\
 Build it concurrently, outside of a transaction, in a revision of its own:
     with op.get_context().autocommit_block():
-        # What a failed build leaves is an invalid index.
+        # A build that failed leaves an invalid index.
         op.drop_index(NAME, table_name="{table}", postgresql_concurrently=True, if_exists=True)
         op.create_index(NAME, "{table}", [COLUMN], postgresql_concurrently=True)""",
     ),
@@ -43,6 +43,16 @@ Drop it concurrently, outside of a transaction:
 Build it concurrently, outside of a transaction:
     with op.get_context().autocommit_block():
         op.execute("REINDEX INDEX CONCURRENTLY NAME")""",
+    ),
+    Rule(
+        "require-concurrent-partition-detach",
+        "error",
+        "DETACH PARTITION takes ACCESS EXCLUSIVE on {table}: it waits for running queries, and every "
+        "read and write that comes after it waits behind it.",
+        """\
+Detach it concurrently, outside of a transaction:
+    with op.get_context().autocommit_block():
+        op.execute("ALTER TABLE {table} DETACH PARTITION NAME CONCURRENTLY")""",
     ),
     Rule(
         "adding-foreign-key-constraint",
@@ -99,6 +109,7 @@ Let a constraint check the rows first, which PostgreSQL 12 and newer then believ
         + _VALIDATE
         + """
     # in the next revision
+    # asyncdb: safe(adding-not-nullable-field): NAME has checked all rows
     op.alter_column("{table}", COLUMN, nullable=False)
     op.drop_constraint(NAME, "{table}")""",
     ),
