@@ -43,6 +43,11 @@ _LINES = {
     ),
     "asyncdb_metadata": ("", "the tables to create, module:attribute; by default the Database's"),
     "asyncdb_alembic": ("", "an alembic.ini, whose migrations make the tables instead"),
+    "asyncdb_migrations_since": (
+        "",
+        "a revision, or a branch or commit of git: later migrations have to be safe; by default the "
+        "main branch",
+    ),
 }
 _OFFERS = "asyncdb_server"
 
@@ -366,5 +371,6 @@ def asyncdb_migrations(
                 url,
                 metadata=project.load_metadata(),
                 database=project.load_database(),
+                since=project.migrations_since or None,
             )
         yield made

@@ -24,6 +24,7 @@ PUBLIC: dict[str, set[str] | None] = {
     "fastapi_asyncdb.settings": {"DatabaseSettings", "Environment"},
     "fastapi_asyncdb.models": {"Base", "UTCDateTime", "utcnow", "uuid7"},
     "fastapi_asyncdb.migrations": None,
+    "fastapi_asyncdb.migrations.lint": {"Finding", "lint", "main_branch_of"},
     "fastapi_asyncdb.pool.status": {"LongestCheckout", "PoolStatus"},
     "fastapi_asyncdb.dialects": {"parse_url"},
     "fastapi_asyncdb.doctor": None,

@@ -1,7 +1,15 @@
 """Alembic without boilerplate: its configuration, its ``env.py``, one migrator among many processes."""
 
+from fastapi_asyncdb.migrations.backfills import BackfillProgress, backfill
 from fastapi_asyncdb.migrations.config import MigrationConfig
 from fastapi_asyncdb.migrations.environment import run_env
 from fastapi_asyncdb.migrations.migrator import AppliedRevision, Migrator
 
-__all__ = ["AppliedRevision", "MigrationConfig", "Migrator", "run_env"]
+__all__ = [
+    "AppliedRevision",
+    "BackfillProgress",
+    "MigrationConfig",
+    "Migrator",
+    "backfill",
+    "run_env",
+]

@@ -25,6 +25,7 @@ class Project:
     """May contain a password."""
     metadata: str
     alembic: str
+    migrations_since: str
     file: Path
     """The file of the configuration."""
 

@@ -16,4 +16,4 @@ pytestmark = pytest.mark.databases(*ONE_DRIVER)
 def asyncdb_migrations(database_url: str) -> Migrations:
     """The plugin has it from the configuration; here it is on both databases."""
     ini = ROOT / "example_app" / "alembic.ini"
-    return Migrations(ini, SecretStr(database_url), metadata=_tables())
+    return Migrations(ini, SecretStr(database_url), metadata=_tables(), since="0002")

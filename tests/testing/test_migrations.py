@@ -120,10 +120,15 @@ def write(tmp_path: Path, database_url: str) -> Write:
     """Write revisions, each of which follows the one that its key names after the slash."""
 
     def write(
-        revisions: dict[str, str], *, metadata: MetaData | None = None, url: str = URL
+        revisions: dict[str, str],
+        *,
+        metadata: MetaData | None = None,
+        url: str = URL,
+        since: str | None = None,
     ) -> Migrations:
         write_scripts(tmp_path, ENV.replace("URL", url), revisions)
-        return Migrations(tmp_path / "alembic.ini", SecretStr(database_url), metadata=metadata)
+        secret = SecretStr(database_url)
+        return Migrations(tmp_path / "alembic.ini", secret, metadata=metadata, since=since)
 
     return write
 
@@ -214,6 +219,30 @@ def test_a_model_without_a_revision_is_named(write: Write) -> None:
         "  items: column price is only in the models",
         "  tags.name: nullable is False in the database, True in the models",
     ]
+
+
+def test_unsafe_steps_are_named(write: Write) -> None:
+    """With the place, what breaks, and the mark for those that are safe here."""
+    unsafe = 'def upgrade():\n    op.drop_table("tags")\ndef downgrade():\n    raise ValueError'
+    migrations = write({"a": _FIRST, "b/a": _SECOND, "c/b": unsafe}, metadata=_models(), since="b")
+    with pytest.raises(AssertionError) as caught:
+        migrations.check_safety()
+    said = str(caught.value)
+    assert said.startswith("1 steps of the migrations since b are unsafe:\n\nc_step.py:6: error: ")
+    assert "The models still have what is dropped here: every query of the model for tags" in said
+    assert said.endswith("# asyncdb: safe(RULE): the reason")
+
+
+def test_revisions_before_are_not_looked_at(write: Write) -> None:
+    """They have run; what is safe needs no mark."""
+    unsafe = 'def upgrade():\n    op.drop_table("tags")\ndef downgrade():\n    raise ValueError'
+    write({"a": _FIRST, "b/a": unsafe, "c/b": _SECOND}, since="b").check_safety()
+
+
+def test_new_revisions_cannot_be_told_from_old_ones(write: Write) -> None:
+    """Outside of a repository of git the configuration has to say which are new."""
+    with pytest.raises(ConfigurationError, match=r"in no repository.*asyncdb_migrations_since = "):
+        write({"a": _FIRST}).check_safety()
 
 
 @pytest.mark.parametrize(

@@ -212,9 +212,10 @@ async def test_client(asyncdb_client, asyncdb_session, again):
         "asyncdb_metadata = fastapi_asyncdb:Base.metadata",
         f"asyncdb_alembic = {ROOT / 'example_app' / 'alembic.ini'}",
         f"asyncdb_backend = {worker_database}",
+        "asyncdb_migrations_since = head",
     ]
     result = run_pytest(make_project(tmp_path, tests, *lines))
-    assert counts(result) == {"passed": 6}, result.stdout + result.stderr
+    assert counts(result) == {"passed": 7}, result.stdout + result.stderr
 
 
 _FAILING = """

@@ -19,6 +19,7 @@ PROJECT = Project(
     backend="sqlite",
     metadata="fastapi_asyncdb:Base.metadata",
     alembic="example_app/alembic.ini",
+    migrations_since="",
     file=Path(__file__).parents[2] / "pyproject.toml",
 )
 

@@ -2,6 +2,7 @@
 
 from fastapi_asyncdb.testing.migrations.checks import (
     Migrations,
+    test_migrations_are_safe,
     test_models_match_migrations,
     test_single_head,
     test_up_down_up,
@@ -10,6 +11,7 @@ from fastapi_asyncdb.testing.migrations.checks import (
 
 __all__ = [
     "Migrations",
+    "test_migrations_are_safe",
     "test_models_match_migrations",
     "test_single_head",
     "test_up_down_up",

@@ -1,7 +1,7 @@
 """Checks of a project's migrations, as tests: ``from fastapi_asyncdb.testing.migrations import *``.
 
-They run on an empty database of the configured backend; ``asyncdb_alembic`` and ``asyncdb_metadata``
-in the configuration of pytest say what to check.
+They run on an empty database of the configured backend; ``asyncdb_alembic``, ``asyncdb_metadata`` and
+``asyncdb_migrations_since`` in the configuration of pytest say what to check.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from pydantic import SecretStr
 from sqlalchemy import Connection, MetaData
 
 from fastapi_asyncdb.database import Database
+from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.differences import differences
+from fastapi_asyncdb.migrations.lint import lint, main_branch_of
 from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.migrations.commands import alembic_config, run_alembic
 from fastapi_asyncdb.testing.migrations.reflection import Schema, changes, reflect
 from fastapi_asyncdb.testing.threads import run_async
 
 __all__ = [
+    "test_migrations_are_safe",
     "test_models_match_migrations",
     "test_single_head",
     "test_up_down_up",
@@ -41,6 +44,8 @@ class Migrations:
         url: The database.
         metadata: The tables as the models have them.
         database: The ``Database`` that ``env.py`` may use.
+        since: A revision, or a branch or commit of git: later revisions have to be safe. By default
+            the main branch.
 
     Raises:
         ConfigurationError: there is no alembic.ini.
@@ -53,6 +58,7 @@ class Migrations:
         *,
         metadata: MetaData | None = None,
         database: Database[Any] | None = None,
+        since: str | None = None,
     ) -> None:
         if file is None:
             raise ConfigurationError(
@@ -63,6 +69,7 @@ class Migrations:
         self._url = url
         self._metadata = metadata
         self._database = database
+        self._since = since
         self._scripts = ScriptDirectory.from_config(alembic_config(file, url))
 
     def check_heads(self) -> None:
@@ -110,6 +117,36 @@ class Migrations:
                 + "\n".join(f"  {line}" for line in found)
                 + "\nA model was changed without a revision, or a revision lacks something. Run "
                 "'alembic revision --autogenerate', and look at what it writes."
+            )
+
+    def check_safety(self) -> None:
+        """Check that no step of a new revision blocks requests, breaks code or loses data.
+
+        Raises:
+            AssertionError: one does, and no mark in the revision says why it may.
+            ConfigurationError: it is not known which revisions are new.
+            MissingExtra: squawk is not installed, and the database is PostgreSQL.
+        """
+        config = alembic_config(self._file, self._url)
+        since = self._since or main_branch_of(config)
+        if since is None:
+            raise ConfigurationError(
+                "It is not known which migrations are new: they are in no repository of git, or in a "
+                "checkout without a main branch. Fetch it ('git fetch origin main'; fetch-depth: 0 of "
+                'actions/checkout), or name a revision: asyncdb_migrations_since = "base" checks all.'
+            )
+        found = lint(
+            config,
+            since=since,
+            dialect=parse_url(self._url).url.get_backend_name(),
+            metadata=() if self._metadata is None else (self._metadata,),
+        )
+        if found:
+            raise AssertionError(
+                f"{len(found)} steps of the migrations since {since} are unsafe:\n\n"
+                + "\n\n".join(map(str, found))
+                + "\n\nChange them as it says there. One that is safe here is marked in the revision, "
+                "at its line: # asyncdb: safe(RULE): the reason"
             )
 
     def check_steps(self) -> None:
@@ -204,6 +241,12 @@ def test_models_match_migrations(asyncdb_migrations: Migrations) -> None:
     """The migrated tables are those of the models."""
     __tracebackhide__ = True
     asyncdb_migrations.check_models()
+
+
+def test_migrations_are_safe(asyncdb_migrations: Migrations) -> None:
+    """New revisions block no requests, break no code that still runs, and lose no data."""
+    __tracebackhide__ = True
+    asyncdb_migrations.check_safety()
 
 
 def test_up_down_up(asyncdb_migrations: Migrations) -> None:

@@ -1,0 +1,1 @@
+"""The checks of one revision, or of several together."""
