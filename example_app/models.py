@@ -1,6 +1,6 @@
 """The tables. Migrations create them: see ``migrations/versions``."""
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, String, Text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_asyncdb import Base, SoftDeleteMixin, TimestampMixin, VersionMixin
@@ -20,6 +20,7 @@ class Post(SoftDeleteMixin, VersionMixin, TimestampMixin, Base):
     """A text by a user. A deleted one stays in the table and can be restored."""
 
     __tablename__ = "posts"
+    __table_args__ = (Index("ix_posts_created_at", "created_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     author_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)

@@ -145,7 +145,7 @@ _FURTHER_REVISION = '''\
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0003", "0002"
+revision, down_revision = "0005", "0004"
 
 
 def upgrade() -> None:
@@ -161,7 +161,7 @@ def add_revision(alembic_config: Config, tmp_path: Path) -> Callable[[str], None
     def add(text: str) -> None:
         folder = tmp_path / "migrations"
         shutil.copytree(ROOT / "example_app" / "migrations", folder)
-        (folder / "versions" / "0003_further.py").write_text(text)
+        (folder / "versions" / "0005_further.py").write_text(text)
         alembic_config.set_main_option("script_location", str(folder))
 
     return add
@@ -220,8 +220,19 @@ def _balances(connection: Connection) -> list[int]:
 def test_a_migration_that_fails_leaves_nothing_behind(
     alembic_config: Config, add_revision: Callable[[str], None]
 ) -> None:
-    """All revisions of one run are one transaction, on SQLite too."""
+    """Each revision is a transaction, on SQLite too; those before it stay."""
+    command.upgrade(alembic_config, "head")
+    before = _with_connection(_schema)
     add_revision(_FURTHER_REVISION + "    raise RuntimeError('half way')\n")
     with pytest.raises(RuntimeError, match="half way"):
         command.upgrade(alembic_config, "head")
-    assert _with_connection(_schema) == {}
+    assert _with_connection(_schema) == before
+
+
+def test_titles_from_before_the_third_revision_lose_their_spaces(alembic_config: Config) -> None:
+    """The data of old rows is changed as that of new ones is checked."""
+    command.upgrade(alembic_config, "0002")
+    _with_connection(_add_a_post)
+    _with_connection(lambda connection: connection.execute(text("UPDATE posts SET title = ' a '")))
+    command.upgrade(alembic_config, "head")
+    assert _with_connection(lambda connection: connection.scalar(select(Post.title))) == "a"
