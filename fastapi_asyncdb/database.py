@@ -27,7 +27,7 @@ from fastapi_asyncdb.session.transactions import WithSession, decorator, repeat
 from fastapi_asyncdb.settings import DatabaseSettings
 
 if TYPE_CHECKING:
-    from fastapi_asyncdb.migrations.migrator import AppliedRevision
+    from fastapi_asyncdb.migrations.progress import AppliedRevision
 
 S = TypeVar("S", bound=AsyncSession, default=AsyncSession)
 T = TypeVar("T")

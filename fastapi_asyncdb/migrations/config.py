@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,19 +11,23 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import MetaData
 
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.migrations.config_file import (
+    TABLE,
+    VARIABLE,
+    checked_lines,
+    find_file,
+    table_of,
+    tools_of,
+)
 from fastapi_asyncdb.migrations.metadata import load_metadata
 from fastapi_asyncdb.references import Reference
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-TABLE = "tool.fastapi-asyncdb"
-VARIABLE = "ASYNCDB_CONFIG"
-"""The environment variable that names the file, for processes that start in another folder."""
+DEFAULT_DATABASE = "fastapi_asyncdb:default_database"
 
 _OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
-DEFAULT_DATABASE = "fastapi_asyncdb:default_database"
-_TEXTS = ("migrations", "alembic", "database", "app", "seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +78,15 @@ class MigrationConfig:
     @classmethod
     def load_all(cls, *, file: str | os.PathLike[str] | None = None) -> list[MigrationConfig]:
         """Read the lines of every database, in their order; ``file`` and errors as in ``load()``."""
-        path = _find(file or os.environ.get(VARIABLE))
+        path = find_file(file or os.environ.get(VARIABLE))
         if path.suffix != ".toml":
             return [cls(file=path, alembic=path.name)]
-        table = dict(_table(path) or {})
+        table = dict(table_of(path) or {})
         further = table.pop("databases", {})
         return [
-            cls(file=path, **_lines(table, path, TABLE)),
+            cls(file=path, **checked_lines(table, path, TABLE)),
             *(
-                cls(file=path, name=name, **_lines(lines, path, f"{TABLE}.databases.{name}"))
+                cls(file=path, name=name, **checked_lines(lines, path, f"{TABLE}.databases.{name}"))
                 for name, lines in further.items()
             ),
         ]
@@ -107,7 +109,7 @@ class MigrationConfig:
         if ini is not None:
             section = self.name if self.name and self.name in _sections(ini) else "alembic"
             config = Config(ini, ini_section=section, **options)
-        elif "alembic" in _tools(self.file):
+        elif "alembic" in tools_of(self.file):
             config = Config(toml_file=self.file, **options)
         else:
             config = Config(**options)
@@ -195,27 +197,6 @@ def config_of(database: object, *, file: str | os.PathLike[str] | None = None) -
     )
 
 
-def _find(given: str | os.PathLike[str] | None) -> Path:
-    if given is not None:
-        path = Path(given).absolute()
-        if path.is_file():
-            return path
-        raise ConfigurationError(
-            f"{str(given)!r} names no file. Name the pyproject.toml or the alembic.ini of the project. "
-            "A relative path starts at the working directory of the process."
-        )
-    for folder in (here := Path.cwd(), *here.parents):
-        if (path := folder / "pyproject.toml").is_file() and _table(path) is not None:
-            return path
-        if (path := folder / "alembic.ini").is_file():
-            return path
-    raise ConfigurationError(
-        f"No migrations are configured: neither {here} nor a folder above it has a pyproject.toml with "
-        f"[{TABLE}], or an alembic.ini. Run 'asyncdb init' in the folder of the project, or set "
-        f"{VARIABLE} to the path of the file."
-    )
-
-
 def config_beside(scripts: Path, section: str) -> MigrationConfig:
     """Return the configuration of a folder of scripts, for Alembic's own command.
 
@@ -227,7 +208,7 @@ def config_beside(scripts: Path, section: str) -> MigrationConfig:
         (
             path
             for folder in (scripts, *scripts.parents)
-            if (path := folder / "pyproject.toml").is_file() and _table(path) is not None
+            if (path := folder / "pyproject.toml").is_file() and table_of(path) is not None
         ),
         None,
     )
@@ -238,50 +219,6 @@ def config_beside(scripts: Path, section: str) -> MigrationConfig:
         if config.migrations and (config.folder / config.migrations).resolve() == scripts.resolve():
             return config
     return next((config for config in configs if config.name == section), configs[0])
-
-
-def _tools(path: Path) -> Mapping[str, Any]:
-    if path.suffix != ".toml":
-        return {}
-    try:
-        tools = tomllib.loads(path.read_text("utf-8")).get("tool", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: {error}. Correct the file; it is in the format of https://toml.io."
-        ) from error
-    return tools if isinstance(tools, Mapping) else {}
-
-
-def _table(path: Path) -> Mapping[str, Any] | None:
-    return _tools(path).get("fastapi-asyncdb")
-
-
-def _lines(lines: Mapping[str, Any], path: Path, table: str) -> dict[str, Any]:
-    """Return the lines of a table, checked."""
-    found: dict[str, Any] = {}
-    for key, value in lines.items():
-        if key == "metadata":
-            found[key] = tuple(_texts(value, key, path))
-        elif key in _TEXTS and isinstance(value, str):
-            found[key] = value
-        else:
-            expected = "a text" if key in _TEXTS else f"none of metadata, {', '.join(_TEXTS)}"
-            raise ConfigurationError(
-                f"{key} in [{table}] of {path.name} is not {expected}. Correct the line."
-                if key in _TEXTS
-                else f"{key} in [{table}] of {path.name} is {expected}. Correct or remove the line."
-            )
-    return found
-
-
-def _texts(value: object, key: str, path: Path) -> Iterator[str]:
-    for each in value if isinstance(value, list) else [value]:
-        if not isinstance(each, str):
-            raise ConfigurationError(
-                f"{key} in {path.name} is neither a text nor a list of texts. Correct the line: "
-                f'{key} = "app.models:Base.metadata".'
-            )
-        yield each
 
 
 def _sections(ini: Path) -> list[str]:

@@ -21,6 +21,8 @@ from fastapi_asyncdb.settings import DatabaseSettings
 
 logger = logging.getLogger(__name__)
 
+_UNCHECKED = 1.0
+"""Seconds for which the lock is taken to be held: a revision is often done in less."""
 _PAUSE = 0.2
 """Seconds between two attempts, on average."""
 _REMINDER = 10.0
@@ -32,14 +34,18 @@ class HeldLock:
 
     def __init__(self, lock: MigrationLock | None) -> None:
         self._lock = lock
+        self._checked = time.monotonic()
 
     async def check(self) -> None:
-        """Check that this process has it still; called before a revision is committed.
+        """Check that this process has it still, once a second; called before a revision is committed.
 
         Raises:
             MigrationError: the session of the lock has ended, and another process may migrate.
         """
-        if self._lock is not None and not await _is_held(self._lock):
+        if self._lock is None or time.monotonic() - self._checked < _UNCHECKED:
+            return
+        self._checked = time.monotonic()
+        if not await _is_held(self._lock):
             raise MigrationError(
                 "The lock of the migrations is lost: its session has ended, most likely by a restart of "
                 "the server or pg_terminate_backend(). The revision that ran is rolled back, those "

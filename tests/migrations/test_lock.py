@@ -131,8 +131,11 @@ def on_postgresql(tmp_path: Path, driver_url: str) -> MigrationProject:
     return migration_project(tmp_path, driver_url)
 
 
-async def test_lost_lock_rolls_the_revision_back(on_postgresql: MigrationProject):
+async def test_lost_lock_rolls_the_revision_back(
+    on_postgresql: MigrationProject, monkeypatch: pytest.MonkeyPatch
+):
     """An administrator ends the session of the lock: another process may migrate, so this one stops."""
+    monkeypatch.setattr("fastapi_asyncdb.migrations.lock._UNCHECKED", 0.0)
     on_postgresql.table("one", None)
     on_postgresql.revision(
         "two",
@@ -165,8 +168,8 @@ async def test_lock_timeout_in_each_attempt(
     on_postgresql: MigrationProject, monkeypatch: pytest.MonkeyPatch
 ):
     """The message says what held the lock up, and the schema is as before."""
-    monkeypatch.setattr("fastapi_asyncdb.migrations.migrator._FIRST_DELAY", 0.01)
-    monkeypatch.setattr("fastapi_asyncdb.migrations.migrator._LONGEST_DELAY", 0.01)
+    monkeypatch.setattr("fastapi_asyncdb.migrations.command_runner._FIRST_DELAY", 0.01)
+    monkeypatch.setattr("fastapi_asyncdb.migrations.command_runner._LONGEST_DELAY", 0.01)
     on_postgresql.table("one", None)
     await on_postgresql.migrator().upgrade()
     on_postgresql.revision("two", "one", "op.add_column('one', sa.Column('extra', sa.Integer))")
