@@ -41,7 +41,10 @@ _LINES = {
         "sqlite (a temporary file), postgresql (a private server), or the URL of a PostgreSQL database "
         "for tests; TEST_DATABASE_URL in the environment wins",
     ),
-    "asyncdb_metadata": ("", "the tables to create, module:attribute; by default the Database's"),
+    "asyncdb_metadata": (
+        "",
+        "the tables to create, module:attribute; by default those of the Database, or of the migrations",
+    ),
     "asyncdb_alembic": ("", "an alembic.ini, whose migrations make the tables instead"),
     "asyncdb_migrations_since": (
         "",

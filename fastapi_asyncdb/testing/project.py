@@ -11,6 +11,7 @@ from sqlalchemy import MetaData
 
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.migrations import MigrationConfig
 from fastapi_asyncdb.references import Reference
 from fastapi_asyncdb.testing.servers.given import for_tests
 
@@ -80,18 +81,24 @@ class Project:
         return found() if self.app.endswith("()") else found
 
     def load_metadata(self) -> MetaData | None:
-        """Return the tables of the configuration, or of the ``Database``.
+        """Return the tables of the configuration, of the ``Database``, or of the migrations.
 
         Raises:
             ConfigurationError: there are none under that name.
         """
         if not self.metadata:
-            return self.load_database().metadata
+            return self.load_database().metadata or self._migrated_metadata()
         reference = self._reference("asyncdb_metadata", self.metadata)
         found = reference.load()
         if isinstance(found, MetaData):
             return found
         raise reference.wrong(found, "a MetaData: Base.metadata")
+
+    def _migrated_metadata(self) -> MetaData | None:
+        """Return the tables that ``[tool.fastapi-asyncdb]`` names, if they are one ``MetaData``."""
+        path = self.file.parent / "pyproject.toml"
+        tables = MigrationConfig.load(file=path).load_metadata() if path.is_file() else []
+        return tables[0] if len(tables) == 1 else None
 
     def load_alembic(self) -> Path | None:
         """Return the path of the alembic.ini.

@@ -107,10 +107,7 @@ class PostgresServer(ServerProcess):
 
     def _make(self) -> None:
         get_server = _import_wheel()
-        # Short, because the path of a Unix socket has about 100 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
-        if os.name == "posix":
-            self._guard = ServerGuard(self._folder)
+        self._folder = self._make_folder()
         # The wheel makes the data folder, and the system user that root needs.
         self._wheel = get_server(self.data, start=False, cleanup_mode=None)
         try:
@@ -123,6 +120,13 @@ class PostgresServer(ServerProcess):
             ) from error
         (self.data / "pg_hba.conf").write_text(self._hba + _HBA)
         self._configure(self._options)
+
+    def _make_folder(self) -> Path:
+        # Short, because the path of a Unix socket has about 100 characters.
+        folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
+        if os.name == "posix":
+            self._guard = ServerGuard(folder)
+        return folder
 
     def remove(self) -> None:  # noqa: D102 - the base says it
         super().remove()

@@ -1,0 +1,1 @@
+"""``asyncdb init``: finds the application and the models, and writes the configuration."""
