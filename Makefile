@@ -33,7 +33,7 @@ run: migrate ## Serve the example application (HOST, PORT, DATABASE_URL); API pa
 	.venv-run/bin/uvicorn example_app.main:app --host $(HOST) --port $(PORT)
 
 migrate: .venv-run/.ready ## Bring the example application's database up to date
-	.venv-run/bin/alembic -c example_app/alembic.ini upgrade head
+	.venv-run/bin/asyncdb upgrade
 
 test: $(READY) ## Run the tests, on SQLite and PostgreSQL; TESTS=tests/contract runs some of them
 	$(BIN)/pytest $(PYTEST) $(TESTS)

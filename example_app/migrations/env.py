@@ -1,4 +1,4 @@
-"""The environment of Alembic: the settings of the application, and the models that pyproject.toml names."""
+"""The environment of Alembic: the application's settings, the models that pyproject.toml names."""
 
 from fastapi_asyncdb.migrations import run_env
 

@@ -14,7 +14,7 @@ from fastapi_asyncdb.cli.options import options_of
 if TYPE_CHECKING:
     from fastapi_asyncdb.database import Database
     from fastapi_asyncdb.migrations import MigrationConfig, Migrator
-    from fastapi_asyncdb.migrations.migrator import Progress
+    from fastapi_asyncdb.migrations.progress import Progress
     from fastapi_asyncdb.settings import DatabaseSettings
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
@@ -79,9 +79,7 @@ class Migrator:
             self._refuse_several_heads()
         if revision in ("head", "heads") and not await self.pending():
             return []
-        return await self._runner.change(
-            partial(command.upgrade, revision=revision), progress=self._progress, wait=wait
-        )
+        return await self._change(partial(command.upgrade, revision=revision), wait)
 
     async def downgrade(self, revision: str, *, wait: float | None = None) -> list[AppliedRevision]:
         """Undo the revisions after this one; as ``upgrade()`` otherwise.
@@ -90,9 +88,7 @@ class Migrator:
             revision: A revision, ``base``, or ``-1``.
             wait: Seconds to wait for another process that migrates; ``None`` is no limit.
         """
-        return await self._runner.change(
-            partial(command.downgrade, revision=revision), progress=self._progress, wait=wait
-        )
+        return await self._change(partial(command.downgrade, revision=revision), wait)
 
     async def stamp(self, revision: str, *, purge: bool = False, wait: float | None = None) -> None:
         """Note that the database is at a revision, without running any.
@@ -102,11 +98,7 @@ class Migrator:
             purge: Forget what was noted before, for a database whose revisions are gone.
             wait: Seconds to wait for another process that migrates; ``None`` is no limit.
         """
-        await self._runner.change(
-            partial(command.stamp, revision=revision, purge=purge),
-            progress=self._progress,
-            wait=wait,
-        )
+        await self._change(partial(command.stamp, revision=revision, purge=purge), wait)
 
     async def current(self) -> tuple[str, ...]:
         """Return the revisions at which the database is: one, none, or one of each branch."""
@@ -213,6 +205,11 @@ class Migrator:
         run = partial(command.upgrade, revision=target, sql=True)
         self._runner.run_offline(run, output_buffer=buffer)
         return buffer.getvalue()
+
+    async def _change(
+        self, run: Callable[[Config], object], wait: float | None
+    ) -> list[AppliedRevision]:
+        return await self._runner.change(run, progress=self._progress, wait=wait)
 
     def _refuse_several_heads(self) -> None:
         heads: Sequence[str] = self.scripts.get_heads()

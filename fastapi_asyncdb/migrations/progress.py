@@ -43,6 +43,7 @@ class Steps:
         """The revisions that were applied, in their order."""
 
     def __call__(self, *, step: Any, **others: Any) -> None:
+        """Report a step, as Alembic's ``on_version_apply`` has it."""
         self._lock.checked()
         if step.is_stamp:
             return
