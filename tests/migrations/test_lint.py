@@ -367,7 +367,7 @@ def test_statements_in_one_text(project: LintProject):
             CREATE TABLE labels (name text);
             DROP TABLE posts
         """)
-        op.execute("CREATE FUNCTION f() RETURNS int AS $$ SELECT 1; $$ LANGUAGE sql")
+        op.execute("CREATE FUNCTION f() RETURNS void AS $$ SELECT 1; DELETE FROM a; $$ LANGUAGE sql")
     ''') == ["ban-drop-table"]  # fmt: skip
 
 
@@ -455,6 +455,9 @@ def test_since_a_branch(project: LintProject, tmp_path: Path):
         if name != "d4":
             git(repository, "add", ".")
         if name == "b2":
+            # The source of a copy is a file that was changed as well.
+            project.write("a1", 'op.drop_table("post")')
+            git(repository, "add", ".")
             git(repository, "commit", "-m", "second")
     assert revisions(project, "main") == ["b2", "c3", "d4"]
     assert revisions(project, "HEAD") == ["c3", "d4"]

@@ -204,7 +204,7 @@ async def test_client(asyncdb_client, asyncdb_session, again):
     assert os.environ["DATABASE_URL"].endswith("@nowhere.invalid/production")
     body = {"name": "Ada", "email": "ada@example.org"}
     assert (await asyncdb_client.post("/users", json=body)).status_code == 201
-    assert await asyncdb_session.scalar(text("SELECT version_num FROM alembic_version")) == "0002"
+    assert await asyncdb_session.scalar(text("SELECT version_num FROM alembic_version")) == "0004"
 """
     lines = [
         "asyncdb_app = example_app.main:app",
