@@ -21,6 +21,7 @@ from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
 from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.databases import DATABASES, DRIVERS, POOLED, execute, with_driver
+from tests.support.initdb import initdb_once
 from tests.support.pgbouncer import pgbouncer
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
@@ -51,6 +52,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def anyio_backend() -> str:
     """SQLAlchemy's async engines run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _initdb_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Private servers start with a copy of the first one's data folder."""
+    with initdb_once(tmp_path_factory.mktemp("initdb")):
+        yield
 
 
 @pytest.fixture(autouse=True)
