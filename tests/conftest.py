@@ -6,22 +6,24 @@ needs it, or uses the one that TEST_DATABASE_URL names.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import MetaData
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
 from fastapi_asyncdb.testing.servers.folder import free_port
-from tests.support.databases import DATABASES, DRIVERS, POOLED, execute, with_driver
+from tests.support.databases import DATABASES, DRIVERS, POOLED, with_driver
 from tests.support.initdb import initdb_once
+from tests.support.kept_tables import KeptTables
 from tests.support.pgbouncer import pgbouncer
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
@@ -83,11 +85,25 @@ def worker_database(server_url: str, tmp_path_factory: pytest.TempPathFactory) -
         yield url.get_secret_value()
 
 
+@pytest.fixture(scope="session")
+def kept_tables(worker_database: str) -> Iterator[KeptTables]:
+    """What the tests of this worker find in its database."""
+    with closing(KeptTables(worker_database)) as kept:
+        yield kept
+
+
 @pytest.fixture
-def postgres_url(worker_database: str) -> str:
-    """An empty PostgreSQL database."""
-    asyncio.run(execute(worker_database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-    return worker_database
+def postgres_url(kept_tables: KeptTables, request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL database: empty, or with the empty tables of the fixture ``tables`` if it is used."""
+    wanted = "tables" in request.fixturenames
+    kept_tables.reset(request.getfixturevalue("tables") if wanted else None)
+    return kept_tables.url
+
+
+@pytest.fixture
+def missing_tables(database_url: str, tables: MetaData) -> MetaData | None:
+    """The tables that the database does not have yet, for the start to create."""
+    return tables if database_url.startswith("sqlite") else None
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ async def stored(database: Database) -> list[str]:
 
 
 @asynccontextmanager
-async def with_tables(url: str, metadata: MetaData) -> AsyncIterator[Database]:
+async def with_tables(url: str, metadata: MetaData | None) -> AsyncIterator[Database]:
     """Run a database with tables; in the end every connection must be back in its pool."""
     database = Database(DatabaseSettings(url=url))
     await database.start(create_tables=metadata)

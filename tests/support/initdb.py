@@ -1,4 +1,4 @@
-"""Private servers without a run of initdb for each of them: it takes three times as long as their start."""
+"""Private servers without a run of initdb for each: it takes three times as long as their start."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def initdb_once(folder: Path) -> Iterator[None]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the contents of a folder with their owners: with root as the user, another one runs servers."""
+    """Copy the contents of a folder with their owner: not the user of the tests, if that is root."""
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
