@@ -7,6 +7,7 @@ needs it, or uses the one that TEST_DATABASE_URL names.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
@@ -29,9 +30,17 @@ from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
 
 
+# What waits for processes and timeouts comes first: at the end of a run it would keep one worker
+# busy while the others have nothing to do.
+LONG = re.compile(
+    r"tests/(testing/test_(plugin|servers)|example_app/test_served|test_benchmarks|faults/)"
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a marker whose promise docs/promises.md does not have."""
+    """Order the tests, and refuse a marker whose promise docs/promises.md does not have."""
     check_markers(items)
+    items.sort(key=lambda item: LONG.match(item.nodeid) is None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
