@@ -29,7 +29,6 @@ from tests.support.pgbouncer import pgbouncer
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
 
-
 # What waits for processes and timeouts comes first: at the end of a run it would keep one worker
 # busy while the others have nothing to do.
 LONG = re.compile(
