@@ -21,7 +21,6 @@ from sqlalchemy import MetaData
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
-from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.databases import DATABASES, DRIVERS, POOLED, with_driver
 from tests.support.initdb import initdb_once
 from tests.support.kept_tables import KeptTables
@@ -165,9 +164,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 on which no server listens."""
-    return free_port()
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which no server listens, and that no other process can take."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture
