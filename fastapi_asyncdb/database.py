@@ -41,8 +41,7 @@ class Database(Generic[S]):
     It reads no settings and opens no connection before its start. It may be started several times, and
     on several event loops, which have connections of their own; the last stop closes them. What needs a
     connection raises ``DatabaseNotStarted`` before the start, after the stop, and on other event loops.
-    Generic over the session class: ``Database()`` is a ``Database[AsyncSession]``, and the sessions of
-    ``Database(session_class=MySession)`` have the type ``MySession``.
+    Generic over the session class: ``Database(session_class=MySession)`` is a ``Database[MySession]``.
 
     Args:
         settings: Where the database is; ``None`` reads ``DATABASE_*`` at each start.
@@ -156,23 +155,18 @@ class Database(Generic[S]):
         config: str | PathLike[str] | None = None,
         wait: float | None = None,
     ) -> list[AppliedRevision]:
-        """Apply the migrations that the database lacks, one process at a time.
-
-        It uses connections of its own; the ``Database`` may be started or not.
+        """Apply the migrations that the database lacks, one process at a time; started or not.
 
         Args:
             revision: Up to this one.
-            config: The project's pyproject.toml or alembic.ini; by default the next one above the
-                working directory, or the one that ``ASYNCDB_CONFIG`` names.
+            config: The pyproject.toml or alembic.ini; by default as ``MigrationConfig.load()`` finds it.
             wait: Seconds to wait for another process that migrates; ``None`` is no limit.
 
         Returns:
-            The revisions that were applied; each has been a transaction.
+            The revisions that were applied.
 
         Raises:
-            ConfigurationError: the configuration is wrong, or there is a pooler in between.
-            DatabaseUnavailable: there is no connection within ``startup_timeout`` seconds.
-            MigrationError: a revision failed, or there is none of this name.
+            ConfigurationError, DatabaseUnavailable, MigrationError: as ``Migrator.upgrade()``.
         """
         # Imported late: most processes do not migrate, and Alembic takes long to import.
         from fastapi_asyncdb.migrations.migrator import migrator_of
@@ -231,9 +225,9 @@ class Database(Generic[S]):
     ) -> T:
         """Run ``await work(session, *args)`` in its own transaction, again if it meets a conflict.
 
-        After a serialization failure, a deadlock, or SQLite being busy the work runs again from the
-        start, in a new session, after a random pause that grows. What it does outside of the database
-        belongs into ``on_commit``. Any other error ends it, also a lost connection.
+        After a serialization failure, a deadlock, or SQLite being busy the work runs again, in a new
+        session, after a random pause that grows. Any other error ends it, also a lost connection. What
+        it does outside of the database belongs into ``on_commit``.
 
         Args:
             work: A coroutine function whose first argument is the session.
@@ -266,13 +260,7 @@ class Database(Generic[S]):
         The first argument of the function is the session; its callers leave that out.
 
         Args:
-            attempts: How often to run it altogether.
-            deadline: Seconds after which no further attempt starts; ``None`` is no limit.
-            **options: As for ``session()``.
-
-        Raises:
-            ConfigurationError: as for ``run_in_transaction``, or at the start if there are no settings.
-            TypeError: there is no such option.
+            attempts, deadline, **options: As for ``run_in_transaction``, with the same errors.
         """
         Attempts(attempts, deadline)
         self._sessions.declare(options, self.settings)

@@ -6,29 +6,39 @@ needs it, or uses the one that TEST_DATABASE_URL names.
 
 from __future__ import annotations
 
-import asyncio
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import MetaData
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.testing.databases.worker import empty_database
 from fastapi_asyncdb.testing.servers.address import ServerAddress
-from fastapi_asyncdb.testing.servers.folder import free_port
-from tests.support.databases import DATABASES, DRIVERS, POOLED, execute, with_driver
+from tests.support.databases import DATABASES, DRIVERS, POOLED, with_driver
+from tests.support.initdb import initdb_once
+from tests.support.kept_tables import KeptTables
 from tests.support.pgbouncer import pgbouncer
 from tests.support.promises import check_markers
 from tests.support.tcp_proxy import Proxy, tcp_proxy
 
+# What waits for processes and timeouts comes first: at the end of a run it would keep one worker
+# busy while the others have nothing to do.
+LONG = re.compile(
+    r"tests/(testing/test_(plugin|servers)|example_app/test_served|test_benchmarks|faults/)"
+)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a marker whose promise docs/promises.md does not have."""
+    """Order the tests, and refuse a marker whose promise docs/promises.md does not have."""
     check_markers(items)
+    items.sort(key=lambda item: LONG.match(item.nodeid) is None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,6 +63,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _initdb_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Private servers start with a copy of the first one's data folder."""
+    with initdb_once(tmp_path_factory.mktemp("initdb")):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own DATABASE_* variables out of the tests."""
@@ -75,11 +92,25 @@ def worker_database(server_url: str, tmp_path_factory: pytest.TempPathFactory) -
         yield url.get_secret_value()
 
 
+@pytest.fixture(scope="session")
+def kept_tables(worker_database: str) -> Iterator[KeptTables]:
+    """What the tests of this worker find in its database."""
+    with closing(KeptTables(worker_database)) as kept:
+        yield kept
+
+
 @pytest.fixture
-def postgres_url(worker_database: str) -> str:
-    """An empty PostgreSQL database."""
-    asyncio.run(execute(worker_database, "DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-    return worker_database
+def postgres_url(kept_tables: KeptTables, request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL database: empty, or with the empty tables of the fixture ``tables`` if it is used."""
+    wanted = "tables" in request.fixturenames
+    kept_tables.reset(request.getfixturevalue("tables") if wanted else None)
+    return kept_tables.url
+
+
+@pytest.fixture
+def missing_tables(database_url: str, tables: MetaData) -> MetaData | None:
+    """The tables that the database does not have yet, for the start to create."""
+    return tables if database_url.startswith("sqlite") else None
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +164,11 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def unused_port() -> int:
-    """A port of 127.0.0.1 on which no server listens."""
-    return free_port()
+def unused_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which no server listens, and that no other process can take."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture

@@ -32,7 +32,10 @@ async def ping(database: Database) -> int:
 
 async def nobody_is_connected(url: str, application_name: str) -> None:
     """Wait until the server has no connection of that name any more; five seconds are forever."""
-    count = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+    count = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = :name AND datname = current_database()"
+    )
     async with (
         asyncio.timeout(5),
         Database(DatabaseSettings(url=url)) as witness,
@@ -111,7 +114,10 @@ async def test_last_stop_closes(database_url: str):
 async def test_stop_closes_every_connection(postgres_url: str):
     """After stop the server has no client any more."""
     settings = DatabaseSettings(url=postgres_url + "?application_name=stopping")
-    count = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stopping'")
+    count = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = 'stopping' AND datname = current_database()"
+    )
     async with Database(DatabaseSettings(url=postgres_url)) as witness:
         database = Database(settings)
         await database.start()

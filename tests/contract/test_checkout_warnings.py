@@ -9,12 +9,13 @@ from typing import Annotated
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.requests import HTTPConnection
+from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncSession
 from websockets.asyncio.client import connect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.pool.checkout_warnings import CheckoutWatch
-from tests.support.application import Base, Note, checked_out, client, eventually
+from tests.support.application import Note, checked_out, client, eventually
 from tests.support.cancelling import pause
 from tests.support.databases import ONE_DRIVER
 from tests.support.http_server import http_server
@@ -23,19 +24,21 @@ pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A handle that has little patience."""
     database = Database(DatabaseSettings(url=database_url, hold_warning=0.1))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     yield database
     await database.stop()
 
 
 @pytest.fixture
-async def slow_database(database_url: str) -> AsyncIterator[Database]:
+async def slow_database(
+    database_url: str, missing_tables: MetaData | None
+) -> AsyncIterator[Database]:
     """A handle for what must not be logged: a disk that stalls may keep a statement for 0.3 seconds."""
     database = Database(DatabaseSettings(url=database_url, hold_warning=1.0))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     yield database
     await database.stop()
 

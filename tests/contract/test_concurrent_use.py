@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import ForeignKey, func, select, text
+from sqlalchemy import ForeignKey, MetaData, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.orm.exc import UnmappedInstanceError
@@ -21,8 +21,9 @@ from fastapi_asyncdb.errors import (
     SessionClosed,
 )
 from fastapi_asyncdb.session.managed import state_of
-from tests.support.application import Note, Request, checked_out, stored
+from tests.support.application import Base, Note, Request, checked_out, stored
 from tests.support.grace import shorten
+from tests.support.kept_tables import merged
 
 pytestmark = pytest.mark.promise("T15")
 
@@ -155,12 +156,20 @@ def test_every_coroutine_of_asyncsession_is_known_here():
     assert coroutines - CALLS.keys() - ENDS == set()
 
 
+TABLES = merged(Base.metadata, Furniture.metadata)
+
+
+@pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return TABLES
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("name", [name for name in CALLS if hasattr(AsyncSession, name)])
 async def test_no_coroutine_runs_beside_another(database: Database, name: str, order: str):
     """Whatever a session does, a second task that comes in the middle of it is refused."""
     async with database.session() as session:
-        await session.run_sync(lambda sync: Furniture.metadata.create_all(sync.connection()))
         session.add_all([Shelf(id=1), Shelf(id=2)])
     async with database.session() as session:
         shelf = await session.get_one(Shelf, 1)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from sqlalchemy import ForeignKey, event, inspect, select, text
+from sqlalchemy import ForeignKey, MetaData, event, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -44,10 +44,16 @@ class Letter(Base):
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle with two users; after the test, every connection must be back."""
     database = Database(DatabaseSettings(url=database_url, hold_warning=0))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     try:
         async with database.session() as session:
             session.add(User(id=1, name="Ada", letters=[Letter(id=1)]))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import MetaData, func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncResult, AsyncSession
@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConcurrentSessionUse, ReadOnlySession
-from tests.support.application import Base, Note, Request, checked_out, client
+from tests.support.application import Note, Request, checked_out, client
 from tests.support.cancelling import Cancellable, Witness, slow_query
 from tests.support.tcp_proxy import Proxy
 
@@ -30,14 +30,14 @@ COUNT = select(func.count()).select_from(Note)
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle with one connection, a second that writes, and rows to stream.
 
     After the test, no connection is in use and no transaction is open on the server.
     """
     reader = DatabaseSettings(url=database_url, pool_size=1, max_overflow=0, pool_timeout=2)
     database = Database(reader)
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     async with database.session() as session:
         await session.execute(insert(Note), [{"text": str(n)} for n in range(ROWS)])
     yield database

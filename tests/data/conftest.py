@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import MetaData
 
 from fastapi_asyncdb import Database
 from tests.data.goods import Base
@@ -10,7 +11,13 @@ from tests.support.application import with_tables
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle; after the test, every connection must be back in its pool."""
-    async with with_tables(database_url, Base.metadata) as database:
+    async with with_tables(database_url, missing_tables) as database:
         yield database

@@ -5,12 +5,12 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 from sqlalchemy import DateTime, ForeignKey, MetaData, String, func
-from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlmodel import Field, SQLModel
 
 from fastapi_asyncdb import Base as LibraryBase
 from fastapi_asyncdb import Repository, SoftDeleteMixin, TimestampMixin, VersionMixin
+from tests.support.kept_tables import merged
 
 
 class Base(LibraryBase):
@@ -100,10 +100,6 @@ class Books(Repository[Book]):
         return [book.title for book in await self.list(order_by=Book.id)]
 
 
-async def create_tables(engine: AsyncEngine) -> None:
-    """Create the tables of all models."""
-    async with engine.begin() as connection:
-        for metadata in (Base.metadata, PlainBase.metadata, SQLModel.metadata):
-            names = {"author", "book", "seat", "stamped", "tag", "library_hero"}
-            tables = [table for name, table in metadata.tables.items() if name in names]
-            await connection.run_sync(metadata.create_all, tables=tables)
+TABLES = merged(Base.metadata, PlainBase.metadata)
+"""The tables of all models."""
+Hero.__table__.to_metadata(TABLES)  # type: ignore[attr-defined]

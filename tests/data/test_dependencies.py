@@ -30,7 +30,7 @@ from fastapi_asyncdb import (
 )
 from fastapi_asyncdb.errors import NotFoundError
 from fastapi_asyncdb.testing import override_db
-from tests.data.library import Author, AuthorCreate, Authors, BookPatch, Books, create_tables
+from tests.data.library import TABLES, Author, AuthorCreate, Authors, BookPatch, Books
 from tests.support.application import client
 
 Users = Annotated[Repository[Author], Depends()]
@@ -114,7 +114,8 @@ async def http(
     """A client, and the default database with the tables."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     async with default_database, client(app) as http:
-        await create_tables(default_database.engine)
+        async with default_database.engine.begin() as connection:
+            await connection.run_sync(TABLES.create_all)
         yield http
 
 

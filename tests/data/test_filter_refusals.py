@@ -6,19 +6,18 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import event
+from sqlalchemy import MetaData, event
 
 from fastapi_asyncdb import Database
 from tests.data.blog import Base, Post, PostFilter, application, found, refused, served
-from tests.support.application import Request, with_tables
+from tests.support.application import Request
 from tests.support.databases import ONE_DRIVER
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A started handle on a database with the tables of the blog."""
-    async with with_tables(database_url, Base.metadata) as database:
-        yield database
+def tables() -> MetaData:
+    """The tables of the blog."""
+    return Base.metadata
 
 
 @pytest.fixture

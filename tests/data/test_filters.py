@@ -14,7 +14,7 @@ from fastapi.security import APIKeyQuery
 from httpx import AsyncClient
 from packaging.version import Version
 from pydantic import BaseModel
-from sqlalchemy import Index, String, select, text
+from sqlalchemy import Index, MetaData, String, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fastapi_asyncdb import (
@@ -45,10 +45,9 @@ from tests.support.databases import ONE_DRIVER
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """A started handle on a database with the tables of the blog."""
-    async with with_tables(database_url, Base.metadata) as database:
-        yield database
+def tables() -> MetaData:
+    """The tables of the blog."""
+    return Base.metadata
 
 
 @pytest.fixture

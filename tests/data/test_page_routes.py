@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from packaging.version import Version
 from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass
-from sqlalchemy import select
+from sqlalchemy import MetaData, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -70,6 +70,12 @@ class Watched(CursorQuery):
 
 
 @pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """An application with pages of five users."""
     app = FastAPI()
@@ -92,8 +98,6 @@ async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     async def feed_of_objects(db: ReadDB, query: Annotated[Watched, Depends()]) -> CursorPage[User]:
         return await paginate_cursor(db, in_order, query)
 
-    async with database.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
     async with database.session() as session:
         session.add_all(User(name=name, password="secret") for name in "abcde")
     async with running(app) as client:

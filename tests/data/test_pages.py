@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
+    MetaData,
     Select,
     and_,
     desc,
@@ -106,10 +107,14 @@ class PostRow(BaseModel):
 
 
 @pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture
 async def session(database: Database) -> AsyncIterator[AsyncSession]:
     """A reading session: teams 1 and 2, users 1 to 9 with 0 to 2 posts, parts with two wears each."""
-    async with database.engine.begin() as connection:
-        await connection.run_sync(Base.metadata.create_all)
     async with database.session() as writer:
         teams = [Team(id=number, name=f"team {number}") for number in (1, 2)]
         writer.add_all(teams)

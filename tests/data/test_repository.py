@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import select, true
+from sqlalchemy import MetaData, select, true
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import selectinload
@@ -21,6 +21,7 @@ from fastapi_asyncdb.errors import (
 )
 from fastapi_asyncdb.testing import count_queries
 from tests.data.library import (
+    TABLES,
     Author,
     AuthorCreate,
     Authors,
@@ -31,14 +32,18 @@ from tests.data.library import (
     Seat,
     Stamped,
     Tag,
-    create_tables,
 )
+
+
+@pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return TABLES
 
 
 @pytest.fixture
 async def session(database: Database) -> AsyncIterator[AsyncSession]:
     """A session on a database with the tables."""
-    await create_tables(database.engine)
     async with database.session() as session:
         yield session
 
@@ -76,7 +81,6 @@ async def test_create_refuses_what_the_model_does_not_have(session: AsyncSession
 
 async def test_verbs_flush_and_do_not_commit(database: Database):
     """Another session sees nothing before the commit, and nothing at all after a rollback."""
-    await create_tables(database.engine)
     async with database.session() as session:
         await Authors(session).create(name="a")
         assert await Authors(session).count() == 1
@@ -459,7 +463,6 @@ async def test_sqlmodel(session: AsyncSession):
 
 async def test_reading_session(database: Database):
     """Over ReadDB each read is one statement; writes are refused."""
-    await create_tables(database.engine)
     async with database.session() as session:
         author = await Authors(session).create(name="Ada")
     async with database.read_session() as session:
@@ -475,7 +478,6 @@ async def test_reading_session(database: Database):
 
 async def test_plain_session(database: Database):
     """Any AsyncSession will do: the library is not needed around it."""
-    await create_tables(database.engine)
     engine = create_async_engine(database.engine.url)
     try:
         async with AsyncSession(engine) as session, session.begin():
@@ -494,7 +496,6 @@ async def test_plain_session(database: Database):
 @pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
 async def test_locks(database: Database):
     """for_update, skip_locked and nowait reach the server."""
-    await create_tables(database.engine)
     async with database.session() as session:
         await Authors(session).create_many([{"name": "a"}, {"name": "b"}])
     async with database.session() as first, database.session() as second:

@@ -1,10 +1,11 @@
 """``UnitOfWork``: repositories over one session, which is one transaction."""
 
 import pytest
+from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from fastapi_asyncdb import Database, Repository, UnitOfWork
-from tests.data.library import Author, Authors, Book, Books, create_tables
+from tests.data.library import TABLES, Author, Authors, Book, Books
 
 
 class Library(UnitOfWork):
@@ -32,9 +33,10 @@ async def names(database: Database) -> list[str]:
         return [author.name for author in await Authors(session).list(order_by=Author.id)]
 
 
-@pytest.fixture(autouse=True)
-async def _tables(database: Database) -> None:
-    await create_tables(database.engine)
+@pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return TABLES
 
 
 async def test_repositories_share_the_session(database: Database):

@@ -121,6 +121,8 @@ async def test_bad_start_is_explained(driver: str, name: str, server_port: int) 
     url = bad.url.replace("FREE", str(free_port())).replace("PORT", str(server_port))
     settings = settings_for(
         f"postgresql+{driver}://{url}",
+        # Each gets an answer: of the name server, too, which may take its time.
+        connect_timeout=20,
         # A permanent cause that were tried again would take this long.
         startup_timeout=60 if bad.permanent else 0.3,
     )

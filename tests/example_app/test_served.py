@@ -1,6 +1,7 @@
 """The example application as its users run it: migrated, and served by a process of its own."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.example_app.conftest import ROOT
 from tests.support.databases import ONE_DRIVER
 
@@ -29,14 +29,18 @@ def serve(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
     @contextmanager
     def serve() -> Iterator[httpx.Client]:
-        port, log = free_port(), tmp_path / "log"
-        arguments = ["example_app.main:app", "--port", str(port), "--timeout-graceful-shutdown=5"]
-        with log.open("wb") as output:
+        log = tmp_path / "log"
+        # Another process might take a port that is free now.
+        with socket.socket() as bound, log.open("wb") as output:
+            bound.bind(("127.0.0.1", 0))
+            port, number = bound.getsockname()[1], bound.fileno()
+            arguments = ["example_app.main:app", f"--fd={number}", "--timeout-graceful-shutdown=5"]
             process = subprocess.Popen(
                 [sys.executable, "-m", "uvicorn", *arguments],
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
+                pass_fds=(number,),
             )
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import MetaData
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.support.application import Base
@@ -10,11 +11,17 @@ from tests.support.cancelling import Witness, ignore_abandoned_connects
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle with two connections at most, so that a lost one is missed."""
     ignore_abandoned_connects()
     database = Database(DatabaseSettings(url=database_url, pool_size=1, max_overflow=1))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     yield database
     await database.stop()
 

@@ -359,7 +359,7 @@ async def use(database):
 async def main(url):
     settings = DatabaseSettings(url=url, pool_size=2, max_overflow=3)
     async with Database(settings) as database:
-        for _ in range(10):
+        for _ in range(3):
             await asyncio.gather(*(use(database) for _ in range(20)))
 
 asyncio.run(main(sys.argv[1]))
@@ -369,10 +369,15 @@ asyncio.run(main(sys.argv[1]))
 async def test_two_processes_share_a_small_server(small_url: str):
     """The other one is a worker of the same application."""
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", _OTHER_PROCESS, small_url)
-    async with started(small_url) as database, asyncio.timeout(2 * SOON):
-        while run.returncode is None:
-            await asyncio.gather(*(use(database, 0.005) for _ in range(20)))
+    try:
+        async with started(small_url) as database, asyncio.timeout(2 * SOON):
+            while run.returncode is None:
+                await asyncio.gather(*(use(database, 0.005) for _ in range(20)))
         assert run.returncode == 0
+    finally:
+        if run.returncode is None:
+            run.kill()
+            await run.wait()
 
 
 async def test_start_keeps_its_own_time(small_url: str, others: Others):

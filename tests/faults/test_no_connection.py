@@ -28,6 +28,7 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
 )
 from fastapi_asyncdb.testing import PostgresServer
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.application import Base, Note, checked_out, client, eventually
 from tests.support.application import Request as RawRequest
 from tests.support.http_server import http_server
@@ -83,10 +84,11 @@ async def down(unused_port: int) -> AsyncIterator[Database]:
 
 
 async def test_application_starts_without_its_database_and_recovers_by_itself(
-    driver: str, unused_port: int, server_url: str, caplog: pytest.LogCaptureFixture
+    driver: str, server_url: str, caplog: pytest.LogCaptureFixture
 ):
     """503 until the database is there, and 200 from then on; the log has the cause and the end, once."""
-    database = Database(settings_at(unused_port, driver))
+    port = free_port()
+    database = Database(settings_at(port, driver))
     app = app_of(database)
     app.router.lifespan_context = create_lifespan(databases=[database], require_connection=False)
     async with app.router.lifespan_context(app), client(app) as http:
@@ -98,7 +100,7 @@ async def test_application_starts_without_its_database_and_recovers_by_itself(
         for _ in range(3):
             response = await http.get("/")
             assert (response.status_code, response.json()) == (503, UNAVAILABLE)
-        async with tcp_proxy(urlsplit(server_url).port or 5432, unused_port):
+        async with tcp_proxy(urlsplit(server_url).port or 5432, port):
             assert (await http.get("/")).json() == 1
             await database.engine.dispose()
         assert PASSWORD not in caplog.text

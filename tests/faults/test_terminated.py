@@ -1,6 +1,7 @@
 """A server process that is terminated under load answers what it has accepted, and loses nothing."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,6 @@ import httpx
 import pytest
 
 from fastapi_asyncdb import Database, DatabaseSettings
-from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.application import stored
 from tests.support.databases import ONE_DRIVER
 
@@ -28,11 +28,13 @@ async def served(
     """Serve the application in a process; yield its address, and what sends it SIGTERM."""
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("FOLDER", str(folder))
-    port = free_port()
-    arguments = ["-m", "uvicorn", "tests.support.terminated_app:app", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
+    # Another process might take a port that is free now.
+    with socket.socket() as bound, (folder / "log").open("wb") as log:
+        bound.bind(("127.0.0.1", 0))
+        port, number = bound.getsockname()[1], bound.fileno()
+        arguments = ["-m", "uvicorn", "tests.support.terminated_app:app", f"--fd={number}"]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=ROOT, stdout=log, stderr=log
+            sys.executable, *arguments, cwd=ROOT, stdout=log, stderr=log, pass_fds=(number,)
         )
     try:
         while b"Application startup complete" not in (folder / "log").read_bytes():

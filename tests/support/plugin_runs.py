@@ -1,13 +1,15 @@
-"""Runs pytest on a project in a process of its own, with the plugin found as an installed one is."""
+"""Runs pytest on projects in processes of their own, with the plugin found as an installed one is."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,18 +32,69 @@ def run_pytest(
     project: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest there. ``DATABASE_URL`` leads nowhere: a test that uses it fails."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *_options(project, arguments)],
+        cwd=project,
+        env=_environment(project, environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+_FORKS = """
+import json, os, sys
+import alembic.command, httpx, fastapi_asyncdb.testing
+
+for folder, environment, options in json.load(sys.stdin):
+    if not (child := os.fork()):
+        os.chdir(folder)
+        os.environ |= environment
+        output = os.open("output", os.O_CREAT | os.O_WRONLY)
+        os.dup2(output, 1), os.dup2(output, 2)
+        import pytest
+        sys.exit(pytest.main(options))
+    os.waitpid(child, 0)
+"""
+
+
+def run_forks(runs: Mapping[Path, Mapping[str, str]], *arguments: str) -> list[str]:
+    """Run pytest on several projects, each with its environment; return what they print.
+
+    A process that has imported the packages forks for each, since they take longer than the tests.
+    """
+    first = next(iter(runs))
+    # Assertions are not rewritten in modules that are imported already; pytest warns of them.
+    options = ("--assert=plain", *arguments)
+    each = [(str(folder), dict(more), _options(folder, options)) for folder, more in runs.items()]
+    subprocess.run(
+        [sys.executable, "-c", _FORKS],
+        input=json.dumps(each),
+        env=_environment(first, {}),
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    return [(folder / "output").read_text() for folder in runs]
+
+
+def _environment(project: Path, more: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
         if not re.match("DATABASE_|TEST_|PYTEST_|COV", name)
     }
     paths = [str(install_entry_points(project.parent)), str(ROOT)]
-    kept |= {
+    return kept | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DATABASE_URL": "postgresql://nobody@nowhere.invalid/production",
-        **(environment or {}),
+        **more,
     }
+
+
+def _options(project: Path, arguments: Sequence[str]) -> list[str]:
     # Plugins that have no part in it take two of three seconds to import.
     others = [
         "cacheprovider",
@@ -50,11 +103,8 @@ def run_pytest(
         *([] if "-n" in arguments else ["xdist"]),
     ]
     without = [option for name in others for option in ("-p", f"no:{name}")]
-    command = [sys.executable, "-m", "pytest", "-q", *without, *arguments]
-    command += ["--basetemp", str(project.parent / "temp"), "-W", "error"]
-    return subprocess.run(
-        command, cwd=project, env=kept, capture_output=True, text=True, timeout=100, check=False
-    )
+    temp = ["--basetemp", str(project.parent / "temp")]
+    return ["-q", *without, *arguments, *temp, "-W", "error"]
 
 
 def install_entry_points(folder: Path) -> Path:
@@ -68,7 +118,7 @@ def install_entry_points(folder: Path) -> Path:
     return info.parent
 
 
-def counts(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
+def counts(output: str) -> dict[str, int]:
     """Return what the last line says: ``{"passed": 5}``."""
-    last = (result.stdout.strip().splitlines() or [""])[-1]
+    last = (output.strip().splitlines() or [""])[-1]
     return {word: int(number) for number, word in re.findall(r"(\d+) ([a-z]+)", last)}

@@ -4,17 +4,23 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import MetaData, select
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.support.application import Base, Counter, Note, checked_out
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
+def tables() -> MetaData:
+    """The tables of ``database`` and ``notes``."""
+    return Base.metadata
+
+
+@pytest.fixture
+async def database(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle whose database is as before when the test is over."""
     database = Database(DatabaseSettings(url=database_url))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     async with database.session() as session:
         session.add_all([Note(text="before"), Counter(id=1, value=1)])
     before = await contents(database)
@@ -28,10 +34,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def notes(database_url: str) -> AsyncIterator[Database]:
+async def notes(database_url: str, missing_tables: MetaData | None) -> AsyncIterator[Database]:
     """A started handle with tables, in which commits stay."""
     database = Database(DatabaseSettings(url=database_url))
-    await database.start(create_tables=Base.metadata)
+    await database.start(create_tables=missing_tables)
     yield database
     await database.stop()
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support.leaks import PASSWORD
-from tests.support.plugin_runs import ROOT, counts, make_project, run_pytest
+from tests.support.plugin_runs import ROOT, counts, make_project, run_forks, run_pytest
 from tests.testing.test_migrations import ENV, URL, write_scripts
 
 _ANYIO = "pytestmark = pytest.mark.anyio"
@@ -50,34 +50,33 @@ def test_no_test_sees_the_rows_of_another(tmp_path: Path) -> None:
     for name, mark in marks.items():
         (project / f"test_{name}.py").write_text(_tests(mark))
     result = run_pytest(project)
-    assert counts(result) == {"passed": 30}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 30}, result.stdout + result.stderr
 
 
 def test_no_worker_sees_the_rows_of_another(tmp_path: Path) -> None:
     """Under xdist too, where AnyIO's mark meets pytest-asyncio's auto mode. SQLite."""
     result = run_pytest(make_project(tmp_path, _tests(_ANYIO), *_AUTO), "-n", "2")
-    assert counts(result) == {"passed": 10}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 10}, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    ("mark", "lines"),
-    [
-        pytest.param(_NOTHING, ("anyio_mode = auto",), id="anyio-auto"),
-        pytest.param(_NOTHING, _MODULE, id="asyncio-auto-module"),
-    ],
-)
-def test_a_given_server_wins(
-    tmp_path: Path, worker_database: str, mark: str, lines: tuple[str, ...]
-) -> None:
+def test_a_given_server_wins(tmp_path: Path, worker_database: str) -> None:
     """TEST_DATABASE_URL is where the databases are made, though the configuration says SQLite."""
     tests = (
-        _tests(mark) + "\ndef test_url(asyncdb_server):\n    print('at', asyncdb_server.url())\n"
+        _tests(_NOTHING)
+        + "\ndef test_url(asyncdb_server):\n    print('at', asyncdb_server.url())\n"
     )
-    project = make_project(tmp_path, tests, *lines)
-    result = run_pytest(project, "-s", environment={"TEST_DATABASE_URL": worker_database})
-    assert counts(result) == {"passed": 11}, result.stdout + result.stderr
-    assert f"at {worker_database}" in result.stdout
-    assert list(project.parent.glob("temp/**/*.db")) == []
+    given = {"TEST_DATABASE_URL": worker_database}
+    runs = {}
+    for folder, lines in (
+        (tmp_path / "anyio", ("anyio_mode = auto",)),
+        (tmp_path / "asyncio", _MODULE),
+    ):
+        folder.mkdir()
+        runs[make_project(folder, tests, *lines)] = given
+    for output in run_forks(runs, "-s"):
+        assert counts(output) == {"passed": 11}, output
+        assert f"at {worker_database}" in output
+    assert list(tmp_path.glob("**/*.db")) == []
 
 
 def test_workers_share_one_server(tmp_path: Path, short_folder: Path) -> None:
@@ -97,7 +96,7 @@ async def note(asyncdb_database, asyncdb_server):
     lines = ("asyncio_mode = auto", "asyncdb_backend = postgresql")
     project = make_project(tmp_path, _tests(_NOTHING) + report, *lines)
     result = run_pytest(project, "-n", "2")
-    assert counts(result) == {"passed": 10}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 10}, result.stdout + result.stderr
     seen = {tuple(line.split()) for line in (project / "seen").read_text().splitlines()}
     assert {worker for worker, _, _ in seen} == {"gw0", "gw1"}
     assert len({own for _, own, _ in seen}) == 2
@@ -117,7 +116,7 @@ def test_modules(request):
     assert not [it for it in threading.enumerate() if "asyncdb" in it.name]
 """
     result = run_pytest(make_project(tmp_path, tests))
-    assert counts(result) == {"passed": 1}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 1}, result.stdout + result.stderr
 
 
 _BLOCKER = """
@@ -151,7 +150,7 @@ async def test_not_loaded(request):
     site.mkdir()
     (site / "sitecustomize.py").write_text(_BLOCKER)
     result = run_pytest(project, "-p", "no:asyncio")
-    assert counts(result) == {"passed": 5}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 5}, result.stdout + result.stderr
 
 
 def test_what_cannot_work_says_so(tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ class TestTrio:
 """
     project = make_project(tmp_path, tests, "asyncdb_app = shop.mian:app")
     result = run_pytest(project, "-W", "ignore")
-    assert counts(result) == {"errors": 4}, result.stdout
+    assert counts(result.stdout) == {"errors": 4}, result.stdout
     assert (
         "asyncdb_app = 'shop.mian:app' in pytest.ini names a module that cannot be found: No"
         in (result.stdout)
@@ -215,7 +214,7 @@ async def test_client(asyncdb_client, asyncdb_session, again):
         "asyncdb_migrations_since = head",
     ]
     result = run_pytest(make_project(tmp_path, tests, *lines))
-    assert counts(result) == {"passed": 7}, result.stdout + result.stderr
+    assert counts(result.stdout) == {"passed": 7}, result.stdout + result.stderr
 
 
 _FAILING = """
@@ -228,32 +227,37 @@ async def test_client(asyncdb_server, asyncdb_client):
 """
 
 
-@pytest.mark.parametrize(
-    ("place", "fault"),
-    [
-        ("TEST_DATABASE_URL", "no server"),
-        ("asyncdb_backend", "no server"),
-        ("TEST_DATABASE_URL", "another database"),
-        ("asyncdb_backend", "a revision that fails"),
-    ],
+_FAULTS = (
+    ("TEST_DATABASE_URL", "no server"),
+    ("asyncdb_backend", "no server"),
+    ("TEST_DATABASE_URL", "another database"),
+    ("asyncdb_backend", "a revision that fails"),
 )
-def test_reports_show_no_password(
-    tmp_path: Path, worker_database: str, place: str, fault: str
-) -> None:
+
+
+def test_reports_show_no_password(tmp_path: Path, worker_database: str) -> None:
     """They have the arguments of fixtures and functions that fail, and local variables on demand."""
     server = make_url(worker_database).set(password=PASSWORD)
-    url = (server.set(port=1) if fault == "no server" else server).render_as_string(False)
-    lines = ["asyncdb_alembic = alembic.ini"]
-    environment = {"TEST_DATABASE_STARTUP_TIMEOUT": "0"}
-    if place == "TEST_DATABASE_URL":
-        environment[place] = url
-    else:
-        lines.append(f"{place} = {url}")
-    project = make_project(tmp_path, _FAILING, *lines)
+    runs = {}
+    for number, (place, fault) in enumerate(_FAULTS):
+        url = (server.set(port=1) if fault == "no server" else server).render_as_string(False)
+        project = _failing_project(tmp_path / str(number), place, fault, url)
+        given = {place: url} if place == "TEST_DATABASE_URL" else {}
+        runs[project] = {"TEST_DATABASE_STARTUP_TIMEOUT": "0", **given}
+    # The longest report has all that the others have.
+    for case, output in zip(_FAULTS, run_forks(runs, "--tb=long", "--showlocals"), strict=True):
+        assert not counts(output).keys() & {"warnings", "no"}, case
+        assert counts(output).keys() & {"errors", "error"}, output
+        assert PASSWORD not in output, case
+
+
+def _failing_project(folder: Path, place: str, fault: str, url: str) -> Path:
+    folder.mkdir()
+    by_line = place == "asyncdb_backend"
+    lines = ["asyncdb_alembic = alembic.ini", *([f"{place} = {url}"] if by_line else [])]
+    # A server that is not given would be started.
+    tests = _FAILING.replace("asyncdb_server, ", "") if by_line else _FAILING
+    project = make_project(folder, tests, *lines)
     env = ENV.replace("URL", repr(url.replace(":", "+asyncpg:", 1)) if "another" in fault else URL)
     write_scripts(project, env, {"a": "def upgrade(): op.execute('nonsense')"})
-    # The longest report has all that the others have.
-    result = run_pytest(project, "--tb=long", "--showlocals", environment=environment)
-    assert not counts(result).keys() & {"warnings", "no"}
-    assert counts(result).keys() & {"errors", "error"}, result.stdout + result.stderr
-    assert PASSWORD not in result.stdout + result.stderr
+    return project
