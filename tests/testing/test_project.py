@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,22 @@ def test_lines_lead_to_objects() -> None:
     assert PROJECT.server_url is None
 
 
-def test_what_is_left_out_has_a_default() -> None:
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     """The handle's own tables, and no migrations."""
-    project = replace(PROJECT, metadata="", alembic="")
+    project = replace(PROJECT, metadata="", alembic="", file=tmp_path / "pytest.ini")
     assert project.load_metadata() is default_database.metadata
     assert project.load_alembic() is None
+
+
+def test_tables_are_those_of_the_migrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ``Database`` without tables of its own has those that the migrations name."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    project = replace(PROJECT, metadata="", file=tmp_path / "pytest.ini")
+    configuration = '[tool.fastapi-asyncdb]\nmetadata = "example_app.models:Base"\n'
+    (tmp_path / "pyproject.toml").write_text(configuration)
+    assert project.load_metadata() is Base.metadata
 
 
 @pytest.mark.parametrize(
