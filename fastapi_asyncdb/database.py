@@ -260,7 +260,9 @@ class Database(Generic[S]):
         The first argument of the function is the session; its callers leave that out.
 
         Args:
-            attempts, deadline, **options: As for ``run_in_transaction``, with the same errors.
+            attempts: As for ``run_in_transaction``, with the same errors.
+            deadline: As for ``run_in_transaction``.
+            **options: As for ``session()``.
         """
         Attempts(attempts, deadline)
         self._sessions.declare(options, self.settings)
