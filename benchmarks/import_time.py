@@ -12,7 +12,7 @@ import time
 
 SUBJECTS = {
     "fastapi and sqlalchemy.ext.asyncio": "import fastapi, sqlalchemy.ext.asyncio",
-    "fastapi_asyncdb": "import fastapi_asyncdb",
+    "fastapi_asyncdb": "from fastapi_asyncdb import DB",
 }
 
 
