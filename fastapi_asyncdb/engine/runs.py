@@ -227,13 +227,10 @@ class Runs:
     def connection(
         self, settings: DatabaseSettings | None
     ) -> tuple[DatabaseSettings, PasswordFunction | None, Target | None]:
-        """Return what another engine needs in order to connect to the same database.
+        """Return the settings, the password function and, if it runs, the target: for other engines.
 
         Args:
             settings: Of the ``Database``, if it has some of its own.
-
-        Returns:
-            The settings, the function for the password, and the target if it runs.
         """
         engines = self.current()
         for run in self._by_loop.values():
