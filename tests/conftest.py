@@ -35,6 +35,13 @@ LONG = re.compile(
 )
 
 
+# What waits for processes and timeouts comes first: at the end of a run it would keep one worker
+# busy while the others have nothing to do.
+LONG = re.compile(
+    r"tests/(testing/test_(plugin|servers)|example_app/test_served|test_benchmarks|faults/)"
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests, and refuse a marker whose promise docs/promises.md does not have."""
     check_markers(items)

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.cli.conftest import ROOT, Command, Project
 from tests.support.databases import ONE_DRIVER, execute
 
@@ -221,8 +222,9 @@ async def test_postgres_keeps_data_and_port(project: Project, tmp_path: Path):
         await asyncpg.connect(url, timeout=5)
 
 
-async def test_postgres_on_a_port(project: Project, unused_port: int):
+async def test_postgres_on_a_port(project: Project):
     """Without --keep nothing stays."""
-    with server("--port", str(unused_port)) as url:
+    port = free_port()
+    with server("--port", str(port)) as url:
         await execute(url, "SELECT 1")
-    assert f":{unused_port}/" in url
+    assert f":{port}/" in url
