@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DATABASE = "fastapi_asyncdb:default_database"
 
-_OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
+OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
+"""The ``env.py`` and the template of revisions for folders that have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,7 @@ class MigrationConfig:
         if (scripts / "env.py").is_file():
             _set(config, "script_location", scripts)
             return
-        _set(config, "script_location", _OWN_ENVIRONMENT)
+        _set(config, "script_location", OWN_ENVIRONMENT)
         if _option(config, "version_locations") is None:
             versions = scripts / "versions"
             _set(config, "version_locations", versions if versions.is_dir() else scripts)

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, DefaultClause, Enum, MetaData, Table, inspect
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.schema import SchemaItem
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
@@ -36,11 +37,20 @@ def _lines(found: Any) -> Iterator[str]:
         what = action.removeprefix("modify_").replace("_", " ")
         yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
         return
-    kind, where = action.split("_", 1)[1].replace("_", " "), details[-1]
-    table = getattr(where, "table", None)
+    where = next((each for each in reversed(details) if isinstance(each, SchemaItem)), None)
+    if where is None:
+        yield _of_an_extension(action, details)
+        return
+    kind, table = action.split("_", 1)[1].replace("_", " "), getattr(where, "table", None)
     owner = f"{table.name}: " if table is not None else ""
     place = "the models" if action.startswith("add") else "the database"
     yield f"{owner}{kind} {getattr(where, 'name', where)} is only in {place}"
+
+
+def _of_an_extension(action: str, details: Iterable[Any]) -> str:
+    """Describe an operation of another package's, which Alembic does not have, or a statement."""
+    words = ", ".join(str(each) for each in details)
+    return f"a revision is needed to {action.replace('_', ' ')}: {' '.join(words.split())}"
 
 
 def missed_by_alembic(connection: Connection, metadata: MetaData) -> list[str]:
