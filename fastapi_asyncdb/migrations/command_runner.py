@@ -139,7 +139,8 @@ class CommandRunner:
 
     def _alembic(self, **options: Any) -> Config:
         # Alembic prints which files it writes; the caller decides what to show.
-        quiet = Namespace(quiet=True, x=None)
+        # Functions of an env.py look for autogenerate, as in Alembic's cookbook.
+        quiet = Namespace(quiet=True, x=None, autogenerate=True)
         return self._config.to_alembic(stdout=io.StringIO(), cmd_opts=quiet, **options)
 
 
