@@ -96,9 +96,11 @@ class CommandRunner:
     async def connection(self) -> AsyncIterator[AsyncConnection]:
         """Open a connection for a command that looks."""
         async with migration_engines(self._from()) as (engines, _):
-            # A reading one does not wait for a process that migrates. An env.py of the project's own may
+            # On SQLite a reading one does not wait for a process that migrates. Elsewhere neither does a
+            # writing one, and what env.py imports may need savepoints. An env.py without run_env() may
             # create Alembic's table.
-            engine = engines.read if self._has_our_env() else engines.write
+            separate = engines.preset.separate_readers and self._has_our_env()
+            engine = engines.read if separate else engines.write
             async with engine.connect() as connection:
                 yield connection
 
@@ -137,7 +139,8 @@ class CommandRunner:
 
     def _alembic(self, **options: Any) -> Config:
         # Alembic prints which files it writes; the caller decides what to show.
-        quiet = Namespace(quiet=True, x=None)
+        # Functions of an env.py look for autogenerate, as in Alembic's cookbook.
+        quiet = Namespace(quiet=True, x=None, autogenerate=True)
         return self._config.to_alembic(stdout=io.StringIO(), cmd_opts=quiet, **options)
 
 

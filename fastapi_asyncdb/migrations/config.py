@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DATABASE = "fastapi_asyncdb:default_database"
 
-_OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
+OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
+"""The ``env.py`` and the template of revisions for folders that have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +114,21 @@ class MigrationConfig:
             config = Config(toml_file=self.file, **options)
         else:
             config = Config(**options)
+        self._refuse_scripts_of_another(config)
         self._name_scripts(config)
         config.attributes["asyncdb"] = self
         return config
+
+    def _refuse_scripts_of_another(self, config: Config) -> None:
+        """Refuse a further database without a folder: it would run the revisions of the first."""
+        own_section = config.config_ini_section == self.name and _option(config, "script_location")
+        if self.name is None or self.migrations or own_section:
+            return
+        raise ConfigurationError(
+            f"[{TABLE}.databases.{self.name}] in {self.file.name} names no folder of revisions. Add the "
+            f'line migrations = "migrations_{self.name}", or a section [{self.name}] with '
+            "script_location to alembic.ini."
+        )
 
     def _name_scripts(self, config: Config) -> None:
         """Name the folder of the scripts; where that has no ``env.py``, the library's."""
@@ -127,7 +140,7 @@ class MigrationConfig:
         if (scripts / "env.py").is_file():
             _set(config, "script_location", scripts)
             return
-        _set(config, "script_location", _OWN_ENVIRONMENT)
+        _set(config, "script_location", OWN_ENVIRONMENT)
         if _option(config, "version_locations") is None:
             versions = scripts / "versions"
             _set(config, "version_locations", versions if versions.is_dir() else scripts)

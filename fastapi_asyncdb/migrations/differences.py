@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, DefaultClause, Enum, MetaData, Table, inspect
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine.reflection import Inspector
+from sqlalchemy.schema import SchemaItem
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
@@ -32,15 +33,46 @@ def _lines(found: Any) -> Iterator[str]:
         return
     action, *details = found
     if action.startswith("modify_"):
-        _, table, column, _, old, new = details
+        schema, name, column, _, old, new = details
+        table = f"{schema}.{name}" if schema else name
         what = action.removeprefix("modify_").replace("_", " ")
         yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
         return
-    kind, where = action.split("_", 1)[1].replace("_", " "), details[-1]
-    table = getattr(where, "table", None)
-    owner = f"{table.name}: " if table is not None else ""
+    where = next((each for each in reversed(details) if isinstance(each, SchemaItem)), None)
+    if where is None:
+        yield _of_an_extension(action, details)
+        return
+    kind, table = action.split("_", 1)[1].replace("_", " "), getattr(where, "table", None)
+    owner = f"{table.fullname}: " if table is not None else ""
+    name = where.fullname if isinstance(where, Table) else getattr(where, "name", where)
     place = "the models" if action.startswith("add") else "the database"
-    yield f"{owner}{kind} {getattr(where, 'name', where)} is only in {place}"
+    yield f"{owner}{kind} {name} is only in {place}"
+
+
+def _of_an_extension(action: str, details: Iterable[Any]) -> str:
+    """Describe an operation of another package's, which Alembic does not have, or a statement."""
+    words = ", ".join(str(each) for each in details)
+    return f"a revision is needed to {action.replace('_', ' ')}: {' '.join(words.split())}"
+
+
+def without_empty(context: Any, revision: Any, directives: list[Any]) -> None:
+    """Take away new revisions without a difference, after ``env.py`` has had its way with them.
+
+    Args:
+        context: Alembic's ``MigrationContext``.
+        revision: The revisions before.
+        directives: The new revisions, as ``process_revision_directives`` has them.
+    """
+    process = context.opts["process_revision_directives"]
+
+    def process_all(*arguments: Any) -> None:
+        if process is not None:
+            process(*arguments)
+        if all(each.upgrade_ops.is_empty() for each in directives):
+            directives.clear()
+
+    # Alembic calls it next, with the same list.
+    context.opts["process_revision_directives"] = process_all
 
 
 def missed_by_alembic(connection: Connection, metadata: MetaData) -> list[str]:
@@ -66,27 +98,32 @@ def _defaults(inspector: Inspector, table: Table) -> Iterator[str]:
         column = table.columns.get(found["name"])
         wanted = column is not None and isinstance(column.server_default, DefaultClause)
         if wanted and found["default"] is None:
-            yield f"{table.name}.{found['name']}: server default is only in the models"
+            yield f"{table.fullname}.{found['name']}: server default is only in the models"
 
 
 def _primary_key(inspector: Inspector, table: Table) -> Iterator[str]:
     found = inspector.get_pk_constraint(table.name, table.schema)["constrained_columns"]
     wanted = [column.name for column in table.primary_key]
     if set(found) != set(wanted):
-        yield f"{table.name}: primary key is {found} in the database, {wanted} in the models"
+        yield f"{table.fullname}: primary key is {found} in the database, {wanted} in the models"
 
 
-def _labels(inspector: Inspector) -> dict[str, list[str]]:
-    """Return those of each type that is an enum."""
+def _labels(inspector: Inspector) -> dict[tuple[str | None, str], list[str]]:
+    """Return those of each type that is an enum, by its schema; ``None`` is that of the search path."""
     if inspector.dialect.name != "postgresql":
         return {}
-    enums = cast(PGInspector, inspector).get_enums(schema="*")
-    return {enum["name"]: enum["labels"] for enum in enums}
+    found: dict[tuple[str | None, str], list[str]] = {}
+    for enum in cast(PGInspector, inspector).get_enums(schema="*"):
+        found[enum["schema"], enum["name"]] = enum["labels"]
+        if enum["visible"]:
+            found[None, enum["name"]] = enum["labels"]
+    return found
 
 
-def _enums(labels: dict[str, list[str]], table: Table) -> Iterator[str]:
+def _enums(labels: dict[tuple[str | None, str], list[str]], table: Table) -> Iterator[str]:
     for column in table.columns:
         kind = getattr(column.type, "item_type", column.type)
-        if isinstance(kind, Enum) and kind.name in labels:
-            for label in set(kind.enums) - set(labels[kind.name]):
-                yield f"{table.name}.{column.name}: {label!r} of {kind.name} is only in the models"
+        if isinstance(kind, Enum) and kind.name is not None:
+            known = labels.get((kind.schema, kind.name))
+            for label in () if known is None else sorted(set(kind.enums) - set(known)):
+                yield f"{table.fullname}.{column.name}: {label!r} of {kind.name} is only in the models"

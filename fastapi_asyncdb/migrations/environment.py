@@ -146,7 +146,7 @@ def _run(
     backend = backend_of(connection.dialect)
     if backend is not None:
         backend.migrations.prepare(connection)
-    chosen = _defaults(backend, tables) | options
+    chosen = _merged(_defaults(backend, tables), options)
     if not _changes_the_database():
         # A command that looks creates no table of revisions.
         chosen["dont_mutate"] = True
@@ -181,6 +181,18 @@ def _defaults(backend: Backend | None, tables: list[MetaData]) -> dict[str, Any]
         **_schemas(tables),
         **(backend.migrations.options if backend is not None else {}),
     }
+
+
+def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return both; the function that changes new revisions is called after the library's."""
+    key = "process_revision_directives"
+    steps = [each[key] for each in (defaults, options) if each.get(key) is not None]
+
+    def process(*arguments: Any) -> None:
+        for step in steps:
+            step(*arguments)
+
+    return defaults | options | ({key: process} if steps else {})
 
 
 def _schemas(tables: list[MetaData]) -> dict[str, Any]:

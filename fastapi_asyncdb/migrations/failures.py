@@ -18,12 +18,17 @@ from fastapi_asyncdb.errors import AsyncDBError, MigrationError, MigrationFailed
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
-# insufficient_privilege; invalid_schema_name, if the role sees no schema to create tables in.
+# insufficient_privilege; invalid_schema_name, also if the role sees no schema to create tables in.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_NO_RIGHTS = ("42501", "3F000")
+_NO_RIGHTS, _NO_SCHEMA = "42501", "3F000"
 _RIGHTS = (
     "The role may not change the schema. Set DATABASE_MIGRATION_URL to a URL with the role that owns "
     "the tables."
+)
+_SCHEMA = (
+    "There is no such schema, or the role may use none. Create it before its tables, with "
+    "op.execute('CREATE SCHEMA IF NOT EXISTS ...'), or set DATABASE_MIGRATION_URL to a URL with the "
+    "role that owns the tables."
 )
 _AUTOCOMMIT = "It failed in an autocommit block."
 _EXISTS = (
@@ -135,8 +140,9 @@ def can_run_again(error: BaseException) -> bool:
 
 def _advice(error: BaseException) -> str:
     driver = getattr(error, "orig", None)
-    if getattr(driver, "sqlstate", None) in _NO_RIGHTS:
-        return _RIGHTS
+    sqlstate = getattr(driver, "sqlstate", None)
+    if sqlstate in (_NO_RIGHTS, _NO_SCHEMA):
+        return _RIGHTS if sqlstate == _NO_RIGHTS else _SCHEMA
     if "already exists" in str(driver):
         return _EXISTS
     if is_lock_timeout(error):

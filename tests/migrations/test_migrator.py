@@ -49,6 +49,16 @@ async def test_from_models_to_tables_and_back(project: MigrationProject):
     assert (undone.revision, await tables(project)) == (applied.revision, [])
 
 
+async def test_one_migrator_writes_and_applies_a_revision(project: MigrationProject):
+    """It knows the revision that it has written; a folder with ``env.py`` alone gets the template."""
+    project.write("migrations/env.py", ENV)
+    migrator = project.migrator()
+    await migrator.revision("first")
+    (applied,) = await migrator.upgrade()
+    assert (applied.doc, await tables(project)) == ("first", ["posts", "users"])
+    assert (project.folder / "migrations" / "script.py.mako").is_file()
+
+
 async def test_differences_between_models_and_schema(project: MigrationProject):
     """A column that a revision forgot, and one that a model lost, are named."""
     await project.migrator().revision("first")

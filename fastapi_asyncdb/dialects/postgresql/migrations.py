@@ -9,6 +9,7 @@ from sqlalchemy import Connection, event, text
 
 from fastapi_asyncdb.dialects.migrations import MigrationSupport
 from fastapi_asyncdb.dialects.postgresql.migration_lock import migration_lock
+from fastapi_asyncdb.dialects.postgresql.new_schemas import create_new_schemas
 
 # Such a statement waits for each older transaction, and nothing waits for it meanwhile. If it stops, it
 # leaves an invalid index behind.
@@ -38,4 +39,8 @@ def _restore(connection: Connection, cursor: Any, statement: str, *others: Any) 
         connection.execute(_SET_TIMEOUT, {"value": connection.info.pop(_BEFORE)})
 
 
-MIGRATIONS = MigrationSupport(lock=migration_lock, prepare=_prepare)
+MIGRATIONS = MigrationSupport(
+    lock=migration_lock,
+    prepare=_prepare,
+    options={"process_revision_directives": create_new_schemas},
+)
