@@ -140,6 +140,11 @@ class MigrationConfig:
         if (scripts / "env.py").is_file():
             _set(config, "script_location", scripts)
             return
+        if not scripts.is_dir():
+            raise ConfigurationError(
+                f"The scripts of {self.file.name} cannot be read: there is no folder {scripts}. Run "
+                "'asyncdb init', or correct the line that names it."
+            )
         _set(config, "script_location", OWN_ENVIRONMENT)
         if _option(config, "version_locations") is None:
             versions = scripts / "versions"
