@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, DefaultClause, Enum, MetaData, Table, inspect
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine.reflection import Inspector
-from sqlalchemy.schema import SchemaItem
+from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
@@ -36,7 +36,7 @@ def _lines(found: Any) -> Iterator[str]:
         schema, name, column, _, old, new = details
         table = f"{schema}.{name}" if schema else name
         what = action.removeprefix("modify_").replace("_", " ")
-        yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
+        yield f"{table}.{column}: {what} is {_shown(old)} in the database, {_shown(new)} in the models"
         return
     where = next((each for each in reversed(details) if isinstance(each, SchemaItem)), None)
     if where is None:
@@ -44,9 +44,24 @@ def _lines(found: Any) -> Iterator[str]:
         return
     kind, table = action.split("_", 1)[1].replace("_", " "), getattr(where, "table", None)
     owner = f"{table.fullname}: " if table is not None else ""
-    name = where.fullname if isinstance(where, Table) else getattr(where, "name", where)
     place = "the models" if action.startswith("add") else "the database"
-    yield f"{owner}{kind} {name} is only in {place}"
+    yield f"{owner}{kind} {_name(where)} is only in {place}"
+
+
+def _name(where: SchemaItem) -> str:
+    if isinstance(where, Table):
+        return where.fullname
+    name = getattr(where, "name", None)
+    if name is None and isinstance(where, ColumnCollectionConstraint):
+        return f"on {', '.join(column.name for column in where.columns)}"
+    return str(name or where)
+
+
+def _shown(value: object) -> str:
+    """Return a value, or the SQL of a default."""
+    if isinstance(value, DefaultClause):
+        return value.arg if isinstance(value.arg, str) else str(value.arg)
+    return repr(value)
 
 
 def _of_an_extension(action: str, details: Iterable[Any]) -> str:
