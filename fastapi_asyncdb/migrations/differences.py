@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from alembic.autogenerate import compare_metadata
@@ -70,24 +70,31 @@ def _of_an_extension(action: str, details: Iterable[Any]) -> str:
     return f"a revision is needed to {action.replace('_', ' ')}: {' '.join(words.split())}"
 
 
-def without_empty(context: Any, revision: Any, directives: list[Any]) -> None:
-    """Take away new revisions without a difference, after ``env.py`` has had its way with them.
+def after_env(change: Callable[[list[Any]], None]) -> Callable[[Any, Any, list[Any]], None]:
+    """Return a ``process_revision_directives`` for a command that goes after the one of ``env.py``.
 
     Args:
-        context: Alembic's ``MigrationContext``.
-        revision: The revisions before.
-        directives: The new revisions, as ``process_revision_directives`` has them.
+        change: Called with the new revisions; it may take some away.
     """
-    process = context.opts["process_revision_directives"]
 
-    def process_all(*arguments: Any) -> None:
-        if process is not None:
-            process(*arguments)
-        if all(each.upgrade_ops.is_empty() for each in directives):
-            directives.clear()
+    def process(context: Any, revision: Any, directives: list[Any]) -> None:
+        process_of_env = context.opts["process_revision_directives"]
 
-    # Alembic calls it next, with the same list.
-    context.opts["process_revision_directives"] = process_all
+        def process_both(*arguments: Any) -> None:
+            if process_of_env is not None:
+                process_of_env(*arguments)
+            change(directives)
+
+        # Alembic calls it next, with the same list.
+        context.opts["process_revision_directives"] = process_both
+
+    return process
+
+
+def without_empty(directives: list[Any]) -> None:
+    """Take away new revisions that have no difference."""
+    if all(each.upgrade_ops.is_empty() for each in directives):
+        directives.clear()
 
 
 def missed_by_alembic(connection: Connection, metadata: MetaData) -> list[str]:
