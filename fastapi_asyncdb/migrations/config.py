@@ -16,6 +16,7 @@ from fastapi_asyncdb.migrations.config_file import (
     VARIABLE,
     checked_lines,
     find_file,
+    sections_of,
     table_of,
     tools_of,
 )
@@ -107,7 +108,7 @@ class MigrationConfig:
         self.extend_import_path()
         ini = self._ini()
         if ini is not None:
-            section = self.name if self.name and self.name in _sections(ini) else "alembic"
+            section = self.name if self.name and self.name in sections_of(ini) else "alembic"
             config = Config(ini, ini_section=section, **options)
         elif "alembic" in tools_of(self.file):
             config = Config(toml_file=self.file, **options)
@@ -236,14 +237,6 @@ def config_beside(scripts: Path, section: str) -> MigrationConfig:
         if config.migrations and (config.folder / config.migrations).resolve() == scripts.resolve():
             return config
     return next((config for config in configs if config.name == section), configs[0])
-
-
-def _sections(ini: Path) -> list[str]:
-    from configparser import ConfigParser
-
-    parser = ConfigParser(interpolation=None)
-    parser.read(ini, encoding="utf-8")
-    return parser.sections()
 
 
 def _option(config: Config, name: str) -> str | None:
