@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.types import TypeEngine
 
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -51,5 +52,7 @@ class MigrationSupport:
     """``None`` if several processes can migrate it at the same time."""
     prepare: Callable[[Connection], None] = _nothing
     """Called with the connection, before a command of Alembic runs on it."""
+    same_default: Callable[[Connection, TypeEngine[Any], str, str], bool] | None = None
+    """Compares the stored default of a column with another, by value; by default texts are compared."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """For Alembic's ``context.configure``, also without a connection."""

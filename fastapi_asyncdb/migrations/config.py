@@ -16,6 +16,7 @@ from fastapi_asyncdb.migrations.config_file import (
     VARIABLE,
     checked_lines,
     find_file,
+    sections_of,
     table_of,
     tools_of,
 )
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_DATABASE = "fastapi_asyncdb:default_database"
 
 OWN_ENVIRONMENT = Path(__file__).with_name("scripts")
-"""The ``env.py`` and the template of revisions for folders that have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,22 +108,18 @@ class MigrationConfig:
         self.extend_import_path()
         ini = self._ini()
         if ini is not None:
-            section = self.name if self.name and self.name in _sections(ini) else "alembic"
+            section = self.name if self.name and self.name in sections_of(ini) else "alembic"
             config = Config(ini, ini_section=section, **options)
         elif "alembic" in tools_of(self.file):
             config = Config(toml_file=self.file, **options)
         else:
             config = Config(**options)
-        self._refuse_scripts_of_another(config)
         self._name_scripts(config)
         config.attributes["asyncdb"] = self
         return config
 
-    def _refuse_scripts_of_another(self, config: Config) -> None:
+    def _refuse_folder_of_another(self) -> None:
         """Refuse a further database without a folder: it would run the revisions of the first."""
-        own_section = config.config_ini_section == self.name and _option(config, "script_location")
-        if self.name is None or self.migrations or own_section:
-            return
         raise ConfigurationError(
             f"[{TABLE}.databases.{self.name}] in {self.file.name} names no folder of revisions. Add the "
             f'line migrations = "migrations_{self.name}", or a section [{self.name}] with '
@@ -133,6 +129,10 @@ class MigrationConfig:
     def _name_scripts(self, config: Config) -> None:
         """Name the folder of the scripts; where that has no ``env.py``, the library's."""
         named = _option(config, "script_location")
+        if self.name and not (
+            self.migrations or (named and config.config_ini_section == self.name)
+        ):
+            self._refuse_folder_of_another()
         if self.migrations is None and named is not None and not Path(named).drive and ":" in named:
             return  # in a package: Alembic finds it
         # An absolute one stays as it is.
@@ -237,14 +237,6 @@ def config_beside(scripts: Path, section: str) -> MigrationConfig:
         if config.migrations and (config.folder / config.migrations).resolve() == scripts.resolve():
             return config
     return next((config for config in configs if config.name == section), configs[0])
-
-
-def _sections(ini: Path) -> list[str]:
-    from configparser import ConfigParser
-
-    parser = ConfigParser(interpolation=None)
-    parser.read(ini, encoding="utf-8")
-    return parser.sections()
 
 
 def _option(config: Config, name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,13 @@ def tools_of(path: Path) -> Mapping[str, Any]:
 def table_of(path: Path) -> Mapping[str, Any] | None:
     """Return the library's table of a pyproject.toml; ``None`` if it has none."""
     return tools_of(path).get("fastapi-asyncdb")
+
+
+def sections_of(ini: Path) -> list[str]:
+    """Return the names of the sections of an alembic.ini."""
+    parser = ConfigParser(interpolation=None)
+    parser.read(ini, encoding="utf-8")
+    return parser.sections()
 
 
 def checked_lines(lines: Mapping[str, Any], path: Path, table: str) -> dict[str, Any]:

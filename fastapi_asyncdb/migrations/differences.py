@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 from alembic.autogenerate import compare_metadata
@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, DefaultClause, Enum, MetaData, Table, inspect
 from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine.reflection import Inspector
-from sqlalchemy.schema import SchemaItem
+from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[str]:
@@ -36,7 +36,7 @@ def _lines(found: Any) -> Iterator[str]:
         schema, name, column, _, old, new = details
         table = f"{schema}.{name}" if schema else name
         what = action.removeprefix("modify_").replace("_", " ")
-        yield f"{table}.{column}: {what} is {old!r} in the database, {new!r} in the models"
+        yield f"{table}.{column}: {what} is {_shown(old)} in the database, {_shown(new)} in the models"
         return
     where = next((each for each in reversed(details) if isinstance(each, SchemaItem)), None)
     if where is None:
@@ -44,9 +44,24 @@ def _lines(found: Any) -> Iterator[str]:
         return
     kind, table = action.split("_", 1)[1].replace("_", " "), getattr(where, "table", None)
     owner = f"{table.fullname}: " if table is not None else ""
-    name = where.fullname if isinstance(where, Table) else getattr(where, "name", where)
     place = "the models" if action.startswith("add") else "the database"
-    yield f"{owner}{kind} {name} is only in {place}"
+    yield f"{owner}{kind} {_name(where)} is only in {place}"
+
+
+def _name(where: SchemaItem) -> str:
+    if isinstance(where, Table):
+        return where.fullname
+    name = getattr(where, "name", None)
+    if name is None and isinstance(where, ColumnCollectionConstraint):
+        return f"on {', '.join(column.name for column in where.columns)}"
+    return str(name or where)
+
+
+def _shown(value: object) -> str:
+    """Return a value, or the SQL of a default."""
+    if isinstance(value, DefaultClause):
+        return value.arg if isinstance(value.arg, str) else str(value.arg)
+    return repr(value)
 
 
 def _of_an_extension(action: str, details: Iterable[Any]) -> str:
@@ -55,24 +70,31 @@ def _of_an_extension(action: str, details: Iterable[Any]) -> str:
     return f"a revision is needed to {action.replace('_', ' ')}: {' '.join(words.split())}"
 
 
-def without_empty(context: Any, revision: Any, directives: list[Any]) -> None:
-    """Take away new revisions without a difference, after ``env.py`` has had its way with them.
+def after_env(change: Callable[[list[Any]], None]) -> Callable[[Any, Any, list[Any]], None]:
+    """Return a ``process_revision_directives`` for a command that goes after the one of ``env.py``.
 
     Args:
-        context: Alembic's ``MigrationContext``.
-        revision: The revisions before.
-        directives: The new revisions, as ``process_revision_directives`` has them.
+        change: Called with the new revisions; it may take some away.
     """
-    process = context.opts["process_revision_directives"]
 
-    def process_all(*arguments: Any) -> None:
-        if process is not None:
-            process(*arguments)
-        if all(each.upgrade_ops.is_empty() for each in directives):
-            directives.clear()
+    def process(context: Any, revision: Any, directives: list[Any]) -> None:
+        process_of_env = context.opts["process_revision_directives"]
 
-    # Alembic calls it next, with the same list.
-    context.opts["process_revision_directives"] = process_all
+        def process_both(*arguments: Any) -> None:
+            if process_of_env is not None:
+                process_of_env(*arguments)
+            change(directives)
+
+        # Alembic calls it next, with the same list.
+        context.opts["process_revision_directives"] = process_both
+
+    return process
+
+
+def without_empty(directives: list[Any]) -> None:
+    """Take away new revisions that have no difference."""
+    if all(each.upgrade_ops.is_empty() for each in directives):
+        directives.clear()
 
 
 def missed_by_alembic(connection: Connection, metadata: MetaData) -> list[str]:

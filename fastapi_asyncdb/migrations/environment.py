@@ -21,6 +21,7 @@ from fastapi_asyncdb.dialects.registry import backend_for
 from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.config import MigrationConfig, config_beside
+from fastapi_asyncdb.migrations.defaults import compare_defaults
 from fastapi_asyncdb.migrations.engines import configured_source, migration_engines
 from fastapi_asyncdb.migrations.failures import mark_autocommit_errors
 from fastapi_asyncdb.migrations.lock import HeldLock, only_migrator
@@ -154,6 +155,7 @@ def _run(
     chosen["on_version_apply"] = list(_flat(callbacks))
     context.configure(connection=connection, **chosen)
     mark_autocommit_errors(context.get_context())
+    compare_defaults(context.get_context(), backend.migrations if backend is not None else None)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -30,6 +30,12 @@ _SCHEMA = (
     "op.execute('CREATE SCHEMA IF NOT EXISTS ...'), or set DATABASE_MIGRATION_URL to a URL with the "
     "role that owns the tables."
 )
+_ONE_STATEMENT = "The driver runs one statement at a time: call op.execute() for each of them."
+_NO_NAME = (
+    "The models give it none. Derive them from a base with a naming convention, such as "
+    "fastapi_asyncdb.models.Base. For a constraint that exists already without a name see "
+    "docs/migrations.md#names-of-constraints."
+)
 _AUTOCOMMIT = "It failed in an autocommit block."
 _EXISTS = (
     "The schema has it already: something else has made it, such as auto_create_tables or another "
@@ -140,9 +146,13 @@ def can_run_again(error: BaseException) -> bool:
 
 def _advice(error: BaseException) -> str:
     driver = getattr(error, "orig", None)
+    if "Constraint must have a name" in str(error):
+        return _NO_NAME
     sqlstate = getattr(driver, "sqlstate", None)
     if sqlstate in (_NO_RIGHTS, _NO_SCHEMA):
         return _RIGHTS if sqlstate == _NO_RIGHTS else _SCHEMA
+    if "multiple commands" in str(driver):
+        return _ONE_STATEMENT
     if "already exists" in str(driver):
         return _EXISTS
     if is_lock_timeout(error):

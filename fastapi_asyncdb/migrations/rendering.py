@@ -33,6 +33,9 @@ def _import_module_of(item: TypeEngine[Any], context: Any) -> None:
     module = type(item).__module__
     if not module.startswith("sqlalchemy."):
         context.imports.add(f"import {module}")
+    elif f".{context.dialect.name}." not in module and "Text()" in repr(item):
+        # JSONB as a variant of JSON: only on PostgreSQL Alembic writes its argument with a prefix.
+        context.imports.add("from sqlalchemy import Text")
     elements = getattr(item, "item_type", None)
     if isinstance(elements, TypeEngine):
         _import_module_of(elements, context)

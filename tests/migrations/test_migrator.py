@@ -114,6 +114,14 @@ async def test_tables_that_something_else_has_made(project: MigrationProject):
     assert await project.migrator().upgrade() == []
 
 
+@pytest.mark.databases("postgresql-asyncpg")
+async def test_several_statements_in_one(project: MigrationProject):
+    """The driver asyncpg does not run them; the message says what to do."""
+    project.revision("one", None, "op.execute('SELECT 1; SELECT 2')")
+    with pytest.raises(MigrationFailed, match=r"call op\.execute\(\) for each"):
+        await project.migrator().upgrade()
+
+
 async def test_two_heads(project: MigrationProject):
     """The message says which, and how to join them; ``heads`` applies both."""
     project.table("one", None)

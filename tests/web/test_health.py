@@ -17,6 +17,7 @@ from tests.example_app.conftest import ROOT
 from tests.support.application import client, running
 from tests.support.databases import ONE_DRIVER
 from tests.support.http_server import http_server
+from tests.support.migration_project import migration_project
 
 pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
@@ -180,6 +181,17 @@ async def test_pending_migrations_are_not_ready(
         await stamp(database, revision)
         assert await get(app, "/health/ready") == expected
     assert await get(application(database), "/health/ready") == OK
+
+
+async def test_migrations_by_the_pyproject(database_url: str, tmp_path: Path):
+    """A project without an alembic.ini names its pyproject.toml; the upgrade makes it ready."""
+    project = migration_project(tmp_path, database_url)
+    project.table("one", None)
+    async with Database(project.settings()) as database:
+        app = application(database, migrations=tmp_path / "pyproject.toml")
+        assert await get(app, "/health/ready") == UNAVAILABLE
+        await project.migrator().upgrade()
+        assert await get(app, "/health/ready") == OK
 
 
 def test_migrations_that_cannot_be_read_are_refused(tmp_path: Path):

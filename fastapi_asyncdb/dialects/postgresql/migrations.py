@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, event, text
 
 from fastapi_asyncdb.dialects.migrations import MigrationSupport
+from fastapi_asyncdb.dialects.postgresql.defaults import same_default
 from fastapi_asyncdb.dialects.postgresql.migration_lock import migration_lock
 from fastapi_asyncdb.dialects.postgresql.new_schemas import create_new_schemas
 
@@ -42,5 +43,6 @@ def _restore(connection: Connection, cursor: Any, statement: str, *others: Any) 
 MIGRATIONS = MigrationSupport(
     lock=migration_lock,
     prepare=_prepare,
+    same_default=same_default,
     options={"process_revision_directives": create_new_schemas},
 )
