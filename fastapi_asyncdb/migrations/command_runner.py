@@ -125,6 +125,11 @@ class CommandRunner:
                 # An env.py that connects itself, perhaps on an event loop of its own.
                 await asyncio.to_thread(command, config)
 
+    @property
+    def reports_steps(self) -> bool:
+        """Whether each revision is reported: an ``env.py`` of the project's own reports none."""
+        return self._has_our_env()
+
     def _has_our_env(self) -> bool:
         """Return whether ``env.py`` calls ``run_env()``."""
         return "run_env(" in self._env

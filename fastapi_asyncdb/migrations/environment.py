@@ -22,6 +22,7 @@ from fastapi_asyncdb.engine.create import Engines
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.config import MigrationConfig, config_beside
 from fastapi_asyncdb.migrations.defaults import compare_defaults
+from fastapi_asyncdb.migrations.directives import complete
 from fastapi_asyncdb.migrations.engines import configured_source, migration_engines
 from fastapi_asyncdb.migrations.failures import mark_autocommit_errors
 from fastapi_asyncdb.migrations.lock import HeldLock, only_migrator
@@ -153,11 +154,23 @@ def _run(
         chosen["dont_mutate"] = True
     callbacks = [config.attributes.get(AFTER_REVISION), chosen.get("on_version_apply")]
     chosen["on_version_apply"] = list(_flat(callbacks))
+    chosen["process_revision_directives"] = _completed(options.get("process_revision_directives"))
     context.configure(connection=connection, **chosen)
     mark_autocommit_errors(context.get_context())
     compare_defaults(context.get_context(), backend.migrations if backend is not None else None)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _completed(of_the_project: Callable[..., None] | None) -> Callable[..., None]:
+    """Return a function that completes new revisions, and calls that of the project after it."""
+
+    def process(context: Any, revision: Any, directives: list[Any]) -> None:
+        complete(context, revision, directives)
+        if of_the_project is not None:
+            of_the_project(context, revision, directives)
+
+    return process
 
 
 def _print(project: MigrationConfig, tables: list[MetaData], options: dict[str, Any]) -> None:

@@ -107,6 +107,11 @@ def _of_alembic(message: str) -> str:
             "There are no models to compare with: no line names them. Add the line metadata = "
             '"app.models:Base.metadata" to [tool.fastapi-asyncdb] in pyproject.toml.'
         )
+    if message.startswith("Relative revision"):
+        return (
+            f"{message}: there are not so many from where the database is. 'asyncdb history -i' lists "
+            "the revisions and marks that of the database."
+        )
     return f"Alembic refuses the command: {message}. 'asyncdb history' lists the revisions."
 
 

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 from shutil import copyfile
+from time import monotonic
 from typing import Any
 
 from alembic import command
@@ -25,7 +26,7 @@ from fastapi_asyncdb.migrations.differences import (
     without_empty,
 )
 from fastapi_asyncdb.migrations.engines import Source, source_of
-from fastapi_asyncdb.migrations.progress import AppliedRevision, Progress
+from fastapi_asyncdb.migrations.progress import AppliedRevision, Progress, steps_between
 from fastapi_asyncdb.migrations.revisions import pending, scripts_of
 
 
@@ -214,7 +215,15 @@ class Migrator:
     async def _change(
         self, run: Callable[[Config], object], wait: float | None
     ) -> list[AppliedRevision]:
-        return await self._runner.change(run, progress=self._progress, wait=wait)
+        if self._runner.reports_steps:
+            return await self._runner.change(run, progress=self._progress, wait=wait)
+        before, since = await self.current(), monotonic()
+        await self._runner.change(run, progress=None, wait=wait)
+        steps = steps_between(self.scripts, before, await self.current(), monotonic() - since)
+        if self._progress is not None:
+            for each in steps:
+                self._progress(each)
+        return steps
 
     def _provide_template(self) -> None:
         """Copy the template of revisions into a folder that has an ``env.py`` alone."""

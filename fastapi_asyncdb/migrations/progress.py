@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from alembic.util import to_tuple
 
 from fastapi_asyncdb.migrations.lock import HeldLock
+
+if TYPE_CHECKING:
+    from alembic.script import Script, ScriptDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -54,3 +59,32 @@ class Steps:
         logger.info(words, applied.revision, applied.seconds, applied.doc)
         if self._progress is not None:
             self._progress(applied)
+
+
+def steps_between(
+    scripts: ScriptDirectory, before: Sequence[str], after: Sequence[str], seconds: float
+) -> list[AppliedRevision]:
+    """Return the revisions that were applied or undone between two states of a database.
+
+    Args:
+        scripts: The revisions.
+        before: Those at which the database was.
+        after: Those at which it is.
+        seconds: The time of all of them; each is said to have taken the same.
+    """
+    order = list(scripts.walk_revisions())
+    old, new = _all_below(order, before), _all_below(order, after)
+    changed = [script for script in order if script.revision in old ^ new]
+    if new > old:
+        changed.reverse()
+    each_seconds = seconds / (len(changed) or 1)
+    return [AppliedRevision(each.revision, each.doc or "", each_seconds) for each in changed]
+
+
+def _all_below(scripts: Sequence[Script], revisions: Sequence[str]) -> set[str]:
+    """Return these revisions and those before them; one that this code does not have has none."""
+    found = set(revisions)
+    for script in scripts:  # the newest first
+        if script.revision in found:
+            found.update(to_tuple(script.down_revision, default=()))
+    return found & {script.revision for script in scripts}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from sqlalchemy import Enum
 from sqlalchemy.types import TypeEngine
 
 from fastapi_asyncdb.models import utcnow
+
+EXISTING_ENUMS = "asyncdb_existing_enums"
+"""The option of Alembic's context with the names of enums that ``create_table`` must not create."""
 
 
 def render_item(kind: str, item: object, context: Any) -> str | Literal[False]:
@@ -21,12 +25,23 @@ def render_item(kind: str, item: object, context: Any) -> str | Literal[False]:
         context: Alembic's ``AutogenContext``.
     """
     if kind == "type" and isinstance(item, TypeEngine):
+        if isinstance(item, Enum) and item.name in context.opts.get(EXISTING_ENUMS, ()):
+            return _existing(item, context)
         _import_module_of(item, context)
     if kind == "server_default" and isinstance(getattr(item, "arg", item), utcnow):
         # One text for all databases, which differ in how they write the time.
         context.imports.add("import fastapi_asyncdb.models")
         return "fastapi_asyncdb.models.utcnow()"
     return False
+
+
+def _existing(enum: Enum, context: Any) -> str:
+    """Render an enum whose type PostgreSQL has: ``create_table`` would create it again."""
+    context.imports.add("from sqlalchemy.dialects import postgresql")
+    schema = f", schema={enum.schema!r}" if enum.schema else ""
+    labels = f"{', '.join(map(repr, enum.enums))}, name={enum.name!r}{schema}"
+    variant = f"postgresql.ENUM({labels}, create_type=False)"
+    return f"sa.Enum({labels}).with_variant({variant}, 'postgresql')"
 
 
 def _import_module_of(item: TypeEngine[Any], context: Any) -> None:

@@ -122,6 +122,13 @@ async def test_several_statements_in_one(project: MigrationProject):
         await project.migrator().upgrade()
 
 
+async def test_more_steps_than_there_are_revisions(project: MigrationProject):
+    """The message says where to look."""
+    project.table("one", None)
+    with pytest.raises(MigrationError, match=r"not so many .*'asyncdb history -i'"):
+        await project.migrator().upgrade("+2")
+
+
 async def test_two_heads(project: MigrationProject):
     """The message says which, and how to join them; ``heads`` applies both."""
     project.table("one", None)
@@ -236,14 +243,18 @@ def test_plain_alembic_on_the_same_folder(project: MigrationProject):
 async def test_folder_with_an_env_of_its_own_is_adopted(project: MigrationProject):
     """Alembic's own asynchronous template, with its URL in the ini: nothing in it is changed."""
     project.table("one", None)
+    project.table("two", "one")
     async with Database(project.settings()) as database:
         url = database.engine.url.render_as_string(hide_password=False)
     project.write("alembic.ini", INI + f"    sqlalchemy.url = {url.replace('%', '%%')}\n")
     project.write("migrations/env.py", FOREIGN_ENV)
-    await project.migrator().upgrade()
-    assert await tables(project) == ["one"]
-    assert await project.migrator().current() == ("one",)
+    applied = await project.migrator().upgrade()
+    assert [each.revision for each in applied] == ["one", "two"]
+    assert await tables(project) == ["one", "two"]
+    assert await project.migrator().current() == ("two",)
     assert await project.migrator().upgrade() == []
+    undone = await project.migrator().downgrade("base")
+    assert [each.revision for each in undone] == ["two", "one"]
 
 
 FOREIGN_ENV = """

@@ -1,4 +1,4 @@
-"""The environment of migrations without a file of their own; copied by `asyncdb init`."""
+"""The environment of the migrations: the database of DATABASE_URL, the models of pyproject.toml."""
 
 from fastapi_asyncdb.migrations import run_env
 

@@ -118,9 +118,7 @@ def unused_indexes(connection: Connection, deployment: Deployment) -> Result:
         )
     found = connection.execute(_UNUSED, {"bytes": limits.unused_index_bytes}).all()
     if not found:
-        return ok(
-            f"Each index of {size(limits.unused_index_bytes)} or more was used since {since}."
-        )
+        return ok(f"Each index of {size(limits.unused_index_bytes)} or more was used {since}.")
     names = listed([f"{row.name} ({size(row.bytes)})" for row in found])
     return warn(
         f"No query has used {names} {since}.",
