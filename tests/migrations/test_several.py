@@ -46,10 +46,10 @@ IN_SCHEMAS = """
         status: Mapped[Status]
 """
 OF_ANOTHER_APPLICATION = """
-    CREATE SCHEMA billing;
-    CREATE TYPE billing.status AS ENUM ('OPEN');
-    CREATE TABLE billing.orders (id INTEGER PRIMARY KEY, status billing.status);
-    CREATE TABLE billing.invoices (id INTEGER PRIMARY KEY)
+    CREATE SCHEMA warehouse;
+    CREATE TYPE warehouse.status AS ENUM ('OPEN');
+    CREATE TABLE warehouse.orders (id INTEGER PRIMARY KEY, status warehouse.status);
+    CREATE TABLE warehouse.invoices (id INTEGER PRIMARY KEY)
 """
 
 
@@ -71,7 +71,7 @@ async def project_in_schemas(tmp_path: Path, database_url: str) -> AsyncIterator
     """A project with models in schemas, which are dropped at the end."""
     project = migration_project(tmp_path, database_url, models=IN_SCHEMAS)
     yield project
-    await run(project, "DROP SCHEMA IF EXISTS sales, billing CASCADE")
+    await run(project, "DROP SCHEMA IF EXISTS sales, warehouse CASCADE")
 
 
 @pytest.mark.databases(*POSTGRESQL)
@@ -82,7 +82,7 @@ async def test_tables_in_a_schema(project_in_schemas: MigrationProject):
     path = await project.migrator().revision("first")
     assert path is not None
     assert "op.execute('CREATE SCHEMA IF NOT EXISTS sales')" in path.read_text()
-    assert "billing" not in path.read_text()
+    assert "warehouse" not in path.read_text()
     await project.migrator().upgrade()
     assert await tables(project, "sales") == ["orders"]
     assert await project.migrator().differences() == []
@@ -96,7 +96,7 @@ async def test_tables_in_a_schema(project_in_schemas: MigrationProject):
     await run(project, "CREATE INDEX ix_sales_orders_customer_id ON sales.orders (customer_id)")
     await project.migrator().downgrade("base")
     assert await tables(project, "sales") == []
-    assert await tables(project, "billing") == ["invoices", "orders"]
+    assert await tables(project, "warehouse") == ["invoices", "orders"]
 
 
 @pytest.mark.databases(POSTGRESQL[0])
