@@ -140,7 +140,7 @@ class MigrationConfig:
         if (scripts / "env.py").is_file():
             _set(config, "script_location", scripts)
             return
-        if not scripts.is_dir():
+        if not scripts.is_dir() and (self.migrations or named):
             raise ConfigurationError(
                 f"The scripts of {self.file.name} cannot be read: there is no folder {scripts}. Run "
                 "'asyncdb init', or correct the line that names it."

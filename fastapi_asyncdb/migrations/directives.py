@@ -59,7 +59,11 @@ def complete(context: Any, revision: Any, directives: list[Any]) -> None:
         for upgrade, downgrade in zip(
             script.upgrade_ops_list, script.downgrade_ops_list, strict=True
         ):
-            for each in (*_operations(upgrade), *_operations(downgrade)):
+            for each in _operations(upgrade):
+                # One that is dropped has no name in the database either.
+                if not isinstance(each, DropConstraintOp):
+                    _name_constraint(each)
+            for each in _operations(downgrade):
                 _name_constraint(each)
             _complete_enums(context, upgrade, downgrade, metadata)
 

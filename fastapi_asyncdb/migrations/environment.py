@@ -154,7 +154,7 @@ def _run(
         chosen["dont_mutate"] = True
     callbacks = [config.attributes.get(AFTER_REVISION), chosen.get("on_version_apply")]
     chosen["on_version_apply"] = list(_flat(callbacks))
-    chosen["process_revision_directives"] = _completed(options.get("process_revision_directives"))
+    chosen["process_revision_directives"] = _completed(chosen.get("process_revision_directives"))
     context.configure(connection=connection, **chosen)
     mark_autocommit_errors(context.get_context())
     compare_defaults(context.get_context(), backend.migrations if backend is not None else None)

@@ -82,7 +82,8 @@ class KeptTables:
         self._tables, self._versions = tables, self._read_versions()
 
     def _read_versions(self) -> str | None:
-        return self._connection.execute(_VERSIONS).fetchone()
+        row = self._connection.execute(_VERSIONS).fetchone()
+        return None if row is None else str(row)
 
     def _delete_rows(self, tables: MetaData) -> None:
         names = [sql.Identifier(table.name) for table in reversed(tables.sorted_tables)]
