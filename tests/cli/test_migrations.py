@@ -81,6 +81,7 @@ def test_stamp(asyncdb: Command, project: Project):
 
 def test_history_and_heads(asyncdb: Command, project: Project):
     """The newest first, a range of them, and the one of the database."""
+    project.write("migrations/versions/.gitkeep", "")
     assert "no revision yet" in asyncdb("history").words
     project.revise()
     project.revise(id="0002", doc="nothing", after="0001", upgrade="pass", downgrade="pass")
