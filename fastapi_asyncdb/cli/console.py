@@ -61,10 +61,14 @@ def write_json(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table of plain text."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    # On a narrow terminal the first column stays whole: a revision is copied from it.
+    first, *others = columns
+    made = Table(
+        Column(first, no_wrap=True), *others, box=None, pad_edge=False, header_style="bold"
+    )
     for row in rows:
         made.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
     return made

@@ -28,8 +28,9 @@ def describe(error: Exception) -> str:
     if isinstance(error, AsyncDBError):
         return str(error)
     if isinstance(error, CommandError):
-        message = _sentence(f"Alembic refuses the command: {error}")
-        return f"{message} 'asyncdb history' lists the revisions."
+        from fastapi_asyncdb.migrations.failures import described
+
+        return described(error)
     if isinstance(error, DBAPIError):
         return _describe_database_error(error)
     return _describe_any(error)

@@ -28,6 +28,7 @@ def reset(
     migrator = load_migrator(context)
     settings = load_settings(migrator.config)
     _refuse(settings)
+    _refuse_another_database(migrator)
     confirm(f"Drop all tables of {describe(settings)}, with what is in them?", yes=yes)
     run(_reset(migrator))
     say(f"{describe(settings)} has empty tables of all revisions.")
@@ -48,6 +49,17 @@ def _refuse(settings: DatabaseSettings) -> None:
         f"reset drops every table, and {reason}. It works in development and test, on this machine. "
         "If the tables have to go, drop them with the database's own client."
     )
+
+
+def _refuse_another_database(migrator: Migrator) -> None:
+    from fastapi_asyncdb.errors import ConfigurationError
+
+    if migrator.connects_itself:
+        raise ConfigurationError(
+            "reset drops the tables of DATABASE_URL, and env.py connects by itself, perhaps to another "
+            "database. Replace it with 'from fastapi_asyncdb.migrations import "
+            "run_env; run_env()', or let it take the connection in config.attributes."
+        )
 
 
 async def _reset(migrator: Migrator) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastapi_asyncdb.cli.console import console, counted, note, say, write_json
+from fastapi_asyncdb.cli.console import console, counted, fail, note, say, write_json
 from fastapi_asyncdb.cli.project import load_migrator, run
 
 if TYPE_CHECKING:
@@ -103,12 +103,21 @@ async def _downgraded(
 
 @contextmanager
 def _working(as_json: bool) -> Iterator[None]:  # noqa: FBT001 - private
-    """Show on a terminal that a revision runs."""
-    if as_json or not sys.stderr.isatty():
-        yield
-        return
-    with console(stderr=True).status("Migrating"):
-        yield
+    """Show on a terminal that a revision runs; say what an interrupt has left."""
+    shown = nullcontext() if as_json or not sys.stderr.isatty() else _spinner()
+    try:
+        with shown:
+            yield
+    except KeyboardInterrupt:
+        fail(
+            "Interrupted. The revision that ran is rolled back, but for what it commits itself; those "
+            "before it stay. Run the command again to go on."
+        )
+        raise
+
+
+def _spinner() -> AbstractContextManager[object]:
+    return console(stderr=True).status("Migrating")
 
 
 def _show_revision(applied: AppliedRevision) -> None:

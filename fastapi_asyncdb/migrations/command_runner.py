@@ -119,7 +119,7 @@ class CommandRunner:
             command(config)
 
         async with _alone():
-            if self._takes_a_connection():
+            if self.takes_a_connection:
                 await connection.run_sync(with_connection)
             else:
                 # An env.py that connects itself, perhaps on an event loop of its own.
@@ -134,7 +134,8 @@ class CommandRunner:
         """Return whether ``env.py`` calls ``run_env()``."""
         return "run_env(" in self._env
 
-    def _takes_a_connection(self) -> bool:
+    @property
+    def takes_a_connection(self) -> bool:
         """Return whether ``env.py`` uses a connection that is handed in; Alembic's cookbook has how."""
         return self._has_our_env() or "attributes" in self._env
 

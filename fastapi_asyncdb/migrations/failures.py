@@ -54,7 +54,7 @@ def explained(error: Exception, scripts: ScriptDirectory) -> Exception:
     if isinstance(error, AsyncDBError) and not isinstance(error, DBAPIError):
         return error
     if isinstance(error, CommandError):
-        return MigrationError(_of_alembic(str(error)))
+        return MigrationError(described(error))
     revision = failed_revision(error, scripts)
     cause = f"{type(error).__name__}: {str(getattr(error, 'orig', None) or error).strip()}"
     if revision is not None:
@@ -84,9 +84,14 @@ def failed_revision(error: BaseException, scripts: ScriptDirectory) -> tuple[str
     return found
 
 
-def _of_alembic(message: str) -> str:
-    """Return a message of Alembic's with the next step."""
-    message = message.strip().rstrip(".")
+def described(error: CommandError) -> str:
+    """Return the message of an error of Alembic's with the next step."""
+    # Alembic says that it cannot locate a revision also when it has located several.
+    cause = str(error.__cause__)
+    more_exact = cause.startswith(("Multiple revisions start with", "Relative revision"))
+    message = (cause if more_exact else str(error)).strip().rstrip(".")
+    if message.startswith("Multiple revisions"):
+        return f"{message}. Write more of it. 'asyncdb history' lists the revisions."
     unknown = re.search(r"Can't locate revision identified by '([^']*)'", message)
     if unknown:
         return (

@@ -59,6 +59,11 @@ class Migrator:
     def _runner(self) -> CommandRunner:
         return CommandRunner(self.config, self.scripts, self._source)
 
+    @property
+    def connects_itself(self) -> bool:
+        """Whether ``env.py`` opens a connection of its own, to a database that is not known here."""
+        return not self._runner.takes_a_connection
+
     async def upgrade(
         self, revision: str = "head", *, wait: float | None = None
     ) -> list[AppliedRevision]:

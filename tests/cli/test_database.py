@@ -169,6 +169,15 @@ async def test_reset_drops_what_depends_on_tables(
     assert {row["relname"] for row in names} == {"products", "products_id_seq", "alembic_version"}
 
 
+def test_reset_refuses_an_env_that_connects_itself(
+    asyncdb: Command, project: Project, sqlite_url: str
+):
+    """It might drop the tables of one database, and create them in another."""
+    project.write("migrations/env.py", "from alembic import context\n")
+    ended = asyncdb("reset", "--yes")
+    assert (ended.code, "env.py connects by itself" in ended.words) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "reason"),
     [

@@ -41,7 +41,7 @@ def test_tests_of_the_migrations_pass(asyncdb: Command, asyncdb_process: Command
     assert asyncdb("init", "--yes", "--no-verify").code == 0
     project.revise()
     ended = asyncdb_process("-q", "-p", "no:cacheprovider", "tests", module="pytest")
-    assert "4 passed" in ended.words, ended.words
+    assert "5 passed" in ended.words, ended.words
 
 
 def test_the_diff_comes_first(asyncdb: Command, project: Project):
@@ -94,6 +94,7 @@ def test_files_that_exist_are_extended(asyncdb: Command, project: Project):
         "asyncio_mode": "auto",
         "asyncdb_app": "shop.main:app",
         "asyncdb_alembic": "alembic.ini",
+        "asyncdb_migrations_since": "base",
         "pythonpath": ["."],
     }
     assert all(project.read(name) == "# ours\n" for name in ours)
@@ -155,6 +156,16 @@ def test_migrations_that_exist_are_adopted(
         "metadata": "shop.models",
         **dict([line] if line else []),
     }
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+def test_which_revisions_are_new(asyncdb: Command, project: Project, in_git: bool):
+    """Git knows; without it the test of their safety looks at all of them."""
+    if in_git:
+        project.write(".git/HEAD", "ref: refs/heads/main\n")
+    assert asyncdb("init", "--yes", "--no-verify").code == 0
+    configuration = tomllib.loads(project.read("pyproject.toml"))["tool"]["pytest"]["ini_options"]
+    assert configuration.get("asyncdb_migrations_since") == (None if in_git else "base")
 
 
 def test_src_layout(asyncdb: Command, project: Project):

@@ -33,6 +33,15 @@ def test_upgrade_shows_each_revision_and_its_time(asyncdb: Command, project: Pro
     assert asyncdb("upgrade").out == "Nothing to do: the database is at 0002.\n"
 
 
+def test_upgrade_that_is_interrupted(asyncdb: Command, project: Project):
+    """The message says what has become of the revision; the exit code is that of Ctrl-C."""
+    project.revise()
+    project.revise(id="0002", doc="slow", after="0001", upgrade="raise KeyboardInterrupt")
+    ended = asyncdb("upgrade")
+    assert (ended.code, "The revision that ran is rolled back" in ended.words) == (130, True)
+    assert asyncdb("current").out.startswith("0001")
+
+
 def test_upgrade_for_machines(asyncdb: Command, project: Project):
     """The revisions with their seconds, and where the database is."""
     project.revise()
@@ -72,6 +81,7 @@ def test_stamp(asyncdb: Command, project: Project):
 
 def test_history_and_heads(asyncdb: Command, project: Project):
     """The newest first, a range of them, and the one of the database."""
+    project.write("migrations/versions/.gitkeep", "")
     assert "no revision yet" in asyncdb("history").words
     project.revise()
     project.revise(id="0002", doc="nothing", after="0001", upgrade="pass", downgrade="pass")

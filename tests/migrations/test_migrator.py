@@ -129,6 +129,15 @@ async def test_more_steps_than_there_are_revisions(project: MigrationProject):
         await project.migrator().upgrade("+2")
 
 
+@pytest.mark.databases("sqlite")
+async def test_beginning_of_several_revisions(project: MigrationProject):
+    """The message says which they are, not that there is none."""
+    project.table("beef1", None)
+    project.table("beef2", "beef1")
+    with pytest.raises(MigrationError, match=r"Multiple revisions start with 'beef'.*Write more"):
+        await project.migrator().upgrade("beef")
+
+
 async def test_two_heads(project: MigrationProject):
     """The message says which, and how to join them; ``heads`` applies both."""
     project.table("one", None)

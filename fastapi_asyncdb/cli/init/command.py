@@ -124,7 +124,7 @@ def _write(plan: Plan) -> None:
 def _say_what_follows(project: Project, scripts: Scripts) -> None:
     database = f" --database {project.name}" if project.name else ""
     if scripts.adopted:
-        say(f"The migrations of {scripts.folder} are adopted. Now run:")
+        say(f"The migrations of {scripts.ini or scripts.folder} are adopted. Now run:")
         say(f"  asyncdb{database} check")
         return
     say("Now run:")

@@ -52,6 +52,10 @@ def _lines(project: Project, scripts: Scripts) -> dict[str, str | list[str]]:
     lines: dict[str, Any] = {f"asyncdb_{line}": name for line, name in project.objects.items()}
     if scripts.ini is not None:
         lines["asyncdb_alembic"] = scripts.ini
+    in_git = any((each / ".git").exists() for each in (project.folder, *project.folder.parents))
+    if not in_git and not scripts.adopted:
+        # Which revisions are new is known to git: without it, the test of safety looks at all.
+        lines["asyncdb_migrations_since"] = "base"
     if not (project.folder / "src").is_dir():
         lines["pythonpath"] = ["."]
     return lines
