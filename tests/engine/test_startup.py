@@ -183,7 +183,7 @@ async def test_full_server_is_waited_for() -> None:
         taken = [await asyncpg.connect(server.url()) for _ in range(4)]
         for driver in ("asyncpg", "psycopg"):
             url = server.url().replace("postgresql", f"postgresql+{driver}", 1)
-            message = str(await refusal(settings_for(url, connect_timeout=5)))
+            message = str(await refusal(settings_for(url, connect_timeout=5, startup_timeout=2)))
             assert "too many clients" in message
             assert "DATABASE_POOL_SIZE" in message
             assert "attempts" in message
