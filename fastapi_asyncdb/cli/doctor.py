@@ -62,9 +62,7 @@ def _migrations(migrator: Migrator) -> Look:
     from fastapi_asyncdb.migrations.revisions import applied, pending
 
     def look(connection: Connection) -> Finding:
-        scripts = migrator.scripts
-        known = [script.revision for script in scripts.walk_revisions()]
-        lacks = pending(applied(connection), scripts.get_heads(), known)
+        lacks = pending(applied(connection), migrator.scripts)
         if lacks:
             return Finding(
                 "migrations", "fail", f"Migrations are pending: {lacks}", "Run 'asyncdb upgrade'."

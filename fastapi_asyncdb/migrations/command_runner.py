@@ -99,7 +99,7 @@ class CommandRunner:
             # On SQLite a reading one does not wait for a process that migrates. Elsewhere neither does a
             # writing one, and what env.py imports may need savepoints. An env.py without run_env() may
             # create Alembic's table.
-            separate = engines.preset.separate_readers and self._has_our_env()
+            separate = engines.preset.separate_readers and self.calls_run_env
             engine = engines.read if separate else engines.write
             async with engine.connect() as connection:
                 yield connection
@@ -126,18 +126,14 @@ class CommandRunner:
                 await asyncio.to_thread(command, config)
 
     @property
-    def reports_steps(self) -> bool:
-        """Whether each revision is reported: an ``env.py`` of the project's own reports none."""
-        return self._has_our_env()
-
-    def _has_our_env(self) -> bool:
-        """Return whether ``env.py`` calls ``run_env()``."""
+    def calls_run_env(self) -> bool:
+        """Whether ``env.py`` calls ``run_env()``, which reports each revision."""
         return "run_env(" in self._env
 
     @property
     def takes_a_connection(self) -> bool:
         """Return whether ``env.py`` uses a connection that is handed in; Alembic's cookbook has how."""
-        return self._has_our_env() or "attributes" in self._env
+        return self.calls_run_env or "attributes" in self._env
 
     @cached_property
     def _env(self) -> str:

@@ -35,8 +35,6 @@ https://alembic.sqlalchemy.org/en/latest/cookbook.html#connection-sharing"""
 AFTER_REVISION = "asyncdb.after_revision"
 """The key for a function that is called before each revision is committed."""
 
-AfterRevision = Callable[..., None]
-
 
 def run_env(*, metadata: MetaData | Sequence[MetaData] | None = None, **options: Any) -> None:
     """Run the command of Alembic that has loaded ``env.py``; the only call in that file.
@@ -154,23 +152,11 @@ def _run(
         chosen["dont_mutate"] = True
     callbacks = [config.attributes.get(AFTER_REVISION), chosen.get("on_version_apply")]
     chosen["on_version_apply"] = list(_flat(callbacks))
-    chosen["process_revision_directives"] = _completed(chosen.get("process_revision_directives"))
     context.configure(connection=connection, **chosen)
     mark_autocommit_errors(context.get_context())
     compare_defaults(context.get_context(), backend.migrations if backend is not None else None)
     with context.begin_transaction():
         context.run_migrations()
-
-
-def _completed(of_the_project: Callable[..., None] | None) -> Callable[..., None]:
-    """Return a function that completes new revisions, and calls that of the project after it."""
-
-    def process(context: Any, revision: Any, directives: list[Any]) -> None:
-        complete(context, revision, directives)
-        if of_the_project is not None:
-            of_the_project(context, revision, directives)
-
-    return process
 
 
 def _print(project: MigrationConfig, tables: list[MetaData], options: dict[str, Any]) -> None:
@@ -201,13 +187,13 @@ def _defaults(backend: Backend | None, tables: list[MetaData]) -> dict[str, Any]
 def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return both; the function that changes new revisions is called after the library's."""
     key = "process_revision_directives"
-    steps = [each[key] for each in (defaults, options) if each.get(key) is not None]
+    steps = [complete, *(each[key] for each in (defaults, options) if each.get(key) is not None)]
 
     def process(*arguments: Any) -> None:
         for step in steps:
             step(*arguments)
 
-    return defaults | options | ({key: process} if steps else {})
+    return defaults | options | {key: process}
 
 
 def _schemas(tables: list[MetaData]) -> dict[str, Any]:

@@ -129,9 +129,7 @@ class Migrator:
 
     async def pending(self) -> str | None:
         """Return what the database lacks, for a message; ``None`` if it lacks no revision."""
-        heads = self.scripts.get_heads()
-        known = [script.revision for script in self.scripts.walk_revisions()]
-        return pending(await self.current(), heads, known)
+        return pending(await self.current(), self.scripts)
 
     async def require(self) -> None:
         """Check that the database has every revision.
@@ -220,7 +218,7 @@ class Migrator:
     async def _change(
         self, run: Callable[[Config], object], wait: float | None
     ) -> list[AppliedRevision]:
-        if self._runner.reports_steps:
+        if self._runner.calls_run_env:
             return await self._runner.change(run, progress=self._progress, wait=wait)
         before, since = await self.current(), monotonic()
         await self._runner.change(run, progress=None, wait=wait)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
@@ -30,25 +29,26 @@ def pending_migrations(file: str | PathLike[str] | MigrationConfig) -> Check:
     Raises:
         ConfigurationError: there is no such file, or it names no scripts.
     """
-    config = file if isinstance(file, MigrationConfig) else _config(Path(file))
+    config = file if isinstance(file, MigrationConfig) else MigrationConfig.load(file=file)
     scripts = scripts_of(config)
-    heads = frozenset(scripts.get_heads())
-    known = frozenset(script.revision for script in scripts.walk_revisions())
 
     def check(connection: Connection) -> str | None:
-        lacks = pending(applied(connection), heads, known)
+        lacks = pending(applied(connection), scripts)
         return lacks and f"migrations are pending: {lacks} Run 'asyncdb upgrade'."
 
     return check
 
 
-def pending(applied: Collection[str], heads: Collection[str], known: Collection[str]) -> str | None:
+def pending(applied: Collection[str], scripts: ScriptDirectory) -> str | None:
     """Return at which revision a database is, if that is behind the code; ``None`` otherwise.
 
     A revision that this code does not have is a newer one: the code of the next release migrates
     first, and this one goes on until it is replaced.
     """
-    if set(applied) - set(known) or set(heads) <= set(applied):
+    heads = scripts.get_heads()
+    if set(heads) <= set(applied):
+        return None
+    if set(applied) - {script.revision for script in scripts.walk_revisions()}:
         return None
     return f"it is at {listed(applied)}, and the code needs {listed(heads)}."
 
@@ -84,12 +84,3 @@ def applied(connection: Connection) -> frozenset[str]:
 def listed(revisions: Iterable[str]) -> str:
     """Return revisions as a message lists them."""
     return ", ".join(sorted(revisions)) or "no revision"
-
-
-def _config(file: Path) -> MigrationConfig:
-    if not file.is_file():
-        raise ConfigurationError(
-            f"migrations={str(file)!r} names no file. Pass the path of the alembic.ini; a relative one "
-            "starts at the working directory of the process."
-        )
-    return MigrationConfig.load(file=file)

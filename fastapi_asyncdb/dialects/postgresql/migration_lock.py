@@ -21,18 +21,16 @@ from fastapi_asyncdb.settings import DatabaseSettings
 # Other programs take the same lock by the same number; 64 bits, split in two in pg_locks.
 # https://www.postgresql.org/docs/current/view-pg-locks.html
 _KEY = "hashtextextended('fastapi_asyncdb.migrations', 0)"
-_OURS = (
-    "locktype = 'advisory' AND objsubid = 1 AND granted AND "
-    "database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
-    "((classid::bigint << 32) | objid::bigint) = hashtextextended('fastapi_asyncdb.migrations', 0)"
-)
 _TRY = text(f"SELECT pg_try_advisory_lock({_KEY})")
 _RELEASE = text(f"SELECT pg_advisory_unlock({_KEY})")
 # A session that answers has its lock: the server releases it with the session, and nothing else does.
 _IS_HELD = text("SELECT true")
 _HOLDER = text(
-    f"SELECT activity.pid, application_name, client_addr::text "  # noqa: S608
-    f"FROM pg_locks JOIN pg_stat_activity AS activity USING (pid) WHERE {_OURS}"
+    "SELECT activity.pid, application_name, client_addr::text "  # noqa: S608 - the key is a constant
+    "FROM pg_locks JOIN pg_stat_activity AS activity USING (pid) "
+    "WHERE locktype = 'advisory' AND objsubid = 1 AND granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    f"AND ((classid::bigint << 32) | objid::bigint) = {_KEY}"
 )
 
 
