@@ -7,7 +7,7 @@ PORT ?= 8000
 # the newest that pyproject.toml allows.
 GROUP := dev
 CONSTRAINTS := pinned-versions.txt
-# FastSQLA needs Python 3.12 or newer, fastapi-sqla 3.13 or older; on others `make bench` leaves them out.
+# FastSQLA needs Python 3.12 or newer, fastapi-sqla 3.13 or older; on others they are left out.
 PEERS_PYTHON := import sys; from tests.other_pythons import find; print(find("3.13") or find("3.12") or sys.executable)
 # What `make test` runs; all of it by default.
 TESTS :=
@@ -17,13 +17,16 @@ PYTEST := -n 4 --dist worksteal
 CONTRACT := tests/contract
 PUBLIC := $(CONTRACT) tests/testing tests/example_app tests/test_docs.py tests/test_public_api.py
 
+# Tests start a hundred Pythons, each of which would compile the package.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
-.PHONY: help run migrate test check format lint types layers lock build clean
-.PHONY: test-pooler test-filters test-openapi test-oldest test-newest test-pythons test-wheel bench
+.PHONY: help run run-cluster migrate test check format lint types layers lock build clean
+.PHONY: test-drivers test-dialect test-pooler test-cluster test-adoption test-filters test-openapi test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -32,14 +35,26 @@ help: ## List the targets
 run: migrate ## Serve the example application (HOST, PORT, DATABASE_URL); API page at /docs
 	.venv-run/bin/uvicorn example_app.main:app --host $(HOST) --port $(PORT)
 
+run-cluster: $(READY) ## Serve it on a primary and two standbys, started for it; kill one and look at /health/ready
+	$(BIN)/python -m example_app.cluster --host $(HOST) --port $(PORT)
+
 migrate: .venv-run/.ready ## Bring the example application's database up to date
 	.venv-run/bin/asyncdb upgrade
 
-test: $(READY) ## Run the tests, on SQLite and PostgreSQL; TESTS=tests/contract runs some of them
+test: $(READY) ## Run the tests, on SQLite, PostgreSQL and MariaDB; TESTS=tests/contract runs some of them
 	$(BIN)/pytest $(PYTEST) $(TESTS)
 
+test-drivers: ## Run the tests on the drivers that `make test` leaves out
+	$(MAKE) test TESTS=--drivers=other
+
+test-dialect: ## Run the contract on a database that another package adds
+	$(MAKE) test TESTS='$(CONTRACT) --databases=postgresql-asyncpg-derived,postgresql-psycopg-derived -k derived'
+
 test-pooler: ## Run the contract on PostgreSQL behind PgBouncer
-	$(MAKE) test TESTS='$(CONTRACT) --pooled -k pooled'
+	$(MAKE) test TESTS='$(CONTRACT) --pooled --drivers=all -k pooled'
+
+test-cluster: ## Run a Galera cluster with conflicts, and a Patroni cluster whose leader fails
+	$(MAKE) test TESTS=tests/cluster PYTEST=
 
 check: lint layers types test ## Run everything: lint, types, layers, tests
 
@@ -57,21 +72,25 @@ types: $(READY) ## Check types with mypy and pyright, and that public names have
 layers: $(READY) ## Check that imports go one way
 	$(BIN)/lint-imports
 
+test-adoption: ## Run the tests of projects that use other libraries beside this one
+	$(MAKE) test VENV=.venv-adoption GROUP=adoption CONSTRAINTS=tests/adoption/pinned-versions.txt TESTS=tests/adoption \
+		PYTHON="$$($(PYTHON) -c '$(PEERS_PYTHON)')"
+
 test-filters: ## Compare filters with a model in Python, in 5,000 examples on each database
-	FILTER_EXAMPLES=5000 $(MAKE) test TESTS='tests/data/test_filter_model.py --timeout 1800'
+	FILTER_EXAMPLES=5000 $(MAKE) test TESTS='tests/data/test_filter_model.py --drivers=all --timeout 1800'
 
 test-openapi: .venv-openapi/.ready ## Send generated requests to the example application; FUZZ=--max-examples=500 for more
 	.venv-openapi/bin/python -m tests.fuzzed_example $(FUZZ)
 
 test-oldest: ## Run the tests with the oldest versions that pyproject.toml allows
-	$(MAKE) test VENV=.venv-oldest GROUP=test CONSTRAINTS=tests/oldest-versions.txt
+	$(MAKE) test VENV=.venv-oldest GROUP=test CONSTRAINTS=tests/oldest-versions.txt TESTS=--drivers=all
 
 test-newest: ## Run what users see with the newest versions of today
 	rm -rf .venv-newest
-	$(MAKE) test VENV=.venv-newest GROUP=test CONSTRAINTS= TESTS='$(PUBLIC)'
+	$(MAKE) test VENV=.venv-newest GROUP=test CONSTRAINTS= TESTS='$(PUBLIC) --drivers=all'
 
 test-pythons: ## Run the contract on each other Python that this machine has
-	$(PYTHON) tests/other_pythons.py $(MAKE) GROUP=test TESTS=$(CONTRACT)
+	$(PYTHON) tests/other_pythons.py $(MAKE) GROUP=test TESTS='$(CONTRACT) --drivers=all'
 
 test-wheel: build ## Run the README's application with nothing but the wheel
 	$(PYTHON) -m venv --clear .venv-wheel
@@ -82,16 +101,17 @@ bench: ## Compare with other libraries, for 25 minutes; BENCH='--quick --only cp
 	$(MAKE) .venv-bench/.peers PYTHON="$$($(PYTHON) -c '$(PEERS_PYTHON)')"
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-lock: ## Renew pinned-versions.txt: the newest versions that pyproject.toml allows
+lock: ## Renew the files of pinned versions: the newest that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --constraint pinned-versions.txt uv
 	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group dev --group bench --group openapi --group lock -o pinned-versions.txt -
+	echo '--editable .' | .venv-lock/bin/uv pip compile --quiet --group adoption -o tests/adoption/pinned-versions.txt -
 
 build: $(READY) ## Build the wheel and the source distribution
 	rm -rf dist && $(BIN)/python -m build --no-isolation
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache
+	rm -rf .venv .venv-* .editable dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis .import_linter_cache
 
 .venv-run/.ready: GROUP := example
 
@@ -103,7 +123,7 @@ clean: ## Remove what the other targets made
 	.venv-bench/bin/pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	@touch $@
 
-%/.ready: pyproject.toml $(CONSTRAINTS)
+%/.ready: pyproject.toml hatch_build.py $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: name one with PYTHON=")'
 	$(PYTHON) -m venv $*
 	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.3' $(PIN)

@@ -7,7 +7,7 @@ standard library only; the fixtures import the rest.
 from __future__ import annotations
 
 import inspect
-import os
+import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,16 +16,22 @@ from weakref import WeakSet
 import pytest
 
 if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
     from httpx import AsyncClient
     from pydantic import SecretStr
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from fastapi_asyncdb.database import Database
-    from fastapi_asyncdb.testing.databases.worker import WorkerDatabase
+    from fastapi_asyncdb.engine.runs import Runs
+    from fastapi_asyncdb.settings import DatabaseSettings
+    from fastapi_asyncdb.testing.client import AsyncClientOptions
+    from fastapi_asyncdb.testing.databases.worker import WorkerCopies, WorkerDatabase
     from fastapi_asyncdb.testing.migrations import Migrations
     from fastapi_asyncdb.testing.project import Project
     from fastapi_asyncdb.testing.queries.statements import QueryCount
     from fastapi_asyncdb.testing.servers.address import ServerAddress
+    from fastapi_asyncdb.testing.starts import Fixture, Starts
+    from fastapi_asyncdb.testing.sync import SyncDatabase
 
 _LINES = {
     "asyncdb_app": (
@@ -38,21 +44,28 @@ _LINES = {
     ),
     "asyncdb_backend": (
         "sqlite",
-        "sqlite (a temporary file), postgresql (a private server), or the URL of a PostgreSQL database "
-        "for tests; TEST_DATABASE_URL in the environment wins",
+        "sqlite (a temporary file), postgresql or mariadb (a private server), or the URL of a database "
+        "for tests on a server; TEST_DATABASE_URL in the environment wins",
     ),
     "asyncdb_metadata": (
         "",
         "the tables to create, module:attribute; by default those of the Database, or of the migrations",
     ),
     "asyncdb_alembic": ("", "an alembic.ini, whose migrations make the tables instead"),
+    "asyncdb_seed": (
+        "",
+        "an async function that takes a session, module:attribute: it adds the rows that all tests see",
+    ),
     "asyncdb_migrations_since": (
         "",
         "a revision, or a branch or commit of git: later migrations have to be safe; by default the "
         "main branch",
     ),
 }
+_ALLOWED = "asyncdb_allow_urls"
+_ISOLATED = "asyncdb_isolated"
 _OFFERS = "asyncdb_server"
+_SERVERS = ("postgresql", "mariadb")
 
 
 _offer = pytest.StashKey[Any]()
@@ -82,6 +95,63 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the lines of the configuration."""
     for name, (default, text) in _LINES.items():
         parser.addini(name, text, default=default)
+    parser.addini(
+        _ALLOWED,
+        "URLs, without driver, user and password, or patterns for them, on which tests may start a "
+        "Database although nothing says that they are for tests",
+        type="linelist",
+    )
+
+
+# --- No test starts a Database on one that is not for tests ---------------------------------------
+
+# The runs of pytest in this process, innermost last: a test may run pytest.
+_configs: list[pytest.Config] = []
+_starts = pytest.StashKey[Any]()
+# The fixtures that are being set up, innermost last, with the functions that were declared.
+_setting_up: list[tuple[pytest.FixtureDef[Any], Callable[..., object]]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, and check starts of each ``Database`` from here on."""
+    config.addinivalue_line(
+        "markers", f"{_ISOLATED}: the test gets a copy of the database for itself, and no sandbox"
+    )
+    _configs.append(config)
+    # A package that is imported later finds this module by itself.
+    runs = sys.modules.get("fastapi_asyncdb.engine.runs")
+    if runs is not None and check_start not in runs.start_checks:
+        runs.start_checks.append(check_start)
+
+
+def check_start(runs: Runs, settings: DatabaseSettings | None) -> None:
+    """Refuse a start on a database that is not for tests; the package calls it before each start.
+
+    Raises:
+        ConfigurationError: nothing says that the database is for tests.
+    """
+    if _configs:
+        _starts_of(_configs[-1]).check(runs, settings, _fixture())
+
+
+def _starts_of(config: pytest.Config) -> Starts:
+    if _starts not in config.stash:
+        from fastapi_asyncdb.testing.starts import Starts
+
+        temporary = config.getoption("basetemp", None)
+        file = config.inipath.name if config.inipath else "pytest.ini"
+        config.stash[_starts] = Starts(config.getini(_ALLOWED), temporary, config.rootpath, file)
+    starts: Starts = config.stash[_starts]
+    return starts
+
+
+def _fixture() -> Fixture | None:
+    from fastapi_asyncdb.testing.starts import Fixture
+
+    if not _setting_up:
+        return None
+    declared, function = _setting_up[-1]
+    return Fixture(declared.argname, function, declared.scope)
 
 
 # --- One server for all workers -------------------------------------------------------------------
@@ -100,31 +170,31 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def _may_need_server(config: pytest.Config) -> bool:
-    return config.getini("asyncdb_backend") == "postgresql" and not os.environ.get(
-        "TEST_DATABASE_URL"
-    )
+    return config.getini("asyncdb_backend") in _SERVERS
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the server, if a worker has requested it."""
+    """Stop the server, if a worker has requested it, and check no further starts."""
+    if config in _configs:
+        _configs.remove(config)
     if _offer in config.stash:
         config.stash[_offer].close()
 
 
 @pytest.fixture(scope="session")
 def asyncdb_server(pytestconfig: pytest.Config) -> Iterator[ServerAddress]:
-    """A PostgreSQL server, one for the whole run; started when the first test needs it."""
+    """A server, one for the whole run; started when the first test needs it."""
     from fastapi_asyncdb.testing.servers.address import ServerAddress
     from fastapi_asyncdb.testing.servers.given import given_server
-    from fastapi_asyncdb.testing.servers.postgresql import postgres_server
-    from fastapi_asyncdb.testing.servers.shared import ask
+    from fastapi_asyncdb.testing.servers.shared import ask, running_server
 
     with ExitStack() as stack:
+        kind = "mariadb" if pytestconfig.getini("asyncdb_backend") == "mariadb" else "postgresql"
         offer = getattr(pytestconfig, "workerinput", {}).get(_OFFERS)
         with _usage_errors():
             address = ServerAddress(
                 given_server()
-                or (ask(offer) if offer else stack.enter_context(postgres_server()).url())
+                or (ask(offer, kind) if offer else stack.enter_context(running_server(kind)))
             )
         yield address
 
@@ -159,11 +229,15 @@ def pytest_fixture_setup(
 ) -> Generator[None, Any, Any]:
     """Pass the asynchronous function to the plugin that runs the test, which is called after this."""
     function = _asynchronous.get(id(fixturedef.func))
-    if function is None:
-        return (yield)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fixturedef, "func", _or_refusal(function, request))
-        return (yield)
+    _setting_up.append((fixturedef, fixturedef.func))
+    try:
+        if function is None:
+            return (yield)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fixturedef, "func", _or_refusal(function, request))
+            return (yield)
+    finally:
+        _setting_up.pop()
 
 
 def _or_refusal(
@@ -247,7 +321,8 @@ def _refuse_plain_test(request: pytest.FixtureRequest) -> None:
     step = (
         "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio for pytest-asyncio"
         if inspect.iscoroutinefunction(function)
-        else "Make it 'async def', and mark it with @pytest.mark.anyio"
+        else "Make it 'async def', and mark it with @pytest.mark.anyio; or leave it as it is, and use "
+        "asyncdb_test_client, a TestClient, and asyncdb_sync_sandbox"
     )
     raise _usage_error(
         f"{request.node.name} uses {_used(request)}, and no event loop runs it: neither AnyIO "
@@ -256,8 +331,9 @@ def _refuse_plain_test(request: pytest.FixtureRequest) -> None:
 
 
 def _used(request: pytest.FixtureRequest) -> str:
-    """Return the first fixture of this file that the test uses, directly or through other fixtures."""
-    return next(name for name in request.fixturenames if name.startswith("asyncdb_"))
+    """Return the first of these fixtures that the test uses, directly or through other fixtures."""
+    names = {function.__name__ for function in _asynchronous.values()}
+    return next(name for name in request.fixturenames if name in names)
 
 
 @contextmanager
@@ -314,46 +390,119 @@ def _asyncdb_worker(
         yield made
 
 
+@pytest.fixture(scope="session")
+def _asyncdb_copies(
+    _asyncdb_project: Project, _asyncdb_server_url: SecretStr | None
+) -> Iterator[WorkerCopies]:
+    """Copies of a database like this worker's, for tests with the marker."""
+    from fastapi_asyncdb.testing.databases.worker import worker_copies
+
+    with ExitStack() as stack:
+        with _usage_errors():
+            made = stack.enter_context(worker_copies(_asyncdb_project, _asyncdb_server_url))
+        yield made
+
+
+@pytest.fixture
+def _asyncdb_place(
+    _asyncdb_project: Project, request: pytest.FixtureRequest
+) -> Iterator[WorkerDatabase]:
+    """This worker's database, or the test's own copy; the Database starts on it in any case."""
+    with _usage_errors():
+        _starts_of(request.config).refuse_early(_asyncdb_project.load_database())
+    with ExitStack() as stack:
+        if _is_isolated(request):
+            copies: WorkerCopies = request.getfixturevalue("_asyncdb_copies")
+            place = stack.enter_context(copies.copy())
+        else:
+            place = request.getfixturevalue("_asyncdb_worker")
+        with _usage_errors():
+            stack.enter_context(place.configured())
+        yield place
+
+
+def _is_isolated(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker(_ISOLATED) is not None
+
+
 @_async_fixture
-async def asyncdb_database(_asyncdb_worker: WorkerDatabase) -> AsyncIterator[Database[Any]]:
+async def asyncdb_database(_asyncdb_place: WorkerDatabase) -> AsyncIterator[Database[Any]]:
     """The application's Database, started on this worker's database. Commits are not rolled back."""
-    async with _asyncdb_worker.running() as database:
+    async with _asyncdb_place.database as database:
         yield database
 
 
 @_async_fixture
-async def asyncdb_session(asyncdb_database: Database[Any]) -> AsyncIterator[AsyncSession]:
+async def asyncdb_session(
+    asyncdb_database: Database[Any], request: pytest.FixtureRequest
+) -> AsyncIterator[AsyncSession]:
     """A session in a sandbox: the work of the test and the application is rolled back after the test."""
     from fastapi_asyncdb.testing.sandbox import sandbox
 
-    async with sandbox(asyncdb_database) as session:
+    isolated = _is_isolated(request)
+    async with asyncdb_database.session() if isolated else sandbox(asyncdb_database) as session:
         yield session
+
+
+@pytest.fixture
+def asyncdb_client_options() -> AsyncClientOptions:
+    """The options of the clients: define a fixture of this name that returns base_url, headers, ..."""
+    return {}
 
 
 @_async_fixture
 async def asyncdb_client(
-    _asyncdb_project: Project, asyncdb_session: AsyncSession
+    _asyncdb_project: Project,
+    asyncdb_session: AsyncSession,
+    asyncdb_client_options: AsyncClientOptions,
 ) -> AsyncIterator[AsyncClient]:
     """An HTTP client of the application, whose lifespan runs; in the sandbox of asyncdb_session."""
     from fastapi_asyncdb.testing.client import async_client
 
     with _usage_errors():
         app = _asyncdb_project.load_app()
-    async with async_client(app) as client:
+    async with async_client(app, **asyncdb_client_options) as client:
+        yield client
+
+
+@pytest.fixture
+def asyncdb_sync_sandbox(
+    _asyncdb_place: WorkerDatabase, request: pytest.FixtureRequest
+) -> Iterator[SyncDatabase[Any]]:
+    """The Database for plain functions: in a sandbox on the event loop of a TestClient."""
+    from fastapi_asyncdb.testing.sync import sync_database, sync_sandbox
+
+    opened = sync_database if _is_isolated(request) else sync_sandbox
+    with opened(_asyncdb_place.database) as sync:
+        yield sync
+
+
+@pytest.fixture
+def asyncdb_test_client(
+    _asyncdb_project: Project,
+    asyncdb_sync_sandbox: SyncDatabase[Any],
+    asyncdb_client_options: AsyncClientOptions,
+) -> Iterator[TestClient]:
+    """A TestClient of the application, whose lifespan runs; in the sandbox of asyncdb_sync_sandbox."""
+    from fastapi_asyncdb.testing.client import test_client
+
+    with _usage_errors():
+        app = _asyncdb_project.load_app()
+    with test_client(app, asyncdb_client_options) as client:
         yield client
 
 
 @pytest.fixture
 def asyncdb_queries(
-    _asyncdb_worker: WorkerDatabase, request: pytest.FixtureRequest
+    _asyncdb_place: WorkerDatabase, request: pytest.FixtureRequest
 ) -> Iterator[QueryCount]:
     """The statements that are sent from here on; those of the client's lifespan do not count."""
     from fastapi_asyncdb.testing.queries.count import count_queries
 
-    for name in ("asyncdb_session", "asyncdb_client"):
+    for name in ("asyncdb_session", "asyncdb_client", "asyncdb_test_client"):
         if name in request.fixturenames:
             request.getfixturevalue(name)
-    with count_queries(_asyncdb_worker.database) as seen:
+    with count_queries(_asyncdb_place.database) as seen:
         yield seen
 
 
@@ -362,7 +511,7 @@ def asyncdb_migrations(
     _asyncdb_project: Project, _asyncdb_server_url: SecretStr | None, tmp_path: Any
 ) -> Iterator[Migrations]:
     """The project's migrations on an empty database: for ``fastapi_asyncdb.testing.migrations``."""
-    from fastapi_asyncdb.testing.databases.worker import empty_database
+    from fastapi_asyncdb.testing.databases.temporary import empty_database
     from fastapi_asyncdb.testing.migrations import Migrations
 
     with ExitStack() as stack:

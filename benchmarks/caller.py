@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -48,8 +48,26 @@ class Caller(Worker):
         return Cost(*self.ask(method, path, count))
 
 
-async def request(app: FastAPI, method: str, path: str) -> None:
-    """Call an application as a server does.
+@dataclass
+class Client:
+    """What the client of an application keeps."""
+
+    cookie: bytes = b""
+    """The last one that the application has set."""
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return those of a request."""
+        return [(b"cookie", self.cookie)] if self.cookie else []
+
+    def keep(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep the cookie of a response."""
+        for name, value in headers:
+            if name.lower() == b"set-cookie":
+                self.cookie = value.partition(b";")[0]
+
+
+async def request(app: FastAPI, method: str, path: str, client: Client | None = None) -> bytes:
+    """Call an application as a server does; return the body.
 
     Raises:
         RequestFailed: its answer is not 2xx.
@@ -66,32 +84,38 @@ async def request(app: FastAPI, method: str, path: str) -> None:
         "scheme": "http",
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
-        "headers": [],
+        "headers": [] if client is None else client.headers(),
         "state": {},
     }
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    status = 0
+    status, body = 0, b""
 
     async def send(message: Message) -> None:
-        nonlocal status
+        nonlocal status, body
         status = message.get("status", status)
+        body += message.get("body", b"")
+        if client is not None:
+            client.keep(message.get("headers", ()))
 
     # An unexpected error is sent as 500, and raised.
     await app(scope, receive, send)
     if not 200 <= status < 300:
         raise RequestFailed(f"{method} {path}: {status}")
+    return body
 
 
-async def measure(app: FastAPI, method: str, path: str, count: int) -> tuple[float, list[float]]:
+async def measure(
+    app: FastAPI, method: str, path: str, count: int, client: Client | None = None
+) -> tuple[float, list[float]]:
     """Return what so many requests cost, everything but the network to the client."""
     latencies = []
     cpu = time.process_time()
     for _ in range(count):
         started = time.perf_counter()
-        await request(app, method, path)
+        await request(app, method, path, client)
         latencies.append(time.perf_counter() - started)
     return (time.process_time() - cpu) / count, latencies
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.contenders import OURS
+from benchmarks.measures import replicas
 from benchmarks.measures.goodput import LIMITED
 from benchmarks.measures.repository import VERBS
 from benchmarks.run import Numbers
@@ -118,6 +119,41 @@ TARGETS = (
         contender=WITHOUT_READ_DB,
     ),
     Target("MB more after 50,000 requests", "memory", "MB more", 1),
+    Target(
+        "CPU of a read with replicas, without = 1",
+        "replicas",
+        "read / above",
+        1.03,
+        contender=replicas.REPLICAS.name,
+    ),
+    *(
+        Target(
+            f"CPU of a {kind} with read your writes, without = 1",
+            "replicas",
+            f"{kind} / above",
+            1.08,
+            contender=replicas.SEES_WRITES.name,
+        )
+        for kind in replicas.KINDS
+    ),
+    Target(
+        "reads/s with two replicas, the primary alone = 1",
+        "replicas",
+        f"reads/s, 5 ms asleep / {replicas.ALONE.name}",
+        1.5,
+        at_least=True,
+        contender=replicas.REPLICAS.name,
+    ),
+    *(
+        Target(
+            f"round trips of a {kind} with read your writes",
+            "replicas",
+            f"round trips of a {kind}",
+            limit,
+            contender=replicas.SEES_WRITES.name,
+        )
+        for kind, limit in (("write", 4), ("read", 1))
+    ),
     Target("CPU of get, by hand = 1", "repository", "get / by hand", 1.05),
     Target("CPU of a page of 50, by hand = 1", "repository", "page of 50 / by hand", 1.10),
     *(

@@ -5,10 +5,17 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from example_app.activity import is_recorded
+from example_app.cache import lifespan
 from example_app.routes import accounts, events, export, imports, posts, users
-from fastapi_asyncdb import db_lifespan, health_router, install_error_handlers
+from example_app.settings import Settings
+from fastapi_asyncdb import health_router, install_error_handlers, install_read_your_writes
 
-app = FastAPI(title="fastapi_asyncdb example", lifespan=db_lifespan)
+app = FastAPI(title="fastapi_asyncdb example", lifespan=lifespan)
+if is_recorded():
+    from example_app.routes import activities
+
+    app.include_router(activities.router)
 app.include_router(users.router)
 app.include_router(posts.router)
 app.include_router(accounts.router)
@@ -26,6 +33,8 @@ install_error_handlers(
     },
     http_exceptions=True,
 )
+# With DATABASE_REPLICA_URLS, a client finds what it has just written; without, this does nothing.
+install_read_your_writes(app, secret=Settings().cookie_secret)
 
 
 @app.get("/", include_in_schema=False)

@@ -9,15 +9,16 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVarTuple, Unpack
 
 from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from typing_extensions import TypeVar
 
 from fastapi_asyncdb.credentials import PasswordFunction
 from fastapi_asyncdb.dependencies import SessionDependency, session_dependency
+from fastapi_asyncdb.engine import event_loop
 from fastapi_asyncdb.engine.in_doubt import outcome_of
 from fastapi_asyncdb.engine.runs import Runs
 from fastapi_asyncdb.errors import Outcome
-from fastapi_asyncdb.options import SessionOptions
+from fastapi_asyncdb.options import SessionArguments, SessionOptions
 from fastapi_asyncdb.pool.status import PoolStatus
 from fastapi_asyncdb.session.gather import Gather
 from fastapi_asyncdb.session.on_begin import OnBegin
@@ -53,6 +54,10 @@ class Database(Generic[S]):
             connection and the ``HTTPConnection``, ``None`` outside of requests. For settings such as
             the tenant of row-level security. If it raises, the transaction is rolled back.
             https://www.postgresql.org/docs/current/ddl-rowsecurity.html
+        **session_arguments: Of each of its sessions: ``autoflush``, ``expire_on_commit``, ``info``.
+
+    Raises:
+        ConfigurationError: an argument of SQLAlchemy's ``Session`` contradicts a promise.
     """
 
     def __init__(
@@ -63,14 +68,28 @@ class Database(Generic[S]):
         session_class: type[S] | None = None,
         metadata: MetaData | None = None,
         on_begin: OnBegin[S] | None = None,
+        **session_arguments: Unpack[SessionArguments],
     ) -> None:
         self.settings = settings
         self.metadata = metadata
-        self._runs = Runs(type(self).__name__, password)
-        self._sessions = SessionOpener(self._runs, session_class, on_begin)
+        self._runs = Runs(type(self).__name__, password, lambda: self.settings)
+        self._sessions = SessionOpener(self._runs, session_class, on_begin, session_arguments)
 
     def __repr__(self) -> str:
         return repr(self._runs)
+
+    def configure(self, settings: DatabaseSettings) -> None:
+        """Use these settings from the next start on: ``default_database.configure(settings)``.
+
+        Args:
+            settings: The latest call counts. Those of a single start come before them, as in
+                ``create_lifespan(settings)``, and so do those of ``override_settings()``.
+
+        Raises:
+            ConfigurationError: it runs.
+        """
+        self._runs.refuse_running("Configure it before it starts, or stop it first.")
+        self.settings = settings
 
     async def start(
         self,
@@ -128,6 +147,25 @@ class Database(Generic[S]):
         finally:
             await self.stop()
 
+    def run(
+        self, main: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Start the database, await ``main(*args, **kwargs)`` and stop it: for scripts and commands.
+
+        ``asyncio.run()`` with the database started: the same event loop, the same KeyboardInterrupt.
+
+        Args:
+            main: A coroutine function, which opens sessions with ``session()``.
+            *args: Passed to ``main``.
+            **kwargs: Passed to ``main``.
+
+        Raises:
+            RuntimeError: an event loop runs in this thread already.
+            TypeError: ``main`` is the coroutine of a call, as ``asyncio.run()`` takes it.
+            Exception: what ``start()`` or ``main`` raises.
+        """
+        return event_loop.run(self, main, *args, **kwargs)
+
     def override_settings(self, settings: DatabaseSettings) -> AbstractContextManager[None]:
         """Use these settings for each start in the block, also for a lifespan's that has its own.
 
@@ -175,13 +213,21 @@ class Database(Generic[S]):
 
     @property
     def engine(self) -> AsyncEngine:
-        """The writing engine."""
-        return self._runs.required().write
+        """The writing engine: SQLAlchemy's, and there before the start."""
+        return self._runs.late.write
 
     @property
     def read_engine(self) -> AsyncEngine:
         """The reading engine: autocommit, refuses writes."""
-        return self._runs.required().read
+        return self._runs.late.read
+
+    @property
+    def sessionmaker(self) -> async_sessionmaker[S]:
+        """A new ``async_sessionmaker``, for libraries that want one; there before the start.
+
+        Its sessions are those of ``session()``, except that the caller ends their transactions.
+        """
+        return self._sessions.sessionmaker
 
     def pool_status(self) -> PoolStatus:
         """Return the numbers of the pool: connections in use and idle, waiters, the longest checkout."""
@@ -201,14 +247,17 @@ class Database(Generic[S]):
         """
         return self._sessions.scope(options)
 
-    def read_session(self) -> AbstractAsyncContextManager[S]:
+    def read_session(self, *, primary: bool = False) -> AbstractAsyncContextManager[S]:
         """Open a session that reads: one round trip a statement, no transaction, writes refused.
+
+        Args:
+            primary: Read from the primary although there are replicas.
 
         Raises:
             ConfigurationError: there is an ``on_begin``, for which there is no transaction.
             ReadOnlySession: at the statement that would write, or lock rows.
         """
-        return self._sessions.scope({"read_only": True})
+        return self._sessions.scope({"read_only": True, "primary": primary})
 
     @cached_property
     def gather(self) -> Gather[S]:
@@ -276,7 +325,7 @@ class Database(Generic[S]):
         Args:
             transaction_id: The result of ``remember_transaction_id``.
         """
-        return await outcome_of(self.read_engine, transaction_id)
+        return await outcome_of(self._runs.required().read, transaction_id)
 
     @cached_property
     def get_db(self) -> SessionDependency[S]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from fastapi import Depends
+from fastapi import Depends, FastAPI
 from fastapi.requests import HTTPConnection
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -68,7 +69,7 @@ def session_dependency(
                 raise
             await end_transaction(state, session, None, streams_on=True)
         except Exception as error:
-            answer = _answer(error, connection)
+            answer = answer_to(error, connection)
             if answer is error:
                 raise
             raise answer from error
@@ -77,13 +78,35 @@ def session_dependency(
     return _declared(Depends(handler_transaction, scope="function"))
 
 
-def _answer(error: Exception, connection: HTTPConnection) -> Exception:
+def answer_to(error: Exception, connection: HTTPConnection) -> Exception:
     """Return the error that FastAPI answers; note in the request one that ``RetryRoute`` retries."""
     if is_retryable(error):
         connection.scope[CONFLICT] = error
     if isinstance(error, Unavailable):
         return answered(error, connection)
     return client_error(error, connection)
+
+
+@contextmanager
+def overridden(
+    app: FastAPI, dependencies: Sequence[Callable[..., Any]], by: Callable[..., Any]
+) -> Iterator[None]:
+    """Override dependencies of an application in the block; the earlier overrides are restored.
+
+    Args:
+        app: The application.
+        dependencies: What it declares.
+        by: What it gets instead.
+    """
+    before = dict(app.dependency_overrides)
+    app.dependency_overrides.update(dict.fromkeys(dependencies, by))
+    try:
+        yield
+    finally:
+        for dependency in dependencies:
+            app.dependency_overrides.pop(dependency, None)
+            if dependency in before:
+                app.dependency_overrides[dependency] = before[dependency]
 
 
 def _declared(transaction: Any) -> SessionDependency[Any]:

@@ -6,13 +6,20 @@
     │   ├── UnsupportedDriver
     │   ├── MissingExtra (ImportError)
     │   ├── InsecureConnectionError
-    │   └── AutoCreateTablesProductionError
+    │   ├── AutoCreateTablesProductionError
+    │   ├── TransactionsNotSupported
+    │   └── IndexMismatch
     ├── DatabaseNotStarted (RuntimeError)
     │   └── DatabaseStopping
+    ├── CacheNotStarted (RuntimeError)
     ├── NotASession (TypeError, AttributeError)
     ├── NotFoundError (LookupError)
     ├── TooManyRows (LookupError)
     ├── InvalidCursor (ValueError)
+    ├── InvalidValue (ValueError)
+    ├── DuplicateKey
+    ├── TransactionConflict
+    ├── OperationTimeout (TimeoutError)
     ├── MigrationError (RuntimeError)
     │   ├── MigrationFailed
     │   └── SchemaNotMigrated
@@ -28,6 +35,7 @@
         ├── SessionClosed
         ├── ReadOnlySession
         ├── TransactionAborted
+        ├── ImplicitCommit
         ├── ConcurrentSessionUse
         ├── TransactionInProgress
         └── SandboxError
@@ -104,7 +112,7 @@ class UnsupportedDriver(ConfigurationError):
 
 
 class MissingExtra(ConfigurationError, ImportError):
-    """A package is not installed; the message has the ``pip install`` line."""
+    """A package is not installed; the message has the ``pip install`` or ``apt-get install`` line."""
 
 
 class InsecureConnectionError(ConfigurationError):
@@ -113,6 +121,14 @@ class InsecureConnectionError(ConfigurationError):
 
 class AutoCreateTablesProductionError(ConfigurationError):
     """``auto_create_tables`` is set and ``environment`` is ``production``."""
+
+
+class TransactionsNotSupported(ConfigurationError):
+    """The server is no member of a replica set, so MongoDB has no transactions there."""
+
+
+class IndexMismatch(ConfigurationError):
+    """An index of a collection differs from the one that its model declares."""
 
 
 class DatabaseNotStarted(AsyncDBError, RuntimeError):
@@ -124,6 +140,10 @@ class DatabaseNotStarted(AsyncDBError, RuntimeError):
 
 class DatabaseStopping(DatabaseNotStarted):
     """The ``Database`` is being stopped and opens no new session. A request is answered with 503."""
+
+
+class CacheNotStarted(AsyncDBError, RuntimeError):
+    """A cache was used before it started, or after it stopped."""
 
 
 class NotASession(AsyncDBError, TypeError, AttributeError):
@@ -145,6 +165,40 @@ class TooManyRows(AsyncDBError, LookupError):
 
 class InvalidCursor(AsyncDBError, ValueError):
     """The cursor of a page is forged, damaged, or of another query. A request is answered with 422."""
+
+
+class InvalidValue(AsyncDBError, ValueError):
+    """A value cannot be stored in a document, or is an operator where a value is expected.
+
+    A request is answered with 422 once the error handlers are installed.
+    """
+
+
+class DuplicateKey(AsyncDBError):
+    """A document has the same values already, and a unique index allows them once.
+
+    A request is answered with 409 once the error handlers are installed.
+    """
+
+    def __init__(
+        self, message: str, *, index: str | None = None, fields: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.index: str | None = index
+        """The name of the index."""
+        self.fields: tuple[str, ...] = fields
+        """The fields of the index, as they are stored."""
+
+
+class TransactionConflict(AsyncDBError):
+    """The transaction met another one, or lost its server before the commit. Nothing was stored.
+
+    It may be run again: ``run_in_transaction`` and ``RetryRoute`` do.
+    """
+
+
+class OperationTimeout(AsyncDBError, TimeoutError):
+    """The server has ended an operation that took longer than its limit."""
 
 
 class MigrationError(AsyncDBError, RuntimeError):
@@ -262,6 +316,10 @@ class ReadOnlySession(SessionError):
 
 class TransactionAborted(SessionError):
     """The transaction has failed: it must be rolled back before the session is used again."""
+
+
+class ImplicitCommit(SessionError):
+    """A statement would have committed the changes of its transaction; on MySQL and MariaDB."""
 
 
 class ConcurrentSessionUse(SessionError):

@@ -89,7 +89,8 @@ def finish_here(  # noqa: C901 - one loop, whose steps share what it has suspend
 
     Args:
         work: What to finish.
-        grace: Called when the caller is cancelled; returns the seconds that the work still has.
+        grace: Called when the caller is cancelled; returns the seconds that the work has from then on.
+            Called again when they are over, since the work may have come further.
         limit: Seconds that the work has in any case.
         after_cancellation: Seconds that it has once it was itself cancelled, and once it was cancelled
             again; ``None`` takes those of ``GRACE``.

@@ -45,7 +45,8 @@ class CancelledWork:
         work: The work; it has been started.
         future: What it waits for; ``None`` for the next round of the event loop.
         deadline: When its time is up, on the clock of the event loop.
-        grace: Returns the seconds that it has once the caller is cancelled.
+        grace: Returns the seconds that it has once the caller is cancelled; called again when they
+            are over.
         after_cancellation: Seconds that it has once it was cancelled, and once it was cancelled again.
     """
 
@@ -59,11 +60,12 @@ class CancelledWork:
     ) -> None:
         self._work = work
         self._future = future
-        self._deadline = deadline
+        self._deadline = self._limit = deadline
         self._grace = grace
         self._periods = after_cancellation
         self._loop = asyncio.get_running_loop()
         self._cancelled: asyncio.CancelledError | None = None
+        self._cancelled_at = math.inf
         self._by_scope = False
         self._expired = False
 
@@ -95,7 +97,8 @@ class CancelledWork:
 
     def _note(self, cancelled: asyncio.CancelledError, *, by_scope: bool) -> None:
         self._cancelled, self._by_scope = cancelled, by_scope
-        self._deadline = min(self._deadline, self._loop.time() + self._grace())
+        self._cancelled_at = self._loop.time()
+        self._deadline = min(self._deadline, self._cancelled_at + self._grace())
 
     def _drive(self) -> Waiting[Any]:
         periods = [*reversed(self._periods)]
@@ -108,6 +111,8 @@ class CancelledWork:
                 if stalled(self._deadline):
                     self._deadline = self._loop.time() + AFTER_STALL
                     continue
+                if not self._expired and self._has_come_further():
+                    continue
                 self._expired = True
                 self._future.cancel()
                 if not periods:
@@ -115,6 +120,12 @@ class CancelledWork:
                 self._deadline = self._loop.time() + periods.pop()
         except StopIteration as returned:
             return returned.value
+
+    def _has_come_further(self) -> bool:
+        """Look again at the time that the work has: meanwhile it may have got as far as its COMMIT."""
+        if self._cancelled is not None:
+            self._deadline = min(self._limit, self._cancelled_at + self._grace())
+        return self._deadline > self._loop.time()
 
     def _wait(self) -> Waiting[None]:
         """Wait until the future is done or the deadline has come, whatever cancels the caller."""

@@ -1,10 +1,10 @@
-"""The options of a session and its transactions: isolation level, read-only, timeouts."""
+"""The options of sessions: of all of a ``Database``; of one and its transactions."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from fastapi_asyncdb.errors import ConfigurationError
 
@@ -13,6 +13,34 @@ IsolationLevel = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 # PostgreSQL keeps milliseconds in 32 bits:
 # https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
 _LONGEST = (2**31 - 1) / 1000
+
+
+class SessionArguments(TypedDict, total=False):
+    """The arguments of SQLAlchemy's ``Session`` that all sessions of a ``Database`` have.
+
+    https://docs.sqlalchemy.org/en/20/orm/session_api.html#sqlalchemy.orm.Session.__init__
+    """
+
+    autoflush: bool
+    """Flush before each query; ``True`` by default."""
+    expire_on_commit: bool
+    """Read objects again after a commit; ``False`` by default, since an attribute cannot await that."""
+    info: dict[Any, Any]
+    """The content of ``session.info``, which is a copy in each session."""
+
+
+_ONE_DATABASE = "its settings say which database they use. For another one make another Database"
+_REFUSED = {
+    "bind": _ONE_DATABASE,
+    "binds": _ONE_DATABASE,
+    "autobegin": "the first statement begins a transaction, and the request or the block ends it",
+    "close_resets_only": "they refuse use after the request or the block anyway",
+    "join_transaction_mode": "they have connections of their own. Tests use the sandbox",
+    "sync_session_class": "it belongs into a class: class MySession(AsyncSession): "
+    "sync_session_class = ..., and Database(session_class=MySession)",
+    "twophase": "a commit in two phases has an outcome that nothing here could look up",
+}
+"""Arguments of ``Session`` that a promise of the library contradicts."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -24,11 +52,13 @@ class SessionOptions(TypedDict, total=False):
     read_only: bool
     """Refuse writes. With an isolation level a read-only transaction, without one autocommit: each
     statement on its own."""
+    primary: bool
+    """Read from the primary although there are replicas; sessions that may write always do."""
     statement_timeout: float | None
-    """Cancel a statement that runs longer (PostgreSQL); seconds, 0 is no limit, ``None`` is what the
-    settings say."""
+    """Cancel a statement that runs longer (PostgreSQL, MariaDB; on MySQL a SELECT); seconds, 0 is no
+    limit, ``None`` is what the settings say."""
     lock_timeout: float | None
-    """Give up waiting for a lock (PostgreSQL); seconds, likewise."""
+    """Give up waiting for a lock (PostgreSQL; MySQL in whole seconds); seconds, likewise."""
     deferrable: bool
     """Wait at the start until no serialization failure is possible (PostgreSQL); only with
     ``SERIALIZABLE`` and ``read_only``. https://www.postgresql.org/docs/current/sql-set-transaction.html"""
@@ -41,6 +71,7 @@ class TransactionOptions:
     Args:
         isolation_level: As in ``SessionOptions``, like the others.
         read_only: Refuse writes.
+        primary: Read from the primary.
         statement_timeout: Seconds.
         lock_timeout: Seconds.
         deferrable: Wait for a moment without conflicts.
@@ -51,14 +82,21 @@ class TransactionOptions:
 
     isolation_level: IsolationLevel | None = None
     read_only: bool = False
+    # Engines do not differ by it: each server has engines of its own.
+    primary: bool = field(default=False, compare=False)
     statement_timeout: float | None = None
     lock_timeout: float | None = None
     deferrable: bool = False
     autocommit: bool = field(init=False, compare=False, repr=False)
     """Whether there is no transaction: each read is one of its own."""
+    on_replicas: bool = field(init=False, compare=False, repr=False)
+    """Whether a replica may serve it. A standby has no ``SERIALIZABLE``:
+    https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-CAVEATS"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "autocommit", self.read_only and self.isolation_level is None)
+        serves = self.read_only and not self.primary and self.isolation_level != "SERIALIZABLE"
+        object.__setattr__(self, "on_replicas", serves)
         if self.isolation_level not in (None, *get_args(IsolationLevel)):
             raise ConfigurationError(
                 f"{self.isolation_level!r} is not an isolation level of transactions. Use "
@@ -85,6 +123,26 @@ class TransactionOptions:
         """The timeouts that are not ``None``, in seconds."""
         given = {"statement_timeout": self.statement_timeout, "lock_timeout": self.lock_timeout}
         return {name: seconds for name, seconds in given.items() if seconds is not None}
+
+
+def session_arguments(given: SessionArguments) -> SessionArguments:
+    """Check the arguments of all sessions, and add the library's defaults.
+
+    Raises:
+        ConfigurationError: the library decides that.
+        TypeError: there is no such argument.
+    """
+    known = SessionArguments.__annotations__
+    for name in given:
+        if name in _REFUSED:
+            raise ConfigurationError(f"Sessions of a Database have no {name}: {_REFUSED[name]}.")
+        if name not in known:
+            raise TypeError(
+                f"Database() has no argument {name}; those of its sessions are {', '.join(known)}."
+            )
+    # Objects stay readable after the commit: responses and streams still want them, and a refresh
+    # would be I/O in the middle of an attribute access.
+    return {"expire_on_commit": False, **given}
 
 
 def transaction_options(options: SessionOptions) -> TransactionOptions:

@@ -27,6 +27,7 @@ from fastapi_asyncdb.default import (
     get_read_db,
     get_snapshot_db,
 )
+from fastapi_asyncdb.dialects.registry import register_dialect
 from fastapi_asyncdb.engine.in_doubt import remember_transaction_id
 from fastapi_asyncdb.models import (
     Base,
@@ -42,6 +43,7 @@ from fastapi_asyncdb.web.lifespan import create_lifespan
 from fastapi_asyncdb.web.problems.handlers import install_error_handlers
 from fastapi_asyncdb.web.problems.mapping import problem_of
 from fastapi_asyncdb.web.problems.problem import Problem
+from fastapi_asyncdb.web.read_your_writes import install_read_your_writes
 from fastapi_asyncdb.web.retry_route import RetryRoute
 
 __all__ = [
@@ -79,11 +81,13 @@ __all__ = [
     "get_snapshot_db",
     "health_router",
     "install_error_handlers",
+    "install_read_your_writes",
     "on_commit",
     "on_rollback",
     "paginate",
     "paginate_cursor",
     "problem_of",
+    "register_dialect",
     "remember_transaction_id",
     "try_advisory_lock",
 ]

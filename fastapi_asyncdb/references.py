@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -42,6 +44,17 @@ class Reference:
                 )
             found = getattr(found, part)
         return found
+
+    def load_coroutine_function(self, wanted: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """Return the attribute if it is an ``async def``; as ``load()`` for errors.
+
+        Args:
+            wanted: What the line should name, for the message.
+        """
+        found: Callable[..., Coroutine[Any, Any, Any]] = self.load()
+        if inspect.iscoroutinefunction(found):
+            return found
+        raise self.wrong(found, wanted)
 
     def load_module(self) -> ModuleType:
         """Import the module and return it; as ``load()`` for errors."""

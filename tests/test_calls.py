@@ -13,7 +13,13 @@ from fastapi import Depends, FastAPI
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb import Database, DatabaseSettings, install_error_handlers
+from fastapi_asyncdb import (
+    Database,
+    DatabaseSettings,
+    install_error_handlers,
+    install_read_your_writes,
+)
+from fastapi_asyncdb.engine.seam import runs_of
 from tests.support.application import Base, Note, Request
 
 RUN = "dialects.calls", "_in_steps.<locals>.run"
@@ -63,7 +69,8 @@ async def test_statement_runs_the_steps_that_it_needs(
 
 async def test_errors_have_one_listener(database: Database):
     """Whose steps have a written order, instead of that in which modules happen to listen."""
-    for engine in {database.engine, database.read_engine}:
+    engines = runs_of(database).required()
+    for engine in {engines.write, engines.read}:
         assert len(list(engine.dialect.dispatch.handle_error)) == 1
 
 
@@ -128,3 +135,16 @@ async def test_request_that_inserts(worker_database: str, handlers: bool):
     assert 0 < len(ending) <= 10, ending
     changes = [(one, other) for (one, _), (other, _) in pairwise(ending) if one != other]
     assert len(changes) <= 5, changes
+
+
+async def test_request_with_read_your_writes():
+    """Without replicas the middleware costs at most four calls."""
+    database, app, trace = Database(), FastAPI(), Trace()
+    install_read_your_writes(app, database=database, secret="s" * 16)
+
+    @app.get("/")
+    async def answer() -> None: ...
+
+    await traced(app, Trace())
+    await traced(app, trace)
+    assert len(trace.calls) <= 4, trace.calls

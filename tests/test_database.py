@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
@@ -64,15 +64,17 @@ def test_repr_shows_the_state_and_no_password(postgres_url: str):
 @pytest.mark.parametrize(
     "use",
     [
-        lambda database: database.engine,
-        lambda database: database.read_engine,
-        lambda database: database.engine.url,
+        lambda database: database.engine.connect().start(),
+        lambda database: database.read_engine.raw_connection(),
+        lambda database: database.engine.dispose(),
+        lambda database: AsyncSession(database.engine).execute(text("SELECT 1")),
+        lambda database: database.sessionmaker().close(),
     ],
 )
-def test_use_before_start_says_how_to_start(use: Callable[[Database], object]):
+async def test_use_before_start_says_how_to_start(use: Callable[[Database], Awaitable[object]]):
     """The error names the lifespan, and that httpx runs none."""
     with pytest.raises(DatabaseNotStarted, match=r"lifespan=.*httpx.*async with database:"):
-        use(Database())
+        await use(Database())
 
 
 async def test_session_before_start_says_how_to_start():

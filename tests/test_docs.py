@@ -1,30 +1,41 @@
 """The code of the documentation runs, and its tables agree with the package."""
 
+import asyncio
 import importlib
 import json
 import logging
 import re
+import runpy
 import sys
 import time
 import types
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from uuid import uuid4
 
 import pytest
 from fastapi import FastAPI
+from pydantic_settings import BaseSettings
+from sqlalchemy.orm import registry
+from sqlmodel import SQLModel
 
 import fastapi_asyncdb
-from fastapi_asyncdb import Base, Credentials, DatabaseSettings
+from fastapi_asyncdb import Base, Credentials, DatabaseSettings, create_lifespan
+from fastapi_asyncdb.dialects.mysql.doctor import DOCTOR as MYSQL
 from fastapi_asyncdb.dialects.postgresql.doctor import DOCTOR as POSTGRESQL
 from fastapi_asyncdb.dialects.sqlite.doctor import DOCTOR as SQLITE
 from fastapi_asyncdb.doctor import Thresholds
+from fastapi_asyncdb.extras.mongo import MongoSettings
+from fastapi_asyncdb.extras.redis import RedisSettings, cache_lifespan
+from fastapi_asyncdb.testing.servers.mariadb import has_mariadb
 from fastapi_asyncdb.web.problems.kinds import KINDS
 from tests.support.application import running
 from tests.support.databases import ONE_DRIVER
+from tests.support.mongo_wire import mongo_wire
 
 pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
@@ -32,7 +43,11 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+SKILL = ROOT / "fastapi_asyncdb" / ".agents" / "skills" / "fastapi-asyncdb"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted(SKILL.rglob("*.md"))]
+ADOPTION = ROOT / "tests" / "adoption"
+"""Projects whose own tests run their code, with libraries that are not installed here."""
+COMING_FROM = DOCS / "coming-from"
 
 
 def name(page: Path) -> str:
@@ -56,12 +71,29 @@ def run(block: str, page: Path = README) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Each block runs in an empty folder, and what it declares is forgotten."""
+    """Each block runs in an empty folder, and what it declares or configures is forgotten."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fastapi_asyncdb.default_database, "settings", None)
     known = set(Base.metadata.tables)
     yield
     for name in set(Base.metadata.tables) - known:
         Base.metadata.remove(Base.metadata.tables[name])
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_sqlmodel(monkeypatch: pytest.MonkeyPatch):
+    """Each block may declare the same models, with the same names in relationships."""
+    own = registry()
+    monkeypatch.setattr(SQLModel, "_sa_registry", own)
+    monkeypatch.setattr(SQLModel, "metadata", own.metadata)
+
+
+@pytest.fixture
+def mongodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A MongoDB, where the environment says."""
+    with mongo_wire() as wire:
+        monkeypatch.setenv("MONGO_URL", wire.url)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +117,36 @@ def _logging_as_before():
         for number, block in enumerate(blocks(page))
     ],
 )
-def test_every_block_runs(page: Path, block: str):
+def test_every_block_runs(page: Path, block: str, request: pytest.FixtureRequest):
     """Newcomers paste it: it has to work as it stands."""
+    if "mariadb_server" in block and not has_mariadb():
+        pytest.skip("MariaDB is not installed: apt-get install mariadb-server")
+    if "redis_server" in block:
+        request.getfixturevalue("redis_url")  # skips where the program is missing
+    if "extras.mongo" in block:
+        request.getfixturevalue("mongodb")
     run(block, page)
+
+
+def excerpts(page: Path) -> list[tuple[str, str]]:
+    """Return the blocks that name a file of tests/adoption beside their language, and these files."""
+    found = re.finditer(r"^```python (\S+)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [(each[1], each[2]) for each in found]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if excerpts(page)], ids=lambda page: name(page)
+)
+def test_excerpts_are_in_their_files(page: Path):
+    """Code for other libraries runs in a project of tests/adoption; a line ``...`` leaves some out."""
+    for file, block in excerpts(page):
+        source, start = f"\n{(ADOPTION / file).read_text()}", 0
+        for piece in re.split(r"^\.\.\.\n", block, flags=re.MULTILINE):
+            lines = f"\n{piece.strip()}\n"
+            assert lines in source[start:], (
+                f"{file} has no such lines, or not in this order:{lines}"
+            )
+            start = source.index(lines, start)
 
 
 def prose(page: Path) -> str:
@@ -114,13 +173,44 @@ def test_links_between_pages_lead_somewhere(page: Path):
     assert broken == []
 
 
-def test_index_has_every_page():
-    """One line for each page of docs/, and the README leads to the index."""
+@pytest.mark.parametrize("folder", [DOCS, COMING_FROM], ids=lambda folder: folder.name)
+def test_index_has_every_page(folder: Path):
+    """One line for each page of a folder."""
     linked = re.findall(
-        r"^\| \[.+?\]\((\w[\w-]*\.md)\) \|", (DOCS / "README.md").read_text(), re.MULTILINE
+        r"^\| \[.+?\]\((\w[\w-]*\.md)\) \|", (folder / "README.md").read_text(), re.MULTILINE
     )
-    assert sorted(linked) == sorted({page.name for page in DOCS.glob("*.md")} - {"README.md"})
+    assert sorted(linked) == sorted({page.name for page in folder.glob("*.md")} - {"README.md"})
+
+
+def test_indexes_are_found():
+    """The README leads to one, and that to the other."""
     assert "(docs/README.md)" in README.read_text()
+    assert "(coming-from/README.md)" in (DOCS / "README.md").read_text()
+    assert set(COMING_FROM.glob("*.md")) <= set(PAGES)
+
+
+@pytest.mark.parametrize("project", ["coming_from", "coming_from_template"])
+def test_tables_of_what_changes(project: str):
+    """What a project measures stands on its page, row by row."""
+    tables = runpy.run_path(str(ADOPTION / project / "behaviour.py"))["PAGES"]
+    for page, rows in tables.items():
+        shown = re.findall(
+            r"^\| .+? \| .+? \| .+? \|$", (COMING_FROM / page).read_text(), re.MULTILINE
+        )
+        assert [row for row in shown if row in rows] == rows, page
+
+
+def test_skill_has_the_front_matter_that_agents_read():
+    """Its name is that of its folder, and a description of one line says when to use it."""
+    text = (SKILL / "SKILL.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    fields = dict(line.split(": ", 1) for line in front.splitlines())
+    assert fields.keys() == {"name", "description"}
+    assert fields["name"] == SKILL.name
+    assert 0 < len(fields["description"]) <= 1024
+    assert {f"references/{page.name}" for page in SKILL.glob("references/*")} <= set(
+        re.findall(r"\]\((.+?)\)", body)
+    )
 
 
 def test_readme_stays_short():
@@ -164,6 +254,34 @@ async def test_the_application_with_hooks_tells_of_what_was_committed():
         assert (await http.post("/orders", params={"item": "tea"})).status_code == 201
         assert (await http.post("/orders", params={"item": "nothing"})).status_code == 500
     assert namespace["sent"] == ["ordered tea", "mailed tea", "refused nothing"]
+
+
+@pytest.mark.usefixtures("mongodb")
+async def test_the_application_with_mongodb_answers():
+    """Its routes, and the answers that its comments promise."""
+    async with running(run(blocks(DOCS / "mongodb.md")[0])["app"]) as http:
+        note = {"slug": "tea", "title": "Tea", "text": "water and leaves", "topic": "drinks"}
+        created = (await http.post("/notes", json=note)).json()
+        taken = await http.post("/notes", json=note)
+        assert (taken.status_code, taken.json()["detail"]) == (409, "The slug is taken.")
+        assert (await http.get(f"/notes/{created['id']}")).json() == created
+        assert (await http.get("/notes/nonsense")).status_code == 422
+        assert (await http.get("/notes")).json()["items"] == [created]
+        assert (await http.get("/notes/search", params={"text": "leaves"})).json() == [created]
+        assert (await http.get("/notes/topics")).json() == [{"topic": "drinks", "notes": 1}]
+
+
+@pytest.mark.usefixtures("mongodb")
+async def test_transfers_with_mongodb():
+    """In one transaction, as often as it takes."""
+    namespace = run(blocks(DOCS / "mongodb.md")[2])
+    async with running(namespace["app"]) as http:
+        assert (await http.post("/accounts")).status_code == 201
+        transfers = [http.post("/transfers", params={"amount": 2}) for _ in range(3)]
+        assert [each.status_code for each in await asyncio.gather(*transfers)] == [200] * 3
+        async with namespace["default_mongo"].session() as session:
+            ada = await namespace["Accounts"](session).find_one(owner="ada")
+            assert ada.balance == 4
 
 
 async def test_the_application_with_filters_answers():
@@ -213,6 +331,17 @@ async def test_models_of_sqlmodel():
         assert (await http.get("/pets")).json() == ["Rex"]
 
 
+async def test_heroes_of_sqlmodel_are_listed():
+    """A page of table models, filtered by their columns."""
+    namespace = run(blocks(DOCS / "sqlmodel.md")[3])
+    async with running(namespace["app"]) as http:
+        async with namespace["database"].session() as session:
+            session.add(namespace["Hero"](name="Ada", age=36))
+        for lowest, names in ((36, ["Ada"]), (37, [])):
+            page = (await http.get("/heroes", params={"age__ge": lowest})).json()
+            assert [hero["name"] for hero in page["items"]] == names
+
+
 async def test_duplicates_of_tags_are_answered():
     """As a conflict, or left out of many without losing the others."""
     async with running(run(blocks(DOCS / "data.md")[1])["app"]) as http:
@@ -231,6 +360,28 @@ async def test_an_address_that_is_taken_is_a_problem():
         answer = await http.post("/members", params={"email": "ada@example.org"})
     assert answer.status_code == 409
     assert answer.json() | {"instance": ""} == json.loads(shown) | {"instance": ""}
+
+
+async def test_players_are_cached(redis_url: str, monkeypatch: pytest.MonkeyPatch):
+    """A reader has the new name once the write is answered; and functions and routes work."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("REDIS_PREFIX", uuid4().hex)
+    page = DOCS / "redis.md"
+    async with running(run(blocks(page)[0])["app"]) as http:
+        assert (await http.get("/players/1")).status_code == 404
+        for name in ("Ada", "Bob"):
+            assert (await http.put("/players/1", params={"name": name})).status_code == 200
+            for _ in range(2):
+                assert (await http.get("/players/1")).json() == {"id": 1, "name": name}
+        assert (await http.get("/health/cache")).json() == {"status": "ok"}
+    app = run(blocks(page)[1])["app"]
+    app.router.lifespan_context = create_lifespan(lifespan=cache_lifespan)
+    async with running(app) as http:
+        answer = await http.get("/scores/7")
+        assert answer.json() == {"points": 7}
+        known = {"if-none-match": answer.headers["etag"]}
+        assert (await http.get("/scores/7", headers=known)).status_code == 304
+        assert (await http.post("/scores/7")).status_code == 200
 
 
 def test_problems_table_is_complete():
@@ -288,23 +439,31 @@ def test_commands_are_targets_of_make():
     assert {"run", "test", "lock", "test-newest"} <= {word for c in commands for word in c.split()}
 
 
-def test_settings_table_is_complete():
-    """Each field stands in the table with its type and its default."""
+@pytest.mark.parametrize(
+    ("prefix", "settings"),
+    [("DATABASE", DatabaseSettings), ("REDIS", RedisSettings), ("MONGO", MongoSettings)],
+)
+def test_settings_table_is_complete(prefix: str, settings: type[BaseSettings]):
+    """Each field stands in its table with its type and its default."""
     rows = re.findall(
-        r"^\| `DATABASE_(\w+)` \| (.+?) \| `(.*?)` \| \S",
+        rf"^\| `{prefix}_(\w+)` \| (.+?) \| `(.*?)` \| \S",
         (DOCS / "settings.md").read_text(),
         re.MULTILINE,
     )
     assert {variable.lower(): (kind, default) for variable, kind, default in rows} == {
-        field: (described(info.annotation), shown(info.default))
-        for field, info in DatabaseSettings.model_fields.items()
+        field: (described(info.annotation), shown(info.get_default(call_default_factory=True)))
+        for field, info in settings.model_fields.items()
     }
 
 
 def test_checks_of_the_doctor_are_listed():
     """Each check has its row, in the table of its database and in the order in which it runs."""
     page = (DOCS / "doctor.md").read_text()
-    for title, doctor in {"PostgreSQL": POSTGRESQL, "SQLite": SQLITE}.items():
+    for title, doctor in {
+        "PostgreSQL": POSTGRESQL,
+        "MySQL and MariaDB": MYSQL,
+        "SQLite": SQLITE,
+    }.items():
         table = page.partition(f"## {title}\n")[2].partition("## ")[0]
         assert re.findall(r"^\| `(.+?)` \| ", table, re.MULTILINE) == list(doctor.checks)
 
@@ -319,6 +478,8 @@ def described(annotation: Any) -> str:
     """Return a type as the table writes it."""
     if isinstance(annotation, types.UnionType):
         return f"`{annotation}`".replace("|", r"\|").replace("pydantic.types.", "")
+    if get_origin(annotation) is list:
+        return f"`{annotation}`".replace("pydantic.types.", "")
     if isinstance(annotation, type):
         return f"`{annotation.__name__}`"
     *choices, last = get_args(annotation)

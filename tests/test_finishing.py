@@ -323,3 +323,29 @@ async def test_caller_of_a_task_is_known():
 
     await finish(note())
     assert callers == [asyncio.current_task()]
+
+
+async def test_work_that_has_come_further_has_the_time_that_it_has_there():
+    """A commit that is cancelled while it connects is given up, unless it has got to its COMMIT."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    steps: list[str] = []
+
+    async def work() -> None:
+        await reached.wait()
+        steps.append("further")
+        await go_on.wait()
+        steps.append("done")
+
+    async def call() -> None:
+        await finish_here(work(), grace=lambda: 10.0 if steps else 0.0)
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    reached.set()
+    task.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert steps == ["further", "done"]

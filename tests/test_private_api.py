@@ -6,14 +6,18 @@ sentence that names the module of ours.
 
 import ast
 import asyncio
+import inspect
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiomysql.connection
 import aiosqlite
+import asyncmy.connection
 import asyncpg.protocol
 import psycopg
 import pytest
@@ -24,11 +28,14 @@ import sqlalchemy.pool.base
 import sqlalchemy.util
 import sqlalchemy.util.concurrency
 import sqlalchemy.util.queue
+import wrapt
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection
+from sqlalchemy.dialects.mysql.asyncmy import AsyncAdapt_asyncmy_connection
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.engine.seam import runs_of
 
 PACKAGE = Path(__file__).parent.parent / "fastapi_asyncdb"
 NAMES_OF_THE_LANGUAGE = {"_getframe": "sys"}
@@ -51,6 +58,7 @@ class Needed:
 
 
 _POOL = "SQLAlchemy's AsyncAdaptedQueuePool"
+_MYSQL = "dialects/mysql"
 _SANDBOX = "testing/sandbox/pool.py"
 _PLANS = "dialects/postgresql/plans.py"
 _PSYCOPG = "dialects/postgresql/psycopg.py"
@@ -61,6 +69,8 @@ _LISTENER = "dialects/postgresql/asyncpg.py"
 _PASSES_ON = "our protocol passes the transport's calls on to asyncpg's"
 _STREAMS = "dialects/stream_cursors.py"
 _COPYING = "dialects/postgresql/copying.py"
+_LATE = "engine/late/engine.py"
+_TARGETS = "engine/late/targets.py"
 
 _ROUTE = "query_string.py"
 
@@ -104,9 +114,7 @@ NEEDED = [
     Needed("_dialect", _POOL, "pool/fair_pool.py", "tells errors of the driver from others"),
     Needed("_invoke_creator", _POOL, "pool/fair_pool.py", "forgets local variables of connecting"),
     Needed("dispatch", _POOL, "pool/fair_pool.py", "listeners hear of closed connections"),
-    Needed(
-        "_invalidate", _POOL, "dialects/postgresql/failover.py", "older connections are replaced"
-    ),
+    Needed("_invalidate", _POOL, "dialects/failover.py", "older connections are replaced"),
     Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "one session at a time"),
     Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
     Needed("_is_clean", "SQLAlchemy's Session", "session/state.py", "a read has nothing to flush"),
@@ -149,6 +157,31 @@ NEEDED = [
     Needed(
         "OptionEngine", "sqlalchemy.engine.base", "dialects/autocommit.py", "no listener is needed"
     ),
+    *(
+        Needed(name, "SQLAlchemy's Engine", _LATE, why)
+        for name, why in (
+            ("_compiled_cache", "an engine that stands for another has the other's"),
+            ("_execution_options", "an engine that stands for another has the other's"),
+            ("_has_events", "the engines that it stands for have listeners with it"),
+        )
+    ),
+    Needed(
+        "_sa_propagate_class_events",
+        "SQLAlchemy's OptionEngine",
+        _LATE,
+        "a listener on the class is called once",
+    ),
+    Needed("_join", "SQLAlchemy's listeners", _LATE, "its listeners are called, too"),
+    Needed("_join", "SQLAlchemy's listeners", _TARGETS, "listeners hear of the real object"),
+    Needed("_sa_propagate_class_events", "SQLAlchemy's OptionEngine", _TARGETS, "as for it"),
+    Needed(
+        "_set_asyncio",
+        "SQLAlchemy's listeners for an event",
+        _TARGETS,
+        "the first connection of a pool is awaited by tasks",
+    ),
+    Needed("_invalidate", _POOL, _TARGETS, "a pool that stands for another passes it on"),
+    Needed("_dispatch", "the arguments of SQLAlchemy's Pool", "pool/fair_pool.py", "its listeners"),
     Needed(
         "_option_cls",
         "SQLAlchemy's OptionEngine",
@@ -179,6 +212,33 @@ NEEDED = [
         "SQLAlchemy's execution context",
         _STREAMS,
         "streams have snapshots",
+    ),
+    *(
+        Needed(
+            "_connection_record", "SQLAlchemy's PoolProxiedConnection", f"{_MYSQL}/{module}", why
+        )
+        for module, why in {
+            "advisory_locks.py": "named locks are released at checkin",
+            "transactions.py": "timeouts are put back at checkin",
+        }.items()
+    ),
+    Needed(
+        "_close_reason",
+        "asyncmy's Connection",
+        f"{_MYSQL}/preset.py",
+        "the driver has closed it because its task was cancelled",
+    ),
+    Needed(
+        "_execute_mutex",
+        "SQLAlchemy's connection for asyncmy",
+        f"{_MYSQL}/preset.py",
+        "it is locked while a statement is under way",
+    ),
+    Needed(
+        "_reader",
+        "aiomysql's Connection",
+        f"{_MYSQL}/connections.py",
+        "it knows that the server has closed the connection",
     ),
     Needed(
         "_execute_mutex",
@@ -229,6 +289,12 @@ NEEDED = [
     ),
     Needed(
         "_conn", "aiosqlite's Connection", "dialects/sqlite/interrupt.py", "its cursors are closed"
+    ),
+    Needed(
+        "_self_wrapper",
+        "wrapt's FunctionWrapper",
+        "engine/late/engines.py",
+        "a tracer may come after the start",
     ),
     Needed(
         "start", "aiosqlite's thread", "dialects/sqlite/connection.py", "it must not outlive a task"
@@ -295,7 +361,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             connection = await stack.enter_async_context(database.engine.connect())
             sync: Connection | None = connection.sync_connection
             assert sync is not None
-            pools[url] = connection.engine.pool
+            pools[url] = runs_of(database).required().write.pool
             dialects[url] = connection.dialect
             connections[url] = sync
             return sync.connection
@@ -310,6 +376,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
         driver: Any = by_psycopg.driver_connection
         assert isinstance(aio, aiosqlite.Connection)
         assert isinstance(driver, psycopg.AsyncConnection)
+        plain: Any = sqlalchemy.create_engine("sqlite://")
         route = APIRoute("/", lambda number: number)
         yield {
             "FastAPI's APIRoute": route,
@@ -328,6 +395,12 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,
             "SQLAlchemy's Connection": connections[worker_database],
             "SQLAlchemy's OptionEngine": sqlalchemy.engine.base.OptionEngine,
+            "SQLAlchemy's Engine": plain,
+            "SQLAlchemy's listeners": plain.dispatch,
+            "SQLAlchemy's listeners for an event": plain.pool.dispatch.connect,
+            "the arguments of SQLAlchemy's Pool": SimpleNamespace(
+                **inspect.signature(sqlalchemy.pool.Pool).parameters
+            ),
             # Of SQLAlchemy's own class, since ours would have the methods that it overrides.
             _POOL: _as_base(pools[worker_database], sqlalchemy.pool.AsyncAdaptedQueuePool),
             "SQLAlchemy's NullPool": sqlalchemy.pool.NullPool(lambda: None),  # type: ignore[arg-type]
@@ -341,9 +414,13 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "psycopg's AsyncCursor": psycopg.AsyncCursor,
             _PIPELINE: psycopg.AsyncPipeline(driver),
             "psycopg's PrepareManager": driver._prepared,
+            "asyncmy's Connection": asyncmy.connection.Connection(),
+            "aiomysql's Connection": aiomysql.connection.Connection(),
+            "SQLAlchemy's connection for asyncmy": AsyncAdapt_asyncmy_connection,
             "aiosqlite's Connection": aio,
             "aiosqlite's thread": getattr(aio, "_thread", aio),
             "asyncio.coroutines": asyncio.coroutines,
+            "wrapt's FunctionWrapper": wrapt.FunctionWrapper(print, print),
         }
 
 

@@ -14,6 +14,8 @@ import pytest
 import fastapi_asyncdb
 from fastapi_asyncdb import doctor, errors, testing
 from fastapi_asyncdb.dialects.base import Preset
+from fastapi_asyncdb.extras import mongo
+from fastapi_asyncdb.extras import redis as extras_redis
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "docs" / "api.md").read_text()
@@ -25,12 +27,42 @@ PUBLIC: dict[str, set[str] | None] = {
     "fastapi_asyncdb.models": {"Base", "UTCDateTime", "utcnow", "uuid7"},
     "fastapi_asyncdb.migrations": None,
     "fastapi_asyncdb.migrations.lint": {"Finding", "lint", "main_branch_of"},
-    "fastapi_asyncdb.pool.status": {"LongestCheckout", "PoolStatus"},
-    "fastapi_asyncdb.dialects": {"parse_url"},
+    "fastapi_asyncdb.pool.status": {"LongestCheckout", "PoolStatus", "ReplicaStatus"},
+    "fastapi_asyncdb.dialects": {
+        "AdvisoryLocks",
+        "Backend",
+        "Diagnosis",
+        "ErrorStep",
+        "Estimate",
+        "LogPositions",
+        "MARIADB",
+        "MYSQL",
+        "MigrationLock",
+        "MigrationSupport",
+        "MySQL",
+        "POSTGRESQL",
+        "PostgreSQL",
+        "Preset",
+        "Rejection",
+        "Target",
+        "TransactionNumbers",
+        "TransactionOptions",
+        "parse_url",
+        "register_dialect",
+    },
     "fastapi_asyncdb.doctor": None,
+    "fastapi_asyncdb.extras.mongo": None,
+    "fastapi_asyncdb.extras.redis": None,
     "fastapi_asyncdb.testing": None,
     "fastapi_asyncdb.testing.migrations": None,
 }
+
+
+WITH_ALL = {
+    f"fastapi_asyncdb{each}"
+    for each in ("", ".doctor", ".extras.mongo", ".extras.redis", ".testing")
+}
+"""Those of which docs/api.md has each name."""
 
 
 def test_front_door():
@@ -70,11 +102,13 @@ def test_front_door():
         "get_snapshot_db",
         "health_router",
         "install_error_handlers",
+        "install_read_your_writes",
         "on_commit",
         "on_rollback",
         "paginate",
         "paginate_cursor",
         "problem_of",
+        "register_dialect",
         "remember_transaction_id",
         "try_advisory_lock",
     ]
@@ -117,23 +151,49 @@ def test_front_door_shows_its_names():
 def test_front_door_of_the_testing_kit():
     """The same for the names that tests import."""
     assert sorted(testing.__all__) == [
+        "AsyncClientOptions",
         "CapturedHook",
         "DatabaseTemplate",
+        "MariaDBServer",
         "PostgresReplica",
         "PostgresServer",
         "QueryCount",
+        "RedisServer",
         "Statement",
+        "SyncDatabase",
         "assert_queries",
         "async_client",
         "capture_commit_hooks",
         "count_queries",
         "given_server",
         "isolated_database",
+        "mariadb_server",
         "override_db",
         "postgres_server",
+        "redis_server",
         "sandbox",
+        "sync_sandbox",
+        "temporary_database",
     ]
     assert all(hasattr(testing, name) for name in testing.__all__)
+
+
+def test_front_door_of_the_cache():
+    """The same for the names of the extra ``redis``."""
+    assert sorted(extras_redis.__all__) == [
+        "Cache",
+        "RedisCache",
+        "RedisSettings",
+        "cache_health_router",
+        "cache_key",
+        "cache_lifespan",
+        "cached",
+        "cached_route",
+        "create_cache_lifespan",
+        "default_cache",
+        "get_cache",
+        "invalidate_on_commit",
+    ]
 
 
 def test_front_door_of_the_doctor():
@@ -147,6 +207,29 @@ def test_front_door_of_the_doctor():
         "examine",
     ]
     assert all(hasattr(doctor, name) for name in doctor.__all__)
+
+
+def test_front_door_of_mongodb():
+    """The same for the names of MongoDB."""
+    assert sorted(mongo.__all__) == [
+        "Document",
+        "DocumentId",
+        "Mongo",
+        "MongoDatabase",
+        "MongoReadRepository",
+        "MongoRepository",
+        "MongoSession",
+        "MongoSettings",
+        "MongoTransaction",
+        "create_mongo_lifespan",
+        "default_mongo",
+        "ensure_indexes",
+        "get_mongo",
+        "get_mongo_transaction",
+        "mongo_lifespan",
+        "mongo_override",
+    ]
+    assert all(hasattr(mongo, name) for name in mongo.__all__)
 
 
 def test_public_modules_are_documented():
@@ -165,13 +248,14 @@ def test_documented_names_exist(module: str, names: set[str] | None):
     """Each public name can be imported from the module that the page names."""
     assert all(hasattr(import_module(module), name) for name in names or ())
     documented = set(re.findall(r"`(\w+)`", API))
-    if module in ("fastapi_asyncdb", "fastapi_asyncdb.doctor", "fastapi_asyncdb.testing"):
+    if module in WITH_ALL:
         assert set(import_module(module).__all__) <= documented
 
 
 def examples() -> Iterator[str]:
     """Return the code that users copy: the example application's, and the documentation's."""
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    skill = (ROOT / "fastapi_asyncdb" / ".agents").rglob("*.md")
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *skill]:
         yield from re.findall(
             r"^```py(?:thon)?\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE
         )
@@ -235,7 +319,8 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 import fastapi_asyncdb
 fastapi_asyncdb.Database()
-drivers = ["asyncpg", "psycopg", "aiomysql", "alembic", "pytest", "httpx", "typer", "rich"]
+drivers = ["asyncpg", "psycopg", "asyncmy", "aiomysql", "redis", "pymongo"]
+drivers += ["alembic", "pytest", "httpx", "typer", "rich"]
 print(seen, [name for name in drivers if name in sys.modules])
 """
     result = subprocess.run(

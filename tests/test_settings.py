@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from pydantic import AnyUrl, MySQLDsn, PostgresDsn, SecretStr
+from pydantic import AnyUrl, ByteSize, MySQLDsn, PostgresDsn, SecretStr
 from pydantic_core import MultiHostUrl, Url
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import MetaData, text
@@ -27,6 +27,9 @@ from fastapi_asyncdb.errors import (
     DatabaseUnavailable,
     InsecureConnectionError,
 )
+from fastapi_asyncdb.extras.mongo import MongoSettings
+from fastapi_asyncdb.extras.redis import RedisSettings
+from fastapi_asyncdb.settings import PrefixedSettings
 from fastapi_asyncdb.testing.servers.folder import free_port
 from tests.support.databases import ONE_DRIVER
 from tests.support.leaks import PASSWORD, leaks
@@ -42,6 +45,12 @@ FIELDS: dict[str, tuple[Any, str, Any]] = {
         "postgresql://u:p@db/app",
         SecretStr("postgresql://u:p@db/app"),
     ),
+    "replica_urls": (
+        [],
+        "postgresql://o:p@a,b/app, postgresql://c/app",
+        [SecretStr("postgresql://o:p@a,b/app"), SecretStr("postgresql://c/app")],
+    ),
+    "max_replica_lag": (None, "16MB", ByteSize(16_000_000)),
     "pool_size": (5, "7", 7),
     "max_overflow": (10, "0", 0),
     "pool_timeout": (30.0, "2.5", 2.5),
@@ -313,7 +322,7 @@ async def test_statement_that_takes_too_long_is_cancelled(driver_url: str) -> No
 
 
 async def test_waiting_for_a_lock_ends(database_url: str) -> None:
-    """A second process gives up after lock_timeout: on SQLite at BEGIN, on PostgreSQL at the row."""
+    """A second process gives up after lock_timeout: on SQLite at BEGIN, on a server at the row."""
     update = text("UPDATE counter SET value = value + 1")
     one = Database(DatabaseSettings(url=database_url))
     other = Database(DatabaseSettings(url=database_url, lock_timeout=0.2))
@@ -324,7 +333,7 @@ async def test_waiting_for_a_lock_ends(database_url: str) -> None:
         async with one.session() as first:
             await first.execute(update)
             started = time.monotonic()
-            with pytest.raises(DBAPIError, match="lock"):
+            with pytest.raises(DBAPIError, match=r"(?i)lock"):
                 async with other.session() as second:
                     await second.execute(update)
             # The driver's default for SQLite is five seconds, PostgreSQL waits for ever.
@@ -475,12 +484,20 @@ def test_file_that_is_no_text_is_named(tmp_path: Path) -> None:
         DatabaseSettings()
 
 
-def test_unknown_name_is_refused() -> None:
+SCHEMES: dict[type[PrefixedSettings], str] = {
+    DatabaseSettings: "postgresql",
+    RedisSettings: "redis",
+    MongoSettings: "mongodb",
+}
+
+
+@pytest.mark.parametrize("settings", SCHEMES)
+def test_unknown_name_is_refused(settings: type[PrefixedSettings]) -> None:
     """A typo in code is a TypeError that lists the names there are, without the URL."""
 
     def typo() -> BaseException:
         try:
-            DatabaseSettings(url=f"postgresql://u:{PASSWORD}@db/app", pool_sise=3)
+            settings(url=f"{SCHEMES[settings]}://u:{PASSWORD}@db/app", pool_sise=3)
         except TypeError as error:
             return error
         raise AssertionError
@@ -491,12 +508,13 @@ def test_unknown_name_is_refused() -> None:
     assert not leaks(problem)
 
 
-def test_bad_value_in_code_shows_no_url() -> None:
+@pytest.mark.parametrize("settings", SCHEMES)
+def test_bad_value_in_code_shows_no_url(settings: type[PrefixedSettings]) -> None:
     """Given as arguments, bad values are refused in the same words, and the URL stays hidden."""
 
     def refuse() -> BaseException:
         try:
-            DatabaseSettings(url=f"postgresql://u:{PASSWORD}@db/app", pool_size=0)
+            settings(url=f"{SCHEMES[settings]}://u:{PASSWORD}@db/app", pool_size=0)
         except ConfigurationError as error:
             return error
         raise AssertionError
@@ -588,7 +606,8 @@ def test_url_may_be_one_of_pydantics(url: Any) -> None:
 async def test_database_starts_from_a_pydantic_url(database_url: str) -> None:
     """A DSN type of Pydantic leads to the same database as its text."""
     url = urlsplit(database_url)
-    given = AnyUrl(database_url) if url.scheme == "sqlite" else PostgresDsn(database_url)
+    kinds = {"sqlite": AnyUrl, "postgresql+asyncpg": PostgresDsn, "mysql+asyncmy": MySQLDsn}
+    given = kinds[url.scheme](database_url)
     async with Database(DatabaseSettings(url=given)) as database, database.session() as session:
         assert await session.scalar(text("SELECT 1")) == 1
     assert database.settings is not None

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,18 @@ async def check_missing_driver() -> None:
     assert "pip install 'fastapi-asyncdb[postgresql]'" in message, message
 
 
+def check_files() -> None:
+    """The wheel puts two names on the import path, and the skill where agents look for it."""
+    installed = {path.as_posix() for path in files("fastapi-asyncdb") or ()}
+    own = {
+        name for name in installed if not name.startswith(("..", "fastapi_asyncdb-", "__pycache__"))
+    }
+    assert {name.partition("/")[0] for name in own} == {"fastapi_asyncdb", "pytest_asyncdb.py"}, own
+    assert "fastapi_asyncdb/.agents/skills/fastapi-asyncdb/SKILL.md" in own
+    for name in ("tests", "benchmarks", "example_app"):
+        assert importlib.util.find_spec(name) is None, f"{name} is on the import path"
+
+
 if __name__ == "__main__":
     for name in ("asyncpg", "httpx", "pytest", "typer"):
         assert importlib.util.find_spec(name) is None, (
@@ -72,6 +85,7 @@ if __name__ == "__main__":
     os.chdir(tempfile.mkdtemp())
     asyncio.run(check())
     asyncio.run(check_missing_driver())
+    check_files()
     import fastapi_asyncdb
 
     assert "site-packages" in str(fastapi_asyncdb.__file__)

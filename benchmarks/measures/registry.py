@@ -14,6 +14,7 @@ from benchmarks.measures import (
     pages,
     poolers,
     queue,
+    replicas,
     repository,
     round_trips,
     streams,
@@ -94,6 +95,16 @@ MEASURES = (
         streams.measure,
         "Each queries once a second for 12 s; those without an error. In the second column the stream "
         "commits after each query.",
+    ),
+    Measure(
+        "replicas",
+        "A primary with two replicas, all on the same machine",
+        replicas.measure,
+        "CPU: in one process, in turns of 20 requests; above is the application in the line above, and "
+        "reads have the cookie of a write. Reads/s: two workers of uvicorn with 8 clients each, and one "
+        "connection of each worker to each server, so that the connections are the bottleneck. A query "
+        "that computes shares the cores with everything else: more servers on one machine do not help.",
+        digits=1,
     ),
     Measure(
         "repository",

@@ -4,6 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from example_app.activity import record
+from example_app.cache import cached_post, post_changes
 from example_app.filters import FeedFilters, PostFilters
 from example_app.models import Post
 from example_app.repositories import BlogDep, ByCursor, ByOffset, PostQueries, with_author
@@ -26,7 +28,9 @@ CHANGED: Responses = {409: {"description": "Another request has changed the post
 async def create_post(body: PostCreate, blog: BlogDep) -> Post:
     """Publish a post."""
     author = await blog.users.get_or_raise(body.author_id)
-    return await blog.posts.create(body, author=author)
+    post = await blog.posts.create(body, author=author)
+    record(blog.posts.session, "post published", post.title)
+    return post
 
 
 @router.get("")
@@ -48,6 +52,7 @@ async def read_feed(
 
 
 @router.get("/{post_id}", response_model=PostOut, responses=NOT_FOUND)
+@cached_post
 async def get_post(post_id: Id, posts: PostQueries) -> Post:
     """Get one post."""
     return await posts.get_or_raise(post_id, options=[with_author])
@@ -56,6 +61,7 @@ async def get_post(post_id: Id, posts: PostQueries) -> Post:
 @router.patch("/{post_id}", response_model=PostOut, responses=NOT_FOUND | CHANGED)
 async def edit_post(post_id: Id, body: PostPatch, blog: BlogDep) -> Post:
     """Change what the client has sent, if the post still has the version that it names."""
+    post_changes(blog.session, post_id)
     post = await blog.posts.get_or_raise(post_id, options=[with_author])
     return await blog.posts.update(post, body)
 
@@ -63,12 +69,14 @@ async def edit_post(post_id: Id, body: PostPatch, blog: BlogDep) -> Post:
 @router.delete("/{post_id}", status_code=204, responses=NOT_FOUND)
 async def delete_post(post_id: Id, blog: BlogDep) -> None:
     """Delete a post; it can be restored."""
+    post_changes(blog.session, post_id)
     await blog.posts.delete(post_id)
 
 
 @router.post("/{post_id}/restore", response_model=PostOut, responses=NOT_FOUND)
 async def restore_post(post_id: Id, blog: BlogDep) -> Post:
     """Restore a deleted post."""
+    post_changes(blog.session, post_id)
     await blog.posts.restore(post_id)
     return await blog.posts.get_or_raise(
         post_id, options=[with_author], execution_options={"populate_existing": True}

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from example_app.activity import record
 from example_app.models import User
 from example_app.repositories import ByOffset, UserQueries, Users
 from example_app.schemas import Id, UserCreate, UserOut
@@ -19,7 +20,9 @@ router = APIRouter(prefix="/users", tags=["users"])
 async def create_user(body: UserCreate, users: Users) -> User:
     """Create a user, unless the e-mail address is taken."""
     # A query first would not help: two concurrent requests would both find the address free.
-    return await users.create(body)
+    user = await users.create(body)
+    record(users.session, "user created", user.name)
+    return user
 
 
 @router.get("/{user_id}", response_model=UserOut, responses={404: {"description": "No such user"}})

@@ -17,11 +17,11 @@ from fastapi_asyncdb.cli.init.command import init
 from fastapi_asyncdb.cli.lint import lint
 from fastapi_asyncdb.cli.options import Options, moved_to_front
 from fastapi_asyncdb.cli.ping import ping
-from fastapi_asyncdb.cli.postgres import postgres
 from fastapi_asyncdb.cli.reset import reset
 from fastapi_asyncdb.cli.revisions import heads, history, merge, revision
 from fastapi_asyncdb.cli.schema import check, current
 from fastapi_asyncdb.cli.seed import seed
+from fastapi_asyncdb.cli.servers import mariadb, postgres
 from fastapi_asyncdb.cli.shell import shell
 from fastapi_asyncdb.cli.upgrades import downgrade, sql, stamp, upgrade
 
@@ -132,3 +132,4 @@ _add(ping, _DATABASE, "ping", "ping --timeout 1 --json")
 _add(doctor, _DATABASE, "doctor", "doctor --workers 4 --instances 3", "doctor --json")
 _add(reset, _DATABASE, "reset", "reset --yes && asyncdb seed")
 _add(postgres, _DATABASE, "postgres", "postgres --keep .postgres --port 5433")
+_add(mariadb, _DATABASE, "mariadb", "mariadb --keep .mariadb --port 3307")

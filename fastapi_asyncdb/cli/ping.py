@@ -12,6 +12,7 @@ from fastapi_asyncdb.cli.upgrades import Json
 
 if TYPE_CHECKING:
     from fastapi_asyncdb.database import Database
+    from fastapi_asyncdb.pool.status import ReplicaStatus
     from fastapi_asyncdb.settings import DatabaseSettings
 
 
@@ -23,21 +24,30 @@ def ping(
     *,
     as_json: Json = False,
 ) -> None:
-    """Connect to the database, and show how long it takes to answer."""
+    """Connect to the database, and show how long it takes to answer.
+
+    With read replicas it shows which ones serve, too.
+    """
     config = load_config(context)
     settings = load_settings(config).model_copy(update={"startup_timeout": timeout})
-    seconds = run(_ping(load_database(config), settings))
+    seconds, replicas = run(_ping(load_database(config), settings))
     if as_json:
-        write_json({"database": describe(settings), "seconds": seconds})
-    else:
-        say(f"{describe(settings)} answers in {seconds * 1000:.1f} ms.")
+        found = {each.host: each.problem for each in replicas}
+        write_json({"database": describe(settings), "seconds": seconds, "replicas": found})
+        return
+    say(f"{describe(settings)} answers in {seconds * 1000:.1f} ms.")
+    for each in replicas:
+        words = "serves." if each.problem is None else f"does not serve: {each.problem}"
+        say(f"Replica {each.host} {words}")
 
 
-async def _ping(database: Database[Any], settings: DatabaseSettings) -> float:
+async def _ping(
+    database: Database[Any], settings: DatabaseSettings
+) -> tuple[float, tuple[ReplicaStatus, ...]]:
     await database.start(settings)
     try:
         await database.ping()  # This one connects.
-        return await database.ping()
+        return await database.ping(), database.pool_status().replicas
     finally:
         await database.stop()
 

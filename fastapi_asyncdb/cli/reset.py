@@ -102,9 +102,11 @@ def _drop_everything(connection: Connection, schemas: set[str | None]) -> None:
 def _drop(connection: Connection, kind: str, schema: str | None, name: str) -> None:
     from sqlalchemy import DDL
 
+    from fastapi_asyncdb.dialects.registry import family_of
+
     quote = connection.dialect.identifier_preparer.quote
     full_name = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
     # Views may depend on each other.
-    cascade = " CASCADE" if connection.dialect.name == "postgresql" else ""
+    cascade = " CASCADE" if family_of(connection.dialect.name) == "postgresql" else ""
     statement = f"DROP {kind} IF EXISTS {full_name}{cascade}"
     connection.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,10 +46,7 @@ def _function(config: MigrationConfig) -> Callable[..., Any]:
             'function that takes a session, and name it: seed = "shop.seed:seed".'
         )
     reference = config.reference("seed", config.seed)
-    found: Callable[..., Any] = reference.load()
-    if inspect.iscoroutinefunction(found):
-        return found
-    raise reference.wrong(found, "an async function that takes a session")
+    return reference.load_coroutine_function("an async function that takes a session")
 
 
 async def _run(database: Database[Any], function: Callable[..., Any]) -> None:

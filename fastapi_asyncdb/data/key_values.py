@@ -60,10 +60,8 @@ def _carrier_of(impl: Any, *, wide_numbers: bool) -> Carrier | None:
             return _enum(impl)
         case types.Integer():
             return _integer(64 if wide_numbers else bits_of(impl))
-        case types.Float() if impl.asdecimal:
-            return _decimal(None, None)
-        case Numeric() if impl.asdecimal:
-            return _decimal(impl.precision, impl.scale)
+        case Numeric() | types.Float():
+            return _number(impl)
         case Uuid():
             return _UUID if impl.as_uuid else _UUID_TEXT
         case types.DateTime():
@@ -147,6 +145,26 @@ def _decimal(precision: int | None, scale: int | None) -> Carrier:
     return Carrier(lambda value: format(value, "f"), from_json)
 
 
+def _number(impl: Any) -> Carrier:
+    precision = None if isinstance(impl, types.Float) else impl.precision
+    if impl.asdecimal:
+        return _decimal(precision, impl.scale)
+    if precision is None:
+        return Carrier(float, _exact(float))
+    return _rounded(precision, impl.scale or 0)
+
+
+def _rounded(precision: int, scale: int) -> Carrier:
+    """Return how the values of a NUMERIC that are floats are carried."""
+
+    def from_json(value: Any) -> float:
+        if abs(round(_exact(float)(value), scale)) >= 10 ** (precision - scale):
+            raise ValueError
+        return float(value)
+
+    return Carrier(float, from_json)
+
+
 def _enum(impl: types.Enum) -> Carrier:
     known: dict[str, Any]
     if impl.enum_class is None:
@@ -195,8 +213,6 @@ _UUID = Carrier(str, _uuid)
 _UUID_TEXT = Carrier(str, lambda value: str(_uuid(value)))
 _BY_TYPE: dict[type[Any], Carrier] = {
     Boolean: Carrier(_exact(bool), _exact(bool)),
-    types.Float: Carrier(float, _exact(float)),
-    Numeric: Carrier(float, _exact(float)),
     types.Date: Carrier(lambda value: _exact(date)(value).isoformat(), date.fromisoformat),
     String: Carrier(_text, _text),
     LargeBinary: Carrier(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fastapi_asyncdb.data.key_values import fits
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.autocommit import reads_in_autocommit
-from fastapi_asyncdb.dialects.base import AdvisoryLocks
+from fastapi_asyncdb.dialects.backend import AdvisoryLocks
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
 
 

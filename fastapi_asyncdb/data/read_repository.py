@@ -20,11 +20,12 @@ from fastapi_asyncdb.data.loading import (
     loaded,
 )
 from fastapi_asyncdb.data.pages.cursor import CursorPage, paginate_cursor
-from fastapi_asyncdb.data.pages.cursors import Secret
 from fastapi_asyncdb.data.pages.offset import Page, Total, paginate
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.default import ReadDB
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError, TooManyRows
+from fastapi_asyncdb.session.managed import execute
+from fastapi_asyncdb.signatures import Secret
 
 M = TypeVar("M")
 
@@ -134,7 +135,7 @@ class ReadRepository(Injectable, Generic[M]):
         Raises:
             sqlalchemy.exc.MultipleResultsFound: there are several.
         """
-        rows = await self.session.scalars(self.select(*where, **loading).limit(2))
+        rows = (await execute(self.session, self.select(*where, **loading).limit(2))).scalars()
         return rows.unique().one_or_none()
 
     async def list(
@@ -166,7 +167,7 @@ class ReadRepository(Injectable, Generic[M]):
             )
         statement = self.select(*where, order_by=order_by, **loading).offset(offset or None)
         statement = statement.limit(self.max_rows + 1 if limit is None else limit)
-        rows = (await self.session.scalars(statement)).unique().all()
+        rows = (await execute(self.session, statement)).scalars().unique().all()
         if len(rows) > self.max_rows:
             raise TooManyRows(
                 f"There are more than the {self.max_rows} rows that {type(self).__name__}.list() may "
@@ -202,12 +203,13 @@ class ReadRepository(Injectable, Generic[M]):
     async def count(self, *where: Condition) -> int:
         """Return the number of rows for which the conditions hold."""
         statement = select(func.count()).select_from(self.model).where(*self._where(where))
-        return (await self.session.execute(statement)).scalar_one()
+        number: int = (await execute(self.session, statement)).scalar_one()
+        return number
 
     async def exists(self, *where: Condition) -> bool:
         """Return whether there is a row for which the conditions hold."""
         statement = select(literal(1)).select_from(self.model).where(*self._where(where)).limit(1)
-        return (await self.session.execute(statement)).first() is not None
+        return (await execute(self.session, statement)).first() is not None
 
     async def stream(
         self,

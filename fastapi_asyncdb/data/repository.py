@@ -27,6 +27,7 @@ from fastapi_asyncdb.default import DB
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.models import SoftDeleteMixin
 from fastapi_asyncdb.models.datetimes import now
+from fastapi_asyncdb.session.managed import execute
 
 
 class Repository(ReadRepository[M]):
@@ -246,5 +247,5 @@ class Repository(ReadRepository[M]):
         statement = statement.where(*self._where(where))
         if issubclass(self.model, SoftDeleteMixin):
             statement = statement.where(self.model.deleted_at.is_(None))
-        result = await self.session.execute(statement)
+        result = await execute(self.session, statement)
         return cast(CursorResult[Any], result).rowcount

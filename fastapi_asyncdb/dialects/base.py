@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Select, TextClause
+from sqlalchemy import TextClause
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fastapi_asyncdb.dialects.bulk import BulkLoader, UpsertStatement
-from fastapi_asyncdb.dialects.migrations import MigrationSupport
-from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
@@ -48,6 +45,19 @@ class TransactionNumbers:
     """Returns whether, by an error of the second statement, the server cannot know the outcome."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogPositions:
+    """The queries for positions in the log by which replicas follow; in bytes from its beginning.
+
+    Each runs on a primary and on a replica, which may become a primary.
+    """
+
+    stored: str
+    """Returns what is on disk; on a replica what it has replayed."""
+    written: str
+    """Returns a position behind everything that is committed; on a replica NULL: it was the primary."""
+
+
 class Preset(Protocol):
     """What one database needs. Stateless: everything is an argument."""
 
@@ -67,13 +77,28 @@ class Preset(Protocol):
         ...
 
     @property
+    def verified_tls(self) -> str:
+        """What a URL needs so that the server has to prove who it is; the file of authorities last."""
+        ...
+
+    @property
     def timeout_words(self) -> Collection[str]:
         """Words in lower case; a statement without any of them cannot change the statement timeout."""
         ...
 
     @property
+    def failures_keep_savepoints(self) -> bool:
+        """Whether a failed transaction can go on after a rollback to one of its savepoints."""
+        ...
+
+    @property
     def transaction_numbers(self) -> TransactionNumbers | None:
         """How to look up the outcome of a COMMIT without an answer; ``None`` if that is impossible."""
+        ...
+
+    @property
+    def log_positions(self) -> LogPositions | None:
+        """How to ask a server how far it is; ``None`` if the database has no replicas here."""
         ...
 
     def install_hint(self, target: Target) -> str:
@@ -169,73 +194,13 @@ class Preset(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """How the planner of a database estimates the number of rows of a statement."""
-
-    explain: Callable[[Select[Any]], Select[Any]]
-    """Returns the statement that returns the plan of a statement."""
-    rows: Callable[[Any], int]
-    """Returns the number of rows by what the former returns."""
-
-
-class AdvisoryLocks(Protocol):
-    """Locks that end with the transaction, each with a key that the application chooses."""
-
-    def lock(self, connection: Connection, key: str | int) -> None:
-        """Wait for the lock."""
-        ...
-
-    def try_lock(self, connection: Connection, key: str | int) -> bool:
-        """Take the lock if it is free; return whether it was."""
-        ...
-
-
-Reader = Callable[[str, str], Target]
-"""Reads the text of a URL behind ``://`` for the driver that is named first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """One database: how its URLs are read, and what its engines need."""
-
-    name: str
-    """SQLAlchemy's name for it, as in ``postgresql+asyncpg``."""
-    drivers: Mapping[str, Reader]
-    """What reads a URL for each async driver; the first is the one that a plain URL means."""
-    is_conflict: Callable[[BaseException], bool | None]
-    """Returns whether the transaction of an error may succeed when it is run again, because another
-    transaction was in its way; ``None`` if the error is none of this database, or only a consequence."""
-    rejection_of: Callable[[BaseException], Rejection | None]
-    """Returns why it rejected the statement of an error; ``None`` if it did not, or if unknown."""
-    preset: Preset | None = None
-    """``None`` if its URLs are parsed, and the database is not supported yet."""
-    schemes: tuple[str, ...] = ()
-    """Other schemes for it in URLs."""
-    driver_schemes: Mapping[str, str] = field(default_factory=dict)
-    """Other names of single drivers, as SQLAlchemy has them."""
-    nulls_are_largest: bool = False
-    """Whether NULL is ordered as the largest value, instead of the smallest."""
-    seeks_by_rows: bool = False
-    """Whether ``(a, b) > (x, y)`` starts in the middle of an index."""
-    wide_numbers: bool = False
-    """Whether every integer and float has 64 bits, whatever the type of its column."""
-    estimate: Estimate | None = None
-    """How the planner estimates the number of rows; ``None`` if it cannot be asked."""
-    upsert: UpsertStatement | None = None
-    """``None`` if it has no upserts."""
-    loader: BulkLoader | None = None
-    """``None`` if INSERT with parameters is the only way in."""
-    locks: AdvisoryLocks | None = None
-    """``None`` if it has no locks of the application's own that end with the transaction."""
-    migrations: MigrationSupport = MigrationSupport()
-    doctor: str | None = None
-    """The module of its checks, which has a ``DOCTOR``; by its name, since few processes need it."""
-
-    @property
-    def default_driver(self) -> str:
-        """The driver that a URL without one means."""
-        return next(iter(self.drivers))
+def no_answer_within(seconds: float | None) -> str:
+    """Return the words of an error whose cause is that the time to connect was up; 0 is unknown."""
+    limit = f" within {seconds:g} s" if seconds else ""
+    return (
+        f"{NO_ANSWER}{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in "
+        "DATABASE_URL, gives each host to let a connection in"
+    )
 
 
 def connect_timeout(target: Target, settings: DatabaseSettings) -> float:

@@ -53,26 +53,35 @@ class Steps:
     """The dialect's own methods, by their names."""
     refuse_write: Callable[[str, Mapping[str, Any]], None] | None = None
     """Raises if a connection that only reads is given this statement; called for such connections."""
+    before_autocommit: Callable[[], None] | None = None
+    """Called before each statement that may write and commits itself."""
+    before: Callable[[str, ExecutionContext], None] | None = None
+    """Called before each statement; raises if it must not run now."""
     failed: list[ref[object]] = field(default_factory=list)
     """One for each connection whose transaction a failed statement has ended."""
     refuse_failed: Callable[[Connection | PoolProxiedConnection], None] | None = None
     """Raises if the connection is one of these; called while there are any."""
     refuse_end: Callable[..., None] | None = None
     """Refuses COMMIT, or the release of a savepoint, likewise, and undoes it."""
-    forget_failed: Callable[[PoolProxiedConnection], None] | None = None
-    """Forgets the failure of a connection that is rolled back; called while there are any."""
+    forget_failed: Callable[..., bool] | None = None
+    """Forgets the failure of a connection that is rolled back; called while there are any. Returns
+    whether there is something to roll back: a savepoint may have gone with its transaction."""
     streams: set[ref[object]] = field(default_factory=set)
     """One for each connection that streams."""
     end_streams: Callable[[PoolProxiedConnection], None] | None = None
     """Ends the streams of a connection before COMMIT or ROLLBACK; called while there are any."""
     is_idle: Callable[[DBAPIConnection], bool] | None = None
     """Returns whether no transaction is open, so that COMMIT and ROLLBACK have nothing to end."""
+    note_end: Callable[[PoolProxiedConnection], None] | None = None
+    """Called when COMMIT or ROLLBACK has ended a transaction."""
+    before_commit: Callable[[PoolProxiedConnection], None] | None = None
+    """Called before each COMMIT that is sent."""
     is_closed: Callable[[DBAPIConnection], bool] | None = None
     """Returns whether the driver knows that a connection is closed, and sends no COMMIT."""
     commit_failed: Callable[[PoolProxiedConnection, BaseException], None] | None = None
     """Notes the error of a COMMIT that was sent."""
     deadlines: Deadlines | None = None
-    """Counts the time of a statement that has a timeout."""
+    """Counts the time of a statement that has a timeout, and of COMMIT."""
     may_repeat: Callable[[Exception, DBAPICursor, ExecutionContext], bool] | None = None
     """Returns whether, by its error, the statement has not run and may be sent once more."""
 
@@ -105,7 +114,12 @@ def surround_statements(dialect: Dialect, around: Callable[[Execute], Execute]) 
     steps = steps_of(dialect)
     inner = Steps({}, deadlines=steps.deadlines, may_repeat=steps.may_repeat)
     outer = Steps(
-        {}, refuse_write=steps.refuse_write, failed=steps.failed, refuse_failed=steps.refuse_failed
+        {},
+        refuse_write=steps.refuse_write,
+        before_autocommit=steps.before_autocommit,
+        before=steps.before,
+        failed=steps.failed,
+        refuse_failed=steps.refuse_failed,
     )
     for name, execute in steps.methods.items():
         many = name == _MANY
@@ -113,10 +127,12 @@ def surround_statements(dialect: Dialect, around: Callable[[Execute], Execute]) 
         _put(dialect, name, _in_steps(surrounded, outer, many=many))
 
 
-def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
+def _in_steps(  # noqa: C901 - on the path of each statement, a step is no call
+    execute: Execute, steps: Steps, *, many: bool
+) -> Execute:
     """Return the function that runs the steps. On a request's path: no call without need."""
 
-    def run(
+    def run(  # noqa: C901 - likewise
         cursor: DBAPICursor,
         statement: str,
         parameters: Any,
@@ -127,8 +143,12 @@ def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
         options = context.execution_options
         if steps.refuse_write is not None and options.get(READS):
             steps.refuse_write(statement, options)
+        if steps.before_autocommit is not None and _may_write_in_autocommit(options):
+            steps.before_autocommit()
         if steps.failed and steps.refuse_failed is not None:
             steps.refuse_failed(context.root_connection)
+        if steps.before is not None:
+            steps.before(statement, context)
         deadlines = steps.deadlines
         # The server counts anew for each set of parameters.
         counts = deadlines is not None and deadlines.begin(
@@ -138,7 +158,7 @@ def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
             try:
                 return execute(cursor, statement, parameters, context)
             except Exception as error:
-                if steps.may_repeat is None or not steps.may_repeat(error, cursor, context):
+                if not _may_repeat(steps, error, cursor, context):
                     raise
             return execute(cursor, statement, parameters, context)
         finally:
@@ -148,8 +168,20 @@ def _in_steps(execute: Execute, steps: Steps, *, many: bool) -> Execute:
     return run
 
 
-def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
-    def do_commit(connection: PoolProxiedConnection) -> None:
+def _may_write_in_autocommit(options: Mapping[str, Any]) -> bool:
+    return options.get("isolation_level") == "AUTOCOMMIT" and not options.get(READS)
+
+
+def _may_repeat(
+    steps: Steps, error: Exception, cursor: DBAPICursor, context: ExecutionContext
+) -> bool:
+    return steps.may_repeat is not None and steps.may_repeat(error, cursor, context)
+
+
+def _commit_in_steps(  # noqa: C901 - likewise
+    steps: Steps, dialect: Dialect, commit: Method
+) -> Method:
+    def do_commit(connection: PoolProxiedConnection) -> None:  # noqa: C901 - likewise
         if steps.streams and steps.end_streams is not None:
             steps.end_streams(connection)
         if steps.failed and steps.refuse_end is not None:
@@ -157,13 +189,22 @@ def _commit_in_steps(steps: Steps, dialect: Dialect, commit: Method) -> Method:
         raw = connection.dbapi_connection
         if steps.is_idle is not None and _is_idle(steps, connection):
             return
+        if steps.before_commit is not None:
+            steps.before_commit(connection)
         closed = raw is None or (steps.is_closed is not None and steps.is_closed(raw))
+        deadlines = steps.deadlines
+        counts = deadlines is not None and not closed and deadlines.begin_commit(connection)
         try:
             commit(connection)
         except BaseException as error:
             if not closed and steps.commit_failed is not None:
                 steps.commit_failed(connection, error)
             raise
+        finally:
+            if counts and deadlines is not None:
+                del deadlines.running[connection]
+        if steps.note_end is not None:
+            steps.note_end(connection)
 
     return do_commit
 
@@ -181,10 +222,13 @@ def _rollback_in_steps(steps: Steps, rollback: Method) -> Method:
     def do_rollback(connection: PoolProxiedConnection, *name: str) -> None:
         if steps.streams and steps.end_streams is not None and not name:
             steps.end_streams(connection)
-        if steps.failed and steps.forget_failed is not None:
-            steps.forget_failed(connection)
+        forget = steps.forget_failed
+        if steps.failed and forget is not None and not forget(connection, *name):
+            return
         if steps.is_idle is None or name or not _is_idle(steps, connection):
             rollback(connection, *name)
+            if steps.note_end is not None and not name:
+                steps.note_end(connection)
 
     return do_rollback
 

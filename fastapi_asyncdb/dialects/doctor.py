@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, TextClause
 
 from fastapi_asyncdb.dialects.parse import parse_url
 from fastapi_asyncdb.dialects.target import Target
@@ -130,6 +131,31 @@ class Doctor:
     """Returns settings whose connections cannot write. Raises if there is nothing to connect to."""
     explain: Callable[[BaseException], Result | None]
     """Returns why a check has no result, by its error; ``None`` if the error says it best."""
+    replica_checks: Mapping[str, Check] = field(default_factory=dict)
+    """Those of a read replica, which has the tables of its primary, and a load of its own."""
+
+
+def compare_clocks(connection: Connection, clock: TextClause, deployment: Deployment) -> Result:
+    """Compare the clock of the server with that of this machine, by the middle of a round trip.
+
+    Args:
+        connection: On which the statement runs.
+        clock: Returns the server's time in seconds since 1970.
+        deployment: Has the threshold.
+    """
+    before = time.time()
+    server = float(connection.execute(clock).scalar_one())
+    after = time.time()
+    ahead = server - (before + after) / 2
+    accuracy = (after - before) / 2
+    if abs(ahead) - accuracy <= deployment.thresholds.clock_skew:
+        return ok(f"The clocks differ by at most {abs(ahead) + accuracy:.3f} s.")
+    direction = "ahead of" if ahead > 0 else "behind"
+    return warn(
+        f"The server's clock is {abs(ahead):.1f} s {direction} that of this machine.",
+        "Synchronize both by NTP (chrony, systemd-timesyncd): tokens, expiry times and the order of "
+        "rows compare the two.",
+    )
 
 
 def listed(items: Sequence[str]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
+from typing import Literal
 
 from pydantic import SecretStr
+from sqlalchemy import URL
 
-from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.backend import Backend
 from fastapi_asyncdb.dialects.registry import backend_for, served
 from fastapi_asyncdb.dialects.target import Target
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
@@ -36,15 +39,48 @@ def parse_url(url: str | SecretStr) -> Target:
     raise problem
 
 
+def plain_url(url: SecretStr, driver: Literal["async", "sync"]) -> URL:
+    """Translate a database URL for an engine that gets no further arguments.
+
+    Args:
+        url: As for ``parse_url``.
+        driver: That of the URL, or a synchronous one, which need not be installed.
+
+    Raises:
+        InvalidDatabaseURL: as for ``parse_url``; or the driver cannot be told all of it in a URL.
+        UnsupportedDriver: as for ``parse_url``.
+    """
+    try:
+        return _plain(url.get_secret_value(), driver)
+    except ConfigurationError as error:
+        problem = error.with_traceback(None)
+    raise problem
+
+
+def _plain(text: str, driver: Literal["async", "sync"]) -> URL:
+    backend, name, rest = _split(text)
+    if backend.plain_url is None:
+        raise UnsupportedDriver(f"{backend.name} is not served yet. Use {served()}.")
+    if driver == "sync":
+        installed = (each for each in backend.sync_drivers if find_spec(each) is not None)
+        name = next(installed, backend.sync_drivers[0])
+    return backend.plain_url(f"{backend.name}+{name}", rest)
+
+
 def _parse(text: str) -> Target:
+    backend, driver, rest = _split(text)
+    return backend.drivers[driver](f"{backend.name}+{driver}", rest)
+
+
+def _split(text: str) -> tuple[Backend, str, str]:
+    """Split into the database, the driver, and what follows ``://``."""
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
         raise InvalidDatabaseURL(
             "The database URL is not a URL: it has no '://'. "
             "It looks like postgresql://user:password@host:5432/name or sqlite:///./app.db."
         )
-    backend, driver = _split_scheme(scheme.lower())
-    return backend.drivers[driver](f"{backend.name}+{driver}", rest)
+    return *_split_scheme(scheme.lower()), rest
 
 
 def _split_scheme(scheme: str) -> tuple[Backend, str]:
@@ -61,7 +97,10 @@ def _split_scheme(scheme: str) -> tuple[Backend, str]:
     name, _, driver = scheme.partition("+")
     backend = backend_for(name)
     if backend is None:
-        raise UnsupportedDriver(f"The database {name!r} is not served. Use {served()}.")
+        raise UnsupportedDriver(
+            f"The database {name!r} is not served. Use {served()}, or install the package that adds "
+            f"{name!r} to this library."
+        )
     driver = backend.driver_schemes.get(driver, driver) or backend.default_driver
     if driver not in backend.drivers:
         proper = " or ".join(f"{backend.name}+{known}://" for known in backend.drivers)

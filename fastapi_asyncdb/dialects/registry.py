@@ -1,30 +1,85 @@
-"""The list of the databases. A new one is a folder, and one line here."""
+"""The list of the databases. A new one is a folder, and one line here; or registered by its package."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import DataError, StatementError
 
-from fastapi_asyncdb.dialects.base import Backend, Preset
+from fastapi_asyncdb.dialects.backend import Backend
+from fastapi_asyncdb.dialects.base import Preset
 from fastapi_asyncdb.dialects.mysql import MARIADB, MYSQL
 from fastapi_asyncdb.dialects.postgresql import BACKEND as POSTGRESQL
+from fastapi_asyncdb.dialects.registration import check
 from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.sqlite import BACKEND as SQLITE
 from fastapi_asyncdb.dialects.target import Target
-from fastapi_asyncdb.errors import UnsupportedDriver
+from fastapi_asyncdb.errors import ConfigurationError, UnsupportedDriver
 
 if TYPE_CHECKING:
     from fastapi_asyncdb.dialects.doctor import Doctor
 
-_BACKENDS = (POSTGRESQL, SQLITE, MYSQL, MARIADB)
+ENTRY_POINTS = "fastapi_asyncdb.dialects"
+"""The group of entry points of packages with a database: the scheme, and where its ``Backend`` is."""
+
+_BACKENDS = [POSTGRESQL, SQLITE, MYSQL, MARIADB]
+# The errors of MySQL's drivers have an SQLSTATE as well as PostgreSQL's, and a number before it.
+_BY_ERROR = [MYSQL, POSTGRESQL, SQLITE]
 _BY_SCHEME = {scheme: known for known in _BACKENDS for scheme in (known.name, *known.schemes)}
+
+
+def register_dialect(backend: Backend) -> None:
+    """Add a database, for URLs and engines that are used from then on.
+
+    A package that is to be found without being imported names its ``Backend`` in an entry point of the
+    group ``fastapi_asyncdb.dialects``. It is registered with the first URL that has its scheme.
+
+    Args:
+        backend: The database: usually ``dataclasses.replace(POSTGRESQL, name=..., schemes=(), ...)``.
+            Adding an equal one again does nothing.
+
+    Raises:
+        ConfigurationError: another database has one of the schemes; there is no driver; or the preset
+            lacks members of ``Preset``.
+    """
+    if backend in _BACKENDS:
+        return
+    check(backend)
+    schemes = (backend.name, *backend.schemes)
+    taken = next((scheme for scheme in schemes if scheme in _BY_SCHEME), None)
+    if taken is not None:
+        raise ConfigurationError(
+            f"URLs with {taken}:// are those of {_BY_SCHEME[taken].name} already, so {backend.name} "
+            "cannot be registered for them. Give it another name, and no schemes of other databases: "
+            "dataclasses.replace(..., schemes=()) drops those of the original."
+        )
+    # Before the others that know the same drivers: each of them has a verdict on every error.
+    known = [index for index, each in enumerate(_BY_ERROR) if each.family == backend.family]
+    _BY_ERROR.insert(min(known, default=0), backend)
+    _BACKENDS.append(backend)
+    _BY_SCHEME.update(dict.fromkeys(schemes, backend))
 
 
 def backend_for(scheme: str) -> Backend | None:
     """Return the database that a URL's scheme names, without its driver; ``None`` for another."""
+    return _BY_SCHEME.get(scheme) or _installed(scheme)
+
+
+@cache
+def _installed(scheme: str) -> Backend | None:
+    """Register the database that an installed package names for a scheme, and return it."""
+    for entry in entry_points(group=ENTRY_POINTS, name=scheme):
+        try:
+            register_dialect(entry.load())
+        except Exception as error:
+            raise ConfigurationError(
+                f"The database {scheme!r} is that of an installed package, whose entry point "
+                f"{entry.value!r} cannot be used: {error}"
+            ) from error
     return _BY_SCHEME.get(scheme)
 
 
@@ -48,7 +103,20 @@ def preset_of(dialect: Dialect) -> Preset | None:
 
 def backend_of(dialect: Dialect) -> Backend | None:
     """Return the database of an engine, which may be the user's own; ``None`` for an unknown one."""
-    return _BY_SCHEME.get(dialect.name)
+    return backend_for(dialect.name)
+
+
+def family_of(name: str) -> str:
+    """Return the database whose SQL a database has.
+
+    Args:
+        name: SQLAlchemy's, of the dialect.
+
+    Returns:
+        ``postgresql``, ``mysql`` or ``sqlite``; the name itself if it is unknown.
+    """
+    backend = backend_for(name)
+    return name if backend is None else backend.family
 
 
 def doctor_for(target: Target) -> Doctor | None:
@@ -69,7 +137,7 @@ def is_conflict(error: BaseException) -> bool | None:
     Returns:
         Whether another transaction was in its way; ``None`` if no database knows the error.
     """
-    verdicts = (backend.is_conflict(error) for backend in _BACKENDS)
+    verdicts = (backend.is_conflict(error) for backend in _BY_ERROR)
     return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
@@ -82,7 +150,7 @@ def rejection_of(error: BaseException) -> Rejection | None:
     Returns:
         ``None`` if no database knows the error.
     """
-    found = (backend.rejection_of(error) for backend in _BACKENDS)
+    found = (backend.rejection_of(error) for backend in _BY_ERROR)
     rejection = next((each for each in found if each is not None), None)
     if rejection is None and _has_a_value_out_of_range(error):
         return Rejection("value")

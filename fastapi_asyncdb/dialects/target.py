@@ -85,6 +85,14 @@ class Target:
     """Whether there is a pooler in front of the server, if the URL says so."""
     credentials: CredentialsCache | None = None
     """Where the password comes from, if it does not come from the URL."""
+    is_replica: bool = False
+    """Whether it is a read replica: its server refuses writes, also after it has become the primary."""
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for messages: ``db2:5432``."""
+        hosts = ",".join(self.hosts) or "localhost"
+        return f"{hosts}:{self.url.port}" if self.url.port else hosts
 
     @property
     def is_local(self) -> bool:

@@ -6,13 +6,15 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+from pydantic import SecretStr
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fastapi_asyncdb.credentials import PasswordFunction
-from fastapi_asyncdb.dialects import Target, doctor_for
+from fastapi_asyncdb.dialects import Target, doctor_for, parse_url
 from fastapi_asyncdb.dialects.doctor import (
     Check,
     Deployment,
@@ -53,10 +55,10 @@ async def examine(
     checks: Mapping[str, Look] | None = None,
     thresholds: Thresholds | None = None,
 ) -> Report:
-    """Examine a database, on one connection of its own that cannot write.
+    """Examine a database, on one connection of its own that cannot write; then each read replica.
 
     A check that has no rights, or takes longer than a few seconds, is ``skipped`` with the reason.
-    Without a connection, its finding is the only one.
+    Without a connection, its finding is the only one of its server.
 
     Args:
         settings: Of the application that uses the database.
@@ -67,27 +69,58 @@ async def examine(
         thresholds: From which values on a check warns or fails.
 
     Returns:
-        The findings. Names from the database are in them as they are: escape them in markup.
+        The findings; those of a replica have its address in their name. Names from the database are in
+        them as they are: escape them in markup.
 
     Raises:
         ConfigurationError: ``workers`` or ``instances`` is less than 1.
     """
     deployment = Deployment(settings, workers, instances, thresholds or Thresholds())
+    findings = await _examine(deployment, password, checks or {})
+    for url in settings.replica_urls:
+        findings += await _examine_replica(deployment, url, password)
+    return Report(tuple(findings))
+
+
+async def _examine(
+    deployment: Deployment,
+    password: PasswordFunction | None,
+    checks: Mapping[str, Look],
+    *,
+    is_replica: bool = False,
+) -> list[Finding]:
     try:
         doctor = doctor_for(deployment.target)
+        settings = deployment.settings
         reader = (doctor.reader(settings) if doctor else settings).model_copy(update=_QUIET)
-        engines = create_engines(reader, password)
+        engines = create_engines(reader, password, is_replica=is_replica)
     except AsyncDBError as error:
-        return Report((_no_connection(error),))
+        return [_no_connection(error)]
     try:
         failure = await attempt(engines, reader, engines.read)
         if failure is not None:
-            return Report((_refused(deployment.target, failure),))
-        looks = dict(_looks(deployment, doctor)) | dict(checks or {})
+            return [_refused(deployment.target, failure)]
+        looks = dict(_looks(deployment, doctor, is_replica=is_replica)) | dict(checks)
         engine = engines.bound(doctor.options if doctor else _READING)
-        return Report(tuple(await _run(looks, engine, doctor)))
+        return await _run(looks, engine, doctor)
     finally:
         await engines.dispose()
+
+
+async def _examine_replica(
+    deployment: Deployment, url: SecretStr, password: PasswordFunction | None
+) -> list[Finding]:
+    own = deployment.settings.model_copy(update={"url": url, "replica_urls": []})
+    findings = await _examine(replace(deployment, settings=own), password, {}, is_replica=True)
+    address = _address(url)
+    return [replace(finding, check=f"{finding.check} ({address})") for finding in findings]
+
+
+def _address(url: SecretStr) -> str:
+    try:
+        return parse_url(url).address
+    except AsyncDBError:
+        return "a replica"  # the finding says what is wrong with the URL
 
 
 def _no_connection(error: AsyncDBError) -> Finding:
@@ -99,10 +132,15 @@ def _refused(target: Target, failure: Failure) -> Finding:
     return Finding(_CONNECTION, "fail", fact, f"{failure.diagnosis.advice}.")
 
 
-def _looks(deployment: Deployment, doctor: Doctor | None) -> Iterator[tuple[str, Look]]:
+def _looks(
+    deployment: Deployment, doctor: Doctor | None, *, is_replica: bool
+) -> Iterator[tuple[str, Look]]:
     """Yield the library's checks with their names: those of any database, then its own."""
+    own: Mapping[str, Check] = {}
+    if doctor is not None:
+        own = doctor.replica_checks if is_replica else doctor.checks
     general: dict[str, Check] = {_CONNECTION: _connection, "round trip": _round_trip}
-    for name, check in (general | dict(doctor.checks if doctor else {})).items():
+    for name, check in (general | dict(own)).items():
         yield name, partial(_named, name, check, deployment)
 
 

@@ -30,11 +30,11 @@ class _Failure:
     message: str
 
 
-def refuse_failed_transactions(engine: AsyncEngine) -> None:
+def refuse_failed_transactions(engine: AsyncEngine, preset: Preset) -> None:
     """Refuse statements and COMMIT in a transaction that has failed, until a rollback undoes it."""
     steps = steps_of(engine.sync_engine.dialect)
     steps.refuse_failed, steps.refuse_end = _refuse_failed, refuse_end
-    steps.forget_failed = forget_failure
+    steps.forget_failed = forget_failure if preset.failures_keep_savepoints else _forget_whole
 
 
 def failed_statements(preset: Preset) -> ErrorStep:
@@ -77,9 +77,21 @@ def _message(context: ExceptionContext) -> str:
     )
 
 
-def forget_failure(connection: Connection | PoolProxiedConnection) -> None:
-    """Note that a failed transaction is undone: the connection may be used again."""
+def forget_failure(connection: Connection | PoolProxiedConnection, *savepoint: str) -> bool:
+    """Note that a failed transaction is undone: the connection may be used again.
+
+    Returns:
+        True: there is something to roll back.
+    """
     info_of(connection).pop(_FAILURE, None)
+    return True
+
+
+def _forget_whole(connection: PoolProxiedConnection, *savepoint: str) -> bool:
+    """Do the same for the whole transaction only: its savepoints have gone with it."""
+    if savepoint:
+        return _FAILURE not in info_of(connection)
+    return forget_failure(connection)
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -14,11 +14,19 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb.dialects import ErrorStep, Preset, preset_of
 from fastapi_asyncdb.dialects.calls import steps_of
+from fastapi_asyncdb.dialects.deadlines import overdue
 from fastapi_asyncdb.errors import CommitOutcomeUnknown, Outcome
 
 _FAILED_COMMIT = "fastapi_asyncdb.failed_commit"
 _TRANSACTION_ID = "fastapi_asyncdb.transaction_id"
 
+_FAILED = "The network, or the server, failed at that moment."
+_OVERDUE = (
+    "The server has answered nothing for longer than a statement may take "
+    "(DATABASE_STATEMENT_TIMEOUT, or the transaction's own), so the connection was given up. Most "
+    "likely the server stands still, or COMMIT waits for a synchronous standby or a deferred "
+    "constraint."
+)
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds between two queries to a server that has not noticed yet that its client is gone."""
 
@@ -70,10 +78,10 @@ def _outcome(context: ExceptionContext, connection: Connection) -> BaseException
     context.is_disconnect = True
     outcome = CommitOutcomeUnknown(
         "The connection was lost while COMMIT was under way, so the work is either stored or not "
-        f"({type(cause).__name__}: {' '.join(str(cause).split()) or 'no answer'}). The network, or "
-        "the server, failed at that moment. Do not repeat the work before you have looked: 'await "
-        "error.resolve(database)' asks PostgreSQL, if 'await remember_transaction_id(session)' came "
-        "before; otherwise look for the rows.",
+        f"({type(cause).__name__}: {' '.join(str(cause).split()) or 'no answer'}). "
+        f"{_OVERDUE if overdue(connection) else _FAILED} Do not repeat the work before you have looked: "
+        "'await error.resolve(database)' asks PostgreSQL, if 'await remember_transaction_id(session)' "
+        "came before; otherwise look for the rows.",
         cause,
         transaction_id=_transaction_id(connection),
     )

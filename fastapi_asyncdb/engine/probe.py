@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.engine.connect_errors import failure_of
-from fastapi_asyncdb.engine.create import Engines, close_engine, create_probe_engine
+from fastapi_asyncdb.engine.create import create_probe_engine
+from fastapi_asyncdb.engine.engines import Engines, close_engine
 from fastapi_asyncdb.engine.startup import attempt
 from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.settings import DatabaseSettings

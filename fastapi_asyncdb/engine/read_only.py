@@ -24,7 +24,9 @@ _OPAQUE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _FIRST_WORD = re.compile(r"[\s(]*(\w+)")
-_READING_WORDS = frozenset({"select", "with", "values", "table", "show", "explain", "pragma"})
+_READING_WORDS = frozenset(
+    {"select", "with", "values", "table", "show", "explain", "describe", "desc", "pragma"}
+)
 # A row lock is a write to the server, and in autocommit it would be gone with its statement.
 _WRITING_CLAUSE = re.compile(
     r"""

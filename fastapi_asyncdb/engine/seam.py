@@ -47,7 +47,7 @@ def session_on(database: _Database[S_co], engine: AsyncEngine) -> S_co:
 
 def has_pool(database: _Database[AsyncSession], pool: Pool) -> bool:
     """Return whether a pool belongs to the engines of a ``Database``, on any event loop."""
-    return any(pool in (each.write.pool, each.read.pool) for each in runs_of(database).started())
+    return any(pool in engines.pools() for engines in runs_of(database).started())
 
 
 @contextmanager
@@ -56,8 +56,8 @@ def refusing_connections(database: _Database[AsyncSession], refusal: Exception) 
     pools = [
         pool
         for engines in runs_of(database).started()
-        for engine in (engines.write, engines.read)
-        if isinstance(pool := engine.sync_engine.pool, FairPool)
+        for pool in engines.pools()
+        if isinstance(pool, FairPool)
     ]
     before = [pool.refusal for pool in pools]
     for pool in pools:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from fastapi_asyncdb.concurrency import backoff, greenlet_spawn
 from fastapi_asyncdb.dialects import connect_timeout
 from fastapi_asyncdb.engine.connect_errors import Failure, failure_of
-from fastapi_asyncdb.engine.create import Engines
+from fastapi_asyncdb.engine.engines import Engines
 from fastapi_asyncdb.errors import (
     AutoCreateTablesProductionError,
     ConfigurationError,

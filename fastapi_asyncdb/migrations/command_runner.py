@@ -23,6 +23,7 @@ from fastapi_asyncdb.migrations.config import MigrationConfig
 from fastapi_asyncdb.migrations.engines import Source, configured_source, migration_engines
 from fastapi_asyncdb.migrations.environment import AFTER_REVISION, CONNECTION, locked_connection
 from fastapi_asyncdb.migrations.failures import can_run_again, explained, is_lock_timeout
+from fastapi_asyncdb.migrations.journal import Journal
 from fastapi_asyncdb.migrations.progress import AppliedRevision, Progress, Steps
 
 logger = logging.getLogger(__name__)
@@ -59,17 +60,20 @@ class CommandRunner:
             migration_engines(self._from()) as (engines, settings),
             locked_connection(engines, settings, wait=wait) as (connection, lock),
         ):
-            steps = Steps(lock, progress)
+            journal = await connection.run_sync(Journal)
+            steps = Steps(lock, journal, progress)
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     await self._run(connection, command, steps)
                     break
                 except Exception as error:
-                    may_try_again = is_lock_timeout(error) and can_run_again(error)
+                    stay = journal.stay(error)
+                    may_try_again = is_lock_timeout(error) and can_run_again(error) and not stay
                     if attempt == _ATTEMPTS or not may_try_again:
-                        raise explained(error, self._scripts) from error
+                        raise explained(error, self._scripts, stay) from error
                     await _pause(attempt, error)
                     await connection.rollback()
+                    journal.clear()
         return steps.applied
 
     async def look(self, command: Command) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -132,10 +132,10 @@ def _primary_key(inspector: Inspector, table: Table) -> Iterator[str]:
 
 def _labels(inspector: Inspector) -> dict[tuple[str | None, str], list[str]]:
     """Return those of each type that is an enum, by its schema; ``None`` is that of the search path."""
-    if inspector.dialect.name != "postgresql":
+    if not isinstance(inspector, PGInspector):
         return {}
     found: dict[tuple[str | None, str], list[str]] = {}
-    for enum in cast(PGInspector, inspector).get_enums(schema="*"):
+    for enum in inspector.get_enums(schema="*"):
         found[enum["schema"], enum["name"]] = enum["labels"]
         if enum["visible"]:
             found[None, enum["name"]] = enum["labels"]

@@ -21,7 +21,7 @@ from alembic.operations.ops import (
 from sqlalchemy import Column, Enum, ForeignKeyConstraint, MetaData
 from sqlalchemy.schema import ColumnCollectionConstraint
 
-from fastapi_asyncdb.migrations.rendering import EXISTING_ENUMS
+from fastapi_asyncdb.migrations.rendering import EXISTING_ENUMS, postgresql_name
 
 _LONGEST_NAME = 63
 """Bytes of a name: https://www.postgresql.org/docs/current/limits.html"""
@@ -41,7 +41,7 @@ class PostgreSQLOp(MigrateOperation):
 @renderers.dispatch_for(PostgreSQLOp)
 def _render(context: Any, operation: PostgreSQLOp) -> list[str]:
     # The empty line ends the block.
-    condition = 'if op.get_context().dialect.name == "postgresql":'
+    condition = f'if op.get_context().dialect.name == "{postgresql_name(context.dialect)}":'
     return [condition, f"op.execute({operation.statement!r})", ""]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from fastapi_asyncdb.credentials import PasswordFunction
 from fastapi_asyncdb.dialects import Target, parse_url
-from fastapi_asyncdb.engine.create import Engines, create_engines
+from fastapi_asyncdb.engine.create import create_engines
+from fastapi_asyncdb.engine.engines import Engines
 from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.engine.startup import first_connection
 from fastapi_asyncdb.finishing import finish
@@ -31,7 +32,7 @@ class Source:
 
 def source_of(database: Any) -> Source:
     """Return where a ``Database`` connects to, as it runs or would be started."""
-    settings, password, target = runs_of(database).connection(database.settings)
+    settings, password, target = runs_of(database).connection()
     return Source(settings, password, target)
 
 

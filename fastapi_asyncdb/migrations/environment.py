@@ -12,13 +12,14 @@ from typing import Any
 
 from alembic import context
 from alembic.config import Config
+from alembic.ddl.impl import DefaultImpl
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, Dialect, MetaData
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fastapi_asyncdb.dialects import Backend, backend_of, parse_url
 from fastapi_asyncdb.dialects.registry import backend_for
-from fastapi_asyncdb.engine.create import Engines
+from fastapi_asyncdb.engine.engines import Engines
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations.config import MigrationConfig, config_beside
 from fastapi_asyncdb.migrations.defaults import compare_defaults
@@ -144,6 +145,7 @@ def _run(
     connection: Connection, config: Config, tables: list[MetaData], options: dict[str, Any]
 ) -> None:
     backend = backend_of(connection.dialect)
+    _refuse_unknown(connection.dialect)
     if backend is not None:
         backend.migrations.prepare(connection)
     chosen = _merged(_defaults(backend, tables), options)
@@ -157,6 +159,17 @@ def _run(
     compare_defaults(context.get_context(), backend.migrations if backend is not None else None)
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _refuse_unknown(dialect: Dialect) -> None:
+    try:
+        DefaultImpl.get_by_dialect(dialect)
+    except KeyError:
+        raise ConfigurationError(
+            f"Alembic does not know the database {dialect.name!r}, so it cannot migrate it. The package "
+            "that adds the database has to define a class for it: class Impl(PostgresqlImpl): "
+            f"__dialect__ = {dialect.name!r}, for example."
+        ) from None
 
 
 def _print(project: MigrationConfig, tables: list[MetaData], options: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from fastapi_asyncdb.dialects import rejection_of
+from fastapi_asyncdb.dialects.mysql.errors import number_of
 from fastapi_asyncdb.errors import AsyncDBError, MigrationError, MigrationFailed
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 # insufficient_privilege; invalid_schema_name, also if the role sees no schema to create tables in.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _NO_RIGHTS, _NO_SCHEMA = "42501", "3F000"
+# ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+_NO_RIGHTS_ON_MYSQL = {1044, 1142, 1227}
+# ER_DUP_FIELDNAME, ER_DUP_KEYNAME, ER_FK_DUP_NAME
+_EXIST_ON_MYSQL = {1060, 1061, 1826}
 _RIGHTS = (
     "The role may not change the schema. Set DATABASE_MIGRATION_URL to a URL with the role that owns "
     "the tables."
@@ -36,20 +42,30 @@ _NO_NAME = (
     "fastapi_asyncdb.models.Base. For a constraint that exists already without a name see "
     "docs/migrations.md#names-of-constraints."
 )
+_HALF_DONE = (
+    "A part of it is done and stays, because the database commits each change of its schema by itself: "
+    "{}. The next attempt begins with the first statement again: undo these by hand before, or take "
+    "them out of the revision; or do the rest by hand, and note it with 'asyncdb stamp REVISION'."
+)
 _AUTOCOMMIT = "It failed in an autocommit block."
+_NO_LENGTH = (
+    "VARCHAR needs a length on MySQL. Write it in the revision and the model: String(255), or Text."
+)
 _EXISTS = (
-    "The schema has it already: something else has made it, such as auto_create_tables or another "
-    "migration tool. If the schema is that of a revision, say so with 'asyncdb stamp REVISION' "
-    "('asyncdb check' shows differences); otherwise start with an empty database."
+    "The schema has it already: something else has made it, such as auto_create_tables, another "
+    "migration tool, or on MySQL an earlier attempt. If it is that of a revision, say so with "
+    "'asyncdb stamp REVISION' ('asyncdb check' shows differences); otherwise start with an empty "
+    "database."
 )
 
 
-def explained(error: Exception, scripts: ScriptDirectory) -> Exception:
+def explained(error: Exception, scripts: ScriptDirectory, stay: str | None = None) -> Exception:
     """Return the error to raise for one that a command of Alembic has raised.
 
     Args:
         error: The error.
         scripts: The revisions, to find the one that failed.
+        stay: Statements of it that no rollback has undone.
     """
     if isinstance(error, AsyncDBError) and not isinstance(error, DBAPIError):
         return error
@@ -60,7 +76,7 @@ def explained(error: Exception, scripts: ScriptDirectory) -> Exception:
     if revision is not None:
         name, place = revision
         return MigrationFailed(
-            f"Revision {name} failed, at {place}: {cause}. {_extent(error)} {_advice(error)}"
+            f"Revision {name} failed, at {place}: {cause}. {_extent(error, stay)} {_advice(error)}"
         )
     if isinstance(error, DBAPIError):
         return MigrationError(f"The database refuses the command: {cause}. {_advice(error)}")
@@ -120,7 +136,9 @@ def described(error: CommandError) -> str:
     return f"Alembic refuses the command: {message}. 'asyncdb history' lists the revisions."
 
 
-def _extent(error: BaseException) -> str:
+def _extent(error: BaseException, stay: str | None) -> str:
+    if stay is not None:
+        return _HALF_DONE.format(stay)
     if not can_run_again(error):
         return (
             f"{_AUTOCOMMIT} What it did before, and a half-built index, stay: undo that by hand before "
@@ -161,9 +179,13 @@ def _advice(error: BaseException) -> str:
     sqlstate = getattr(driver, "sqlstate", None)
     if sqlstate in (_NO_RIGHTS, _NO_SCHEMA):
         return _RIGHTS if sqlstate == _NO_RIGHTS else _SCHEMA
+    if number_of(error) in _NO_RIGHTS_ON_MYSQL:
+        return _RIGHTS
+    if "VARCHAR requires a length" in str(error):
+        return _NO_LENGTH
     if "multiple commands" in str(driver):
         return _ONE_STATEMENT
-    if "already exists" in str(driver):
+    if "already exists" in str(driver) or number_of(error) in _EXIST_ON_MYSQL:
         return _EXISTS
     if is_lock_timeout(error):
         return (

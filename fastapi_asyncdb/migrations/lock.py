@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.migrations import MigrationLock
-from fastapi_asyncdb.engine.create import Engines
+from fastapi_asyncdb.engine.engines import Engines
 from fastapi_asyncdb.errors import MigrationError
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -30,10 +30,16 @@ _REMINDER = 10.0
 
 
 class HeldLock:
-    """The lock, as long as this process has it."""
+    """The lock, as long as this process has it.
 
-    def __init__(self, lock: MigrationLock | None) -> None:
+    Args:
+        lock: ``None`` if the database needs none.
+        rolls_back: Whether a rollback undoes a revision.
+    """
+
+    def __init__(self, lock: MigrationLock | None, *, rolls_back: bool = True) -> None:
         self._lock = lock
+        self._rolls_back = rolls_back
         self._checked = time.monotonic()
 
     async def check(self) -> None:
@@ -48,13 +54,23 @@ class HeldLock:
         if not await _is_held(self._lock):
             raise MigrationError(
                 "The lock of the migrations is lost: its session has ended, most likely by a restart of "
-                "the server or pg_terminate_backend(). The revision that ran is rolled back, those "
-                "before it stay. Run the command again."
+                f"the server or by an administrator. {self._outcome} Run the command again."
             )
 
-    def checked(self, **applied: Any) -> None:
+    @property
+    def _outcome(self) -> str:
+        if self._rolls_back:
+            return "The revision that ran is rolled back, those before it stay."
+        return "The revision that ran is done, and none after it was begun."
+
+    def checked(self, *, ctx: Any, **applied: Any) -> None:
         """Check, as a callback of Alembic's, which is called in a greenlet."""
-        await_only(self.check())
+        try:
+            await_only(self.check())
+        except MigrationError:
+            if not self._rolls_back:
+                ctx.connection.commit()  # What is done has to be noted: it stays.
+            raise
 
 
 @asynccontextmanager
@@ -78,7 +94,7 @@ async def only_migrator(
     async with backend.migrations.lock(engines.write, engines.read, settings) as lock:
         await _take(lock, wait)
         try:
-            yield HeldLock(lock)
+            yield HeldLock(lock, rolls_back=backend.migrations.commits is None)
         finally:
             await _release(lock)
 

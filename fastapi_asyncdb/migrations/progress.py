@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from alembic.util import to_tuple
 
+from fastapi_asyncdb.migrations.journal import Journal
 from fastapi_asyncdb.migrations.lock import HeldLock
 
 if TYPE_CHECKING:
@@ -37,11 +38,13 @@ class Steps:
 
     Args:
         lock: Checked each time.
+        journal: Cleared each time.
         progress: Called each time.
     """
 
-    def __init__(self, lock: HeldLock, progress: Progress | None) -> None:
+    def __init__(self, lock: HeldLock, journal: Journal, progress: Progress | None) -> None:
         self._lock = lock
+        self._journal = journal
         self._progress = progress
         self._since = time.monotonic()
         self.applied: list[AppliedRevision] = []
@@ -49,7 +52,8 @@ class Steps:
 
     def __call__(self, *, step: Any, **others: Any) -> None:
         """Report a step, as Alembic's ``on_version_apply`` has it."""
-        self._lock.checked()
+        self._lock.checked(**others)
+        self._journal.clear()
         if step.is_stamp:
             return
         seconds, self._since = time.monotonic() - self._since, time.monotonic()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sqlalchemy import Enum
+from sqlalchemy import Dialect, Enum
 from sqlalchemy.types import TypeEngine
 
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.models import utcnow
 
 EXISTING_ENUMS = "asyncdb_existing_enums"
@@ -41,14 +42,19 @@ def _existing(enum: Enum, context: Any) -> str:
     schema = f", schema={enum.schema!r}" if enum.schema else ""
     labels = f"{', '.join(map(repr, enum.enums))}, name={enum.name!r}{schema}"
     variant = f"postgresql.ENUM({labels}, create_type=False)"
-    return f"sa.Enum({labels}).with_variant({variant}, 'postgresql')"
+    return f"sa.Enum({labels}).with_variant({variant}, {postgresql_name(context.dialect)!r})"
+
+
+def postgresql_name(dialect: Dialect) -> str:
+    """Return the name of PostgreSQL for a revision: that of the dialect, if it has PostgreSQL's SQL."""
+    return dialect.name if family_of(dialect.name) == "postgresql" else "postgresql"
 
 
 def _import_module_of(item: TypeEngine[Any], context: Any) -> None:
     module = type(item).__module__
     if not module.startswith("sqlalchemy."):
         context.imports.add(f"import {module}")
-    elif f".{context.dialect.name}." not in module and "Text()" in repr(item):
+    elif f".{family_of(context.dialect.name)}." not in module and "Text()" in repr(item):
         # JSONB as a variant of JSON: only on PostgreSQL Alembic writes its argument with a prefix.
         context.imports.add("from sqlalchemy import Text")
     elements = getattr(item, "item_type", None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, String, event
 from sqlalchemy.orm import DeclarativeBase, Mapper, RelationshipProperty
 
 from fastapi_asyncdb.models.datetimes import UTCDateTime
@@ -18,6 +18,8 @@ class Base(DeclarativeBase):
     - Constraints have names, without which a migration cannot drop them, and SQLite cannot alter them:
       https://alembic.sqlalchemy.org/en/latest/naming.html
     - ``Mapped[datetime]`` is a :class:`UTCDateTime`.
+    - ``Mapped[str]`` has 255 characters on MySQL and MariaDB, where VARCHAR needs a length; give others
+      with ``mapped_column(String(50))`` or ``mapped_column(Text)``.
     - Values that the server makes are fetched with the INSERT or UPDATE itself (``eager_defaults``).
     - A relationship that was not loaded raises ``InvalidRequestError`` when it is read
       (``lazy="raise_on_sql"``), unless it has a ``lazy`` of its own; ``lazy=True`` is SQLAlchemy's
@@ -33,7 +35,10 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[Mapping[Any, Any]] = {datetime: UTCDateTime()}
+    type_annotation_map: ClassVar[Mapping[Any, Any]] = {
+        datetime: UTCDateTime(),
+        str: String().with_variant(String(255), "mysql", "mariadb"),
+    }
 
 
 # Listeners instead of __mapper_args__, which a class with its own does not inherit.

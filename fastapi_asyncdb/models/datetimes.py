@@ -13,12 +13,20 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from fastapi_asyncdb.dialects.registry import family_of
+
+# What CURRENT_TIMESTAMP is on the databases where it is something else.
+_NOW = {
+    "sqlite": "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
+    "mysql": "(UTC_TIMESTAMP(6))",
+}
+
 
 class UTCDateTime(TypeDecorator[datetime]):
     """A ``DateTime(timezone=True)`` whose values are aware, and in UTC, on every database.
 
-    SQLite has no type for points in time, and SQLAlchemy stores them there without a time zone:
-    https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#date-and-time-types
+    SQLite and MySQL have no type for points in time that fits, so that they are stored there in UTC and
+    without a time zone: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#date-and-time-types
 
     A naive ``datetime`` is a ``ValueError``, which SQLAlchemy wraps in a ``StatementError``.
     """
@@ -31,6 +39,18 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def __repr__(self) -> str:
         return "UTCDateTime()"
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return MySQL's and MariaDB's type with microseconds, where ``DateTime`` has none there.
+
+        https://dev.mysql.com/doc/refman/8.4/en/fractional-seconds.html
+        """
+        if family_of(dialect.name) != "mysql":
+            return super().load_dialect_impl(dialect)
+        # Imported here: most applications have another database.
+        from sqlalchemy.dialects.mysql import DATETIME
+
+        return dialect.type_descriptor(DATETIME(timezone=True, fsp=6))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Convert an aware value to UTC.
@@ -49,7 +69,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return a value in UTC: without a time zone is how SQLite stores it."""
+        """Return a value in UTC: without a time zone is how SQLite and MySQL store it."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -65,7 +85,8 @@ class utcnow(FunctionElement[datetime]):  # noqa: N801 - in SQL it is a function
     """The time of the server, for ``server_default``.
 
     On SQLite, which compares texts, it has the form in which SQLAlchemy writes a ``datetime``;
-    ``CURRENT_TIMESTAMP`` has another one there.
+    ``CURRENT_TIMESTAMP`` has another one there. On MySQL it is in UTC, whatever the time zone of the
+    connection.
     """
 
     type: TypeEngine[datetime] = UTCDateTime()
@@ -74,12 +95,7 @@ class utcnow(FunctionElement[datetime]):  # noqa: N801 - in SQL it is a function
 
 @compiles(utcnow)
 def _current_timestamp(element: utcnow, compiler: SQLCompiler, **options: Any) -> str:
-    return "CURRENT_TIMESTAMP"
-
-
-@compiles(utcnow, "sqlite")
-def _sqlite_timestamp(element: utcnow, compiler: SQLCompiler, **options: Any) -> str:
-    return "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
+    return _NOW.get(family_of(compiler.dialect.name), "CURRENT_TIMESTAMP")
 
 
 def now() -> datetime:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from fastapi_asyncdb.concurrency import getcurrent
+from fastapi_asyncdb.pool.fair_pool import SERVER
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +136,9 @@ class Checkout:
         raw = self._raw()
         waits = raw is not None and awaits_answer(raw)
         logger.warning(
-            "%s has had a database connection checked out for %.1f s%s. The checkout was at %s. %s",
+            "%s has had a database connection%s checked out for %.1f s%s. The checkout was at %s. %s",
             self.holder(),
+            f" to the {server}" if (server := self.server()) else "",
             seconds,
             ", and waits for the answer to a statement" if waits else "",
             self.place(),
@@ -155,6 +157,13 @@ class Checkout:
             if not _is_of_packages(module)
         ]
         return " < ".join(places) or "the end of the transaction"
+
+    def server(self) -> str:
+        """Return the name of the server, if there are several: ``replica db2:5432``."""
+        connection = None if self._connection is None else self._connection()
+        if connection is None or self._raw() is None:
+            return ""
+        return str(connection.info.get(SERVER, ""))
 
     def is_over(self) -> bool:
         """Return whether its connection is closed, or was garbage-collected."""

@@ -15,7 +15,7 @@ from sqlalchemy.pool.base import _ConnectionRecord
 from sqlalchemy.util.queue import Empty
 
 from fastapi_asyncdb.concurrency import await_only, greenlet_spawn
-from fastapi_asyncdb.errors import PoolTimeout, TooManyWaiting
+from fastapi_asyncdb.errors import CannotConnect, PoolTimeout, TooManyWaiting
 from fastapi_asyncdb.pool.idle import IdleConnections, OverflowTimer
 from fastapi_asyncdb.pool.server_limit import Explain, Full, Refusal, ServerLimit
 from fastapi_asyncdb.pool.waiters import Slots
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 _YOUNGEST = 0.9
 """The share of ``recycle`` after which the first connections are replaced; the last at its end."""
 _EXPIRES = "fastapi_asyncdb.expires"
+SERVER = "fastapi_asyncdb.server"
+"""In the ``info`` of a connection: the name of its server, empty if there is only one."""
 
 
 class FairPool(AsyncAdaptedQueuePool):
@@ -63,7 +65,11 @@ class FairPool(AsyncAdaptedQueuePool):
         explain: Explain | None = None,
         **options: Any,
     ) -> None:
+        listeners = options.pop("_dispatch", None)
         super().__init__(creator, **options)
+        if listeners is not None:
+            # Of the pool that this one replaces. SQLAlchemy cannot copy those that two objects share.
+            self.dispatch = listeners
         self._idle = cast(IdleConnections, self._pool)
         self._create = forgetting_locals(self._invoke_creator)
         self._invoke_creator = self._connect
@@ -120,9 +126,21 @@ class FairPool(AsyncAdaptedQueuePool):
                 # Read by _do_get, before any other task runs.
                 self._returns = started
 
+    def failure(self) -> BaseException | None:
+        """Return why there is no connection, if the server is down and the pool has none left."""
+        return self._server.failure()
+
+    def accepts_none(self, error: BaseException) -> bool:
+        """Return whether, by the error of a checkout, the server accepts no connection."""
+        return isinstance(error, CannotConnect) or self._refusal_of(error) is not None
+
     def forget_refusal(self) -> None:
         """Let the next checkout connect at once, although the server has just refused a connection."""
         self._server.forget()
+
+    def name_server(self, name: str) -> None:
+        """Name the server in messages, where there are several: ``replica db2:5432``."""
+        self._server.name = name
 
     def leave_outages(self) -> None:
         """Leave the warnings of an outage to another pool of the same database."""
@@ -147,6 +165,7 @@ class FairPool(AsyncAdaptedQueuePool):
         # Connections that were made at the same moment are not replaced at the same moment.
         lifetime = self._recycle * random.uniform(_YOUNGEST, 1)  # noqa: S311 - jitter, no secret
         rec.info[_EXPIRES] = time.monotonic() + lifetime if lifetime >= 0 else math.inf
+        rec.info[SERVER] = self._server.name
         with self._server.attempt():
             return self._create(rec)
 
@@ -218,10 +237,11 @@ class FairPool(AsyncAdaptedQueuePool):
             since: When a checkout began that the server has refused a connection; ``None`` for others.
         """
         others = self._slots.waiting
+        to = f" to the {self._server.name}" if self._server.name else ""
         if others >= self._max_waiting:
             self._refuse(
                 TooManyWaiting,
-                f"No connection is free: {self._all_in_use()}, {others} wait already, and "
+                f"No connection{to} is free: {self._all_in_use()}, {others} wait already, and "
                 "DATABASE_MAX_WAITING lets no more wait.",
             )
         started = time.monotonic() if since is None else since
@@ -229,7 +249,7 @@ class FairPool(AsyncAdaptedQueuePool):
         if not await_only(self._slots.take(left, since=since)):
             self._refuse(
                 PoolTimeout,
-                f"No connection became free within {time.monotonic() - started:.1f} s: "
+                f"No connection{to} became free within {time.monotonic() - started:.1f} s: "
                 f"{self._all_in_use()}, and {self._slots.waiting} more wait.",
             )
 

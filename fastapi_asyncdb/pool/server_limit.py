@@ -95,11 +95,13 @@ class ServerLimit:
         """Whether the server has ever accepted a connection of the pool."""
         self.announces = True
         """Whether to warn of an outage and of its end, once each."""
+        self.name = ""
+        """The server's, for messages, where there are several: ``replica db2:5432``."""
 
     def resume(self, other: ServerLimit) -> None:
         """Go on where the limit of an earlier pool has ended."""
         self.has_accepted, self.announces = other.has_accepted, other.announces
-        self._away_since = other._away_since
+        self.name, self._away_since = other.name, other._away_since
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -139,8 +141,8 @@ class ServerLimit:
         """Return the fact, for a message."""
         words = "" if self.refusal is None else self.refusal.words
         return (
-            f"the server accepts no more than the {self._open()} that this pool has open, of at most "
-            f"{self._own_limit()}, and said: {words}"
+            f"the {self.name or 'server'} accepts no more than the {self._open()} that this pool has "
+            f"open, of at most {self._own_limit()}, and said: {words}"
         )
 
     def forget(self) -> None:
@@ -163,7 +165,11 @@ class ServerLimit:
         if self._away_since is not None:
             seconds = time.monotonic() - self._away_since
             self._away_since = None
-            logger.warning("The database is back: it accepts connections, after %.1f s.", seconds)
+            logger.warning(
+                "The %s is back: it accepts connections, after %.1f s.",
+                self.name or "database",
+                seconds,
+            )
 
     def _refuse(self, refusal: Refusal, began: float) -> None:
         self.refusal = refusal
@@ -186,8 +192,9 @@ class ServerLimit:
             self._away_since = time.monotonic()
             if self.has_accepted:
                 logger.warning(
-                    "The database is away: it accepts no connection, and requests that need a new one "
+                    "The %s is away: it accepts no connection, and requests that need a new one "
                     "are answered with 503 until it is back. %s",
+                    self.name or "database",
                     refusal.error.args[0],
                 )
 
@@ -206,8 +213,9 @@ class ServerLimit:
     def _warn(self, refusal: Refusal) -> None:
         if self._warnings.admit() is not None:
             logger.warning(
-                "The server refuses further connections: %s. This pool has %d open, of at most %s; "
+                "The %s refuses further connections: %s. This pool has %d open, of at most %s; "
                 "requests wait for these. %s",
+                self.name or "server",
                 refusal.words,
                 self._open(),
                 self._own_limit(),

@@ -21,6 +21,8 @@ class LongestCheckout:
     """Method and route of its request: ``GET /users/{user_id}``."""
     place: str
     """The lines of the application that made the checkout, the innermost first."""
+    server: str = ""
+    """Which server the connection is to, if there are replicas: ``replica db2:5432``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,30 @@ class PoolStatus:
     """The longest of all sessions; ``None`` if no session has a connection, or ``hold_warning`` is 0."""
     read: PoolStatus | None = None
     """The pool of the reading sessions if they have one of their own, as on SQLite."""
+    replicas: tuple[ReplicaStatus, ...] = ()
+    """The read replicas, each with a pool of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A read replica, as the process has last seen it."""
+
+    host: str
+    """Its address: ``db2:5432``."""
+    problem: str | None
+    """Why sessions do not read from it; ``None`` if they do."""
+    lag: float | None
+    """Seconds for which it had lacked something that the primary has; 0 if it lacked nothing.
+    ``None``: not known, since it was behind already when the ``Database`` started."""
+    missing: int
+    """Bytes of the primary's log that it lacked."""
+    pool: PoolStatus
+    """The numbers of its pool. The longest checkout is that of all servers together."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether new sessions that read may get it."""
+        return self.problem is None
 
 
 def status_of(
@@ -81,4 +107,5 @@ def _longest(checkouts: CheckoutWatch) -> LongestCheckout | None:
     checkout = checkouts.longest()
     if checkout is None:
         return None
-    return LongestCheckout(time.monotonic() - checkout.since, checkout.holder(), checkout.place())
+    seconds = time.monotonic() - checkout.since
+    return LongestCheckout(seconds, checkout.holder(), checkout.place(), checkout.server())

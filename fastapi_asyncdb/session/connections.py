@@ -121,6 +121,12 @@ class SessionConnections:
         finally:
             self.releasing = False
 
+    def leave(self) -> None:
+        """Return the connection of a reading session before its next statement, from now on."""
+        self.releases = self.reads
+        if self.reads and self.tasks.user is None and self.tasks.ending is None:
+            self.release()
+
     def release_after(self, loading: greenlet) -> None:
         """Return the connection once no greenlet loads attributes any more, outside of any call."""
         if loading.parent is not None:  # else there is none, which SQLAlchemy refuses

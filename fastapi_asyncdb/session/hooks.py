@@ -55,7 +55,7 @@ def on_commit(
         TypeError: ``fn`` cannot be called, or the session is not from this library.
         SessionClosed: the session has ended.
     """
-    _register(session, Hook(fn, args, kwargs, after_commit=True))
+    register(session, Hook(fn, args, kwargs, after_commit=True))
 
 
 def on_rollback(
@@ -81,7 +81,7 @@ def on_rollback(
         TypeError: ``fn`` cannot be called, or the session is not from this library.
         SessionClosed: the session has ended.
     """
-    _register(session, Hook(fn, args, kwargs, after_commit=False))
+    register(session, Hook(fn, args, kwargs, after_commit=False))
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +96,8 @@ class Hook:
     """The innermost savepoint that decides about it; without one the outermost transaction does."""
     undone: bool = False
     """Whether a savepoint has decided, and was rolled back."""
+    before: Callable[..., object] | None = None
+    """Called with the same arguments before the COMMIT; see ``before_commit``."""
 
     def __str__(self) -> str:
         kind = "on_commit" if self.after_commit else "on_rollback"
@@ -221,7 +223,8 @@ def _may_run(hook: Hook) -> bool:
     return all(verdicts)
 
 
-def _register(session: AsyncSession | Session, hook: Hook) -> None:
+def register(session: AsyncSession | Session, hook: Hook) -> Session:
+    """Add a hook to a session, and return the ``Session`` inside of it."""
     if not callable(hook.fn):
         raise TypeError(
             f"A hook is a function and its arguments, not {hook.fn!r}: write on_commit(session, "
@@ -241,6 +244,7 @@ def _register(session: AsyncSession | Session, hook: Hook) -> None:
         state.hooks.postpone(hook)
     else:
         state.hooks.register(hook, sync_session)
+    return sync_session
 
 
 def _enclosing(savepoint: SessionTransaction) -> SessionTransaction | None:

@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty
+from sqlalchemy.orm import InstrumentedAttribute, RelationshipProperty, Session
 
 from fastapi_asyncdb.concurrency import current_task
 from fastapi_asyncdb.errors import AttributeNotLoaded
@@ -23,18 +23,25 @@ _OUTSIDE = ("asyncio", "uvloop", "threading", "concurrent", "anyio")
 """What runs tasks and threads: further out, the lines of an application have nothing to do with it."""
 
 
-def refuse_lazy_load() -> None:
+def refuse_lazy_load(session: Session) -> None:
     """Refuse a call of a session, outside of any coroutine of it, that loads an attribute.
+
+    Args:
+        session: The session, whose class may be the user's own, or SQLModel's.
 
     Raises:
         AttributeNotLoaded: SQLAlchemy calls the session for an attribute.
     """
     frame = sys._getframe(2)
     # Other callers, such as get_bind(), are in the application.
-    while module_of(frame).startswith(_CALLERS) and frame.f_back is not None:
+    while _is_in_a_call(frame, session) and frame.f_back is not None:
         if frame.f_code in _ACCESS:
             raise _of_attribute(frame)
         frame = frame.f_back
+
+
+def _is_in_a_call(frame: FrameType, session: Session) -> bool:
+    return module_of(frame).startswith(_CALLERS) or frame.f_locals.get("self") is session
 
 
 def _of_attribute(access: FrameType) -> AttributeNotLoaded:
@@ -61,8 +68,9 @@ def _advice(instance: object, attribute: InstrumentedAttribute[Any]) -> str:
         option = f"selectinload({model}.{key})"
     elif key in state.expired_attributes:
         return (
-            "Its value has expired: by a rollback, by expire(), or because the database computes it in "
-            f"an UPDATE. Read it with {refresh} first, or set eager_defaults=True in the mapper."
+            "Its value has expired: by a rollback, by expire(), by a commit with expire_on_commit=True, "
+            f"or because the database computes it in an UPDATE. Read it with {refresh} first, or set "
+            "eager_defaults=True in the mapper."
         )
     else:
         option = f"undefer({model}.{key})"

@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial, wraps
 from typing import Any, cast
 
+from sqlalchemy import Result, ScalarResult
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.concurrency import greenlet_spawn
 from fastapi_asyncdb.session.ending import end, run_hooks
 from fastapi_asyncdb.session.state import SessionState
-from fastapi_asyncdb.session.sync_session import ManagedSyncSession, OwnSyncSession
+from fastapi_asyncdb.session.sync_session import ManagedSyncSession, OwnSyncSession, resolving
 
 
 def _by_one_task(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -174,8 +175,33 @@ def managed(session_class: type[AsyncSession]) -> type[ManagedSession]:
     if session_class is AsyncSession and sync_class is Session:
         return ManagedSession
     bases = (OwnSyncSession,) if sync_class is Session else (sync_class, OwnSyncSession)
-    members = {"sync_session_class": type(sync_class.__name__, bases, {})}
+    own_sync_class = type(sync_class.__name__, bases, resolving(sync_class))
+    members: dict[str, Any] = {"sync_session_class": own_sync_class}
+    if session_class.scalars is AsyncSession.scalars and _is_deprecated(session_class.execute):
+        members["scalars"] = _scalars
     return type(session_class.__name__, (session_class, ManagedSession), members)
+
+
+def execute(session: AsyncSession, *args: Any, **kwargs: Any) -> Awaitable[Result[Any]]:
+    """Call ``session.execute()`` for the user, without the warning of a class that deprecates it.
+
+    SQLModel's class asks for ``exec()`` instead. The warning would name a line of the library, or of
+    SQLAlchemy, which the user cannot change. https://peps.python.org/pep-0702/
+    """
+    method: Any = type(session).execute
+    if _is_deprecated(method):
+        method = method.__wrapped__
+    result: Awaitable[Result[Any]] = method(session, *args, **kwargs)
+    return result
+
+
+def _is_deprecated(method: object) -> bool:
+    return hasattr(method, "__deprecated__")
+
+
+async def _scalars(self: AsyncSession, *args: Any, **kwargs: Any) -> ScalarResult[Any]:
+    # SQLAlchemy's own calls execute().
+    return (await execute(self, *args, **kwargs)).scalars()
 
 
 def state_of(session: AsyncSession) -> SessionState:

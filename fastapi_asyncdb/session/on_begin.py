@@ -33,7 +33,7 @@ def refuse_autocommit(on_begin: object, options: TransactionOptions) -> None:
 
 
 def first_step(
-    on_begin: OnBegin[S], session_class: type[S], connection: object
+    on_begin: OnBegin[S], new_session: Callable[..., S], connection: object
 ) -> Callable[[Connection], None]:
     """Make the step that awaits ``on_begin`` on a database connection that has just begun.
 
@@ -42,14 +42,14 @@ def first_step(
 
     Args:
         on_begin: The user's callable.
-        session_class: Of the session that it gets.
+        new_session: Makes the session that it gets.
         connection: The request's ``HTTPConnection``, or ``None``.
     """
 
     async def run(begun: Connection) -> None:
         # Its commit and its close leave the transaction to the session that began it:
         # https://docs.sqlalchemy.org/en/20/orm/session_api.html#sqlalchemy.orm.Session.params.join_transaction_mode
-        session = session_class(expire_on_commit=False, join_transaction_mode="rollback_only")
+        session = new_session(join_transaction_mode="rollback_only")
         session.sync_session.bind = begun
         async with session:
             await on_begin(session, connection)

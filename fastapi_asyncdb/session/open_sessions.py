@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import cast
 from weakref import ref
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.errors import TransactionInProgress
+from fastapi_asyncdb.session.managed import ManagedSession
 
 # Weak, since a context lives as long as its task: a worker's would keep its last session forever.
 # It is never reset, since a generator may be closed in another context than it was entered in;
@@ -26,7 +28,7 @@ def remember(runs: object, session: AsyncSession) -> None:
     """
     around = _opened.get()
     if around:
-        around = tuple(entry for entry in around if _in_transaction(entry[1]()))
+        around = tuple(entry for entry in around if not _is_closed(entry[1]()))
     _opened.set((*around, (ref(runs), ref(session))))
 
 
@@ -46,6 +48,10 @@ def refuse_inside_transaction(runs: object) -> None:
             "in one of them: pass the session you have to the function, or end its transaction "
             "first with 'await db.commit()'."
         )
+
+
+def _is_closed(session: AsyncSession | None) -> bool:
+    return session is None or cast(ManagedSession, session)._asyncdb.closed
 
 
 def _in_transaction(session: AsyncSession | None) -> bool:

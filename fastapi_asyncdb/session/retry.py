@@ -14,6 +14,7 @@ from fastapi_asyncdb.errors import (
     ConfigurationError,
     PoolTimeout,
     ServerReadOnly,
+    TransactionConflict,
 )
 from fastapi_asyncdb.tracebacks import causes
 
@@ -49,7 +50,7 @@ def _may_be_committed(error: BaseException) -> bool:
 
 def _verdict(error: BaseException) -> bool | None:
     """Return whether one exception is a conflict; ``None`` for one that does not decide."""
-    if isinstance(error, ServerReadOnly):
+    if isinstance(error, ServerReadOnly | TransactionConflict):
         return True
     return is_conflict(error)
 

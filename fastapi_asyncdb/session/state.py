@@ -33,9 +33,11 @@ class SessionState:
         watch: Warns of a connection that is checked out for too long.
         first_step: Called first in each transaction, with its connection.
         late_bind: Returns the engine, for a session that was opened before there was one.
+        binds_anew: Whether it does so at the begin of each transaction, and not of the first alone.
     """
 
     __slots__ = (
+        "_bind_anew",
         "_detached",
         "_postponed",
         "_running_hooks",
@@ -64,6 +66,7 @@ class SessionState:
         watch: CheckoutWatch | None,
         first_step: Callable[[Connection], None] | None,
         late_bind: Callable[[], Engine] | None,
+        binds_anew: bool = False,
     ) -> None:
         self.session = session
         self.in_place = in_place
@@ -71,6 +74,7 @@ class SessionState:
         """The task that has opened the session; ``None`` once it is closed."""
         self.first_step = first_step
         self.late_bind = late_bind
+        self._bind_anew = late_bind if binds_anew else None
         self.watched = late_bind is not None
         """Whether a statement needs further checks than that of the task that sends it."""
         self.closed = False
@@ -174,6 +178,8 @@ class SessionState:
         """Note that the transaction is over, and its connections are returned."""
         self.failed_begin = None
         self.connections.forget()
+        if self._bind_anew is not None:
+            self.late_bind, self.watched = self._bind_anew, True
         if self._detached is not None:
             self._detached.forget_deleted()
 

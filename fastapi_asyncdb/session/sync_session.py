@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.concurrency import current_task, getcurrent, in_greenlet
+from fastapi_asyncdb.engine.late.engine import LateEngine
 from fastapi_asyncdb.session.events import listen
 from fastapi_asyncdb.session.lazy_loads import refuse_lazy_load
 from fastapi_asyncdb.session.state import SessionState
@@ -26,15 +27,16 @@ class ManagedSyncSession(Session):
         if state.watched or user is None or user is not current_task():
             state.check_usable()
             if not in_greenlet():
-                refuse_lazy_load()
+                refuse_lazy_load(self)
             if state.connections.releases and tasks.user is None:
                 state.connections.release_after(getcurrent())  # of awaitable_attrs
-        return super().get_bind(*args, **kwargs)
+        bind = super().get_bind(*args, **kwargs)
+        return bind.required() if type(bind) is LateEngine else bind
 
     def _autoflush(self) -> None:
         # A flush that cannot wait would try to roll back, which cannot wait either.
         if not in_greenlet():
-            refuse_lazy_load()
+            refuse_lazy_load(self)
         super()._autoflush()
 
     def connection(self, *args: Any, **kwargs: Any) -> Connection:
@@ -55,6 +57,22 @@ class ManagedSyncSession(Session):
         finally:
             state.let_go()
         state.rolled_back()
+
+
+def resolving(session_class: type[Session]) -> dict[str, Any]:
+    """Return a ``get_bind`` for a subclass of one that chooses engines itself, if it does.
+
+    It may choose ``database.engine``, which is the session's own engine: a second one would have a
+    connection and a transaction of its own.
+    """
+    if session_class.get_bind is Session.get_bind:
+        return {}
+
+    def get_bind(self: Any, *args: Any, **kwargs: Any) -> Engine | Connection:
+        bind = session_class.get_bind(self, *args, **kwargs)
+        return bind.required() if type(bind) is LateEngine else bind
+
+    return {"get_bind": get_bind}
 
 
 listen(ManagedSyncSession)

@@ -9,11 +9,9 @@ from functools import wraps
 from inspect import Signature, signature
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from fastapi_asyncdb.session.retry import Attempts
 
-S = TypeVar("S", bound=AsyncSession)
+S = TypeVar("S")
 T = TypeVar("T")
 P = ParamSpec("P")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from starlette.types import ASGIApp, Message, Scope
 
@@ -15,8 +17,33 @@ from fastapi_asyncdb.finishing import finish
 
 if TYPE_CHECKING:
     import httpx
+    from fastapi.testclient import TestClient
 
 logger = logging.getLogger(__name__)
+
+
+class ClientOptions(TypedDict, total=False):
+    """The options of ``httpx.AsyncClient`` that mean something without a network.
+
+    https://www.python-httpx.org/api/#asyncclient
+    """
+
+    auth: tuple[str | bytes, str | bytes] | Callable[[httpx.Request], httpx.Request] | httpx.Auth
+    params: Mapping[str, Any] | Sequence[tuple[str, Any]] | str | bytes
+    headers: httpx.Headers | Mapping[str, str] | Sequence[tuple[str, str]]
+    cookies: httpx.Cookies | Mapping[str, str] | Sequence[tuple[str, str]]
+    timeout: float | httpx.Timeout | None
+    follow_redirects: bool
+    max_redirects: int
+    event_hooks: Mapping[str, list[Callable[..., Any]]]
+    default_encoding: str | Callable[[bytes], str]
+
+
+class AsyncClientOptions(ClientOptions, total=False):
+    """All options of ``async_client``: what the fixture ``asyncdb_client_options`` returns."""
+
+    base_url: str
+    raise_app_exceptions: bool
 
 
 @asynccontextmanager
@@ -25,12 +52,13 @@ async def async_client(
     *,
     base_url: str = "http://test",
     raise_app_exceptions: bool = True,
-    **client_options: Any,
+    **client_options: Unpack[ClientOptions],
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Run an application's lifespan, and yield an ``httpx.AsyncClient`` of the application.
 
     httpx's own ``ASGITransport`` runs no lifespan. This client runs it as a server does: in a task of
-    its own, with its state in each request's ``request.state``.
+    its own, with its state in each request's ``request.state``. Where httpx is not installed and httpx2
+    is, the client is an ``httpx2.AsyncClient``.
 
     Args:
         app: Any ASGI application.
@@ -39,27 +67,49 @@ async def async_client(
         **client_options: For ``httpx.AsyncClient``: ``headers``, ``cookies``, ``auth``, ...
 
     Raises:
-        MissingExtra: httpx is not installed.
+        MissingExtra: neither httpx nor httpx2 is installed.
         Exception: the lifespan's own, at its start or at its end.
     """
-    try:
-        import httpx
-    except ImportError as error:
-        raise MissingExtra(
-            "async_client needs httpx, which is not installed. Run: "
-            "pip install 'fastapi-asyncdb[testing]'"
-        ) from error
-
+    http = _httpx()
     async with _Lifespan(app) as state:
 
         async def with_state(scope: Scope, receive: Any, send: Any) -> None:
             await app({**scope, "state": dict(state)}, receive, send)
 
-        transport = httpx.ASGITransport(with_state, raise_app_exceptions=raise_app_exceptions)
-        async with httpx.AsyncClient(
+        transport = http.ASGITransport(with_state, raise_app_exceptions=raise_app_exceptions)
+        async with http.AsyncClient(
             transport=transport, base_url=base_url, **client_options
         ) as client:
             yield client
+
+
+def test_client(app: Any, options: AsyncClientOptions) -> TestClient:
+    """Return a ``TestClient`` with the options of an ``async_client``.
+
+    Raises:
+        TypeError: TestClient has no such option: it takes ``base_url``, ``headers``, ``cookies``,
+            ``follow_redirects``.
+    """
+    # Imported late: without httpx2 it warns.
+    from fastapi.testclient import TestClient
+
+    arguments: dict[str, Any] = {**options}
+    if "raise_app_exceptions" in arguments:
+        arguments["raise_server_exceptions"] = arguments.pop("raise_app_exceptions")
+    return TestClient(app, **arguments)
+
+
+def _httpx() -> ModuleType:
+    """Return httpx, or httpx2, its successor, which Starlette's TestClient prefers."""
+    for name in ("httpx", "httpx2"):
+        try:
+            return import_module(name)
+        except ImportError as error:
+            missing = error
+    raise MissingExtra(
+        "async_client needs httpx or httpx2, and neither is installed. Run: "
+        "pip install 'fastapi-asyncdb[testing]'"
+    ) from missing
 
 
 class _Lifespan:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb.client_errors import client_error
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
+from fastapi_asyncdb.dependencies import overridden
 from fastapi_asyncdb.errors import ConfigurationError
 
 _DEPENDENCIES = ("get_db", "get_read_db", "get_snapshot_db")
@@ -45,16 +46,8 @@ def override_db(
                 raise
             raise answer from error
 
-    dependencies = _dependencies(database)
-    before = dict(app.dependency_overrides)
-    app.dependency_overrides.update(dict.fromkeys(dependencies, get_session))
-    try:
+    with overridden(app, _dependencies(database), get_session):
         yield
-    finally:
-        for dependency in dependencies:
-            app.dependency_overrides.pop(dependency, None)
-            if dependency in before:
-                app.dependency_overrides[dependency] = before[dependency]
 
 
 def _dependencies(database: Database[Any]) -> list[Any]:

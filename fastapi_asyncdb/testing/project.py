@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations import MigrationConfig
 from fastapi_asyncdb.references import Reference
 from fastapi_asyncdb.testing.servers.given import for_tests
+
+PRIVATE_SERVERS = ("postgresql", "mariadb")
+"""The values of ``asyncdb_backend`` for which the tests start a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +33,27 @@ class Project:
     migrations_since: str
     file: Path
     """The file of the configuration."""
+    seed: str = ""
 
     @property
     def wants_server(self) -> bool:
         """Whether the tests use a private server."""
-        return self.backend == "postgresql"
+        return self.backend in PRIVATE_SERVERS
 
     @property
     def server_url(self) -> SecretStr | None:
         """The server that the configuration names by its URL, if any.
 
         Raises:
-            ConfigurationError: it is not PostgreSQL, or its database is not for tests.
+            ConfigurationError: it is a file, or its database is not for tests.
         """
-        if self.backend in ("sqlite", "postgresql"):
+        if self.backend == "sqlite" or self.wants_server:
             return None
         if "://" not in self.backend:
             raise ConfigurationError(
                 f"asyncdb_backend = {self.backend!r} in {self.file.name} is no backend: neither a name "
-                "that is known nor a URL. Write sqlite, postgresql, or postgresql://.../app_test."
+                "that is known nor a URL. Write sqlite, postgresql, mariadb, or "
+                "postgresql://.../app_test."
             )
         return for_tests(SecretStr(self.backend), f"asyncdb_backend in {self.file.name}")
 
@@ -99,6 +105,17 @@ class Project:
         path = self.file.parent / "pyproject.toml"
         tables = MigrationConfig.load(file=path).load_metadata() if path.is_file() else []
         return tables[0] if len(tables) == 1 else None
+
+    def load_seed(self) -> Callable[..., Coroutine[Any, Any, Any]] | None:
+        """Return the function that fills the database, if the configuration names one.
+
+        Raises:
+            ConfigurationError: there is none under that name.
+        """
+        if not self.seed:
+            return None
+        reference = self._reference("asyncdb_seed", self.seed)
+        return reference.load_coroutine_function("an async function that takes a session")
 
     def load_alembic(self) -> Path | None:
         """Return the path of the alembic.ini.

@@ -34,7 +34,8 @@ def create_lifespan(
     """Make a lifespan for ``FastAPI(lifespan=...)`` or ``APIRouter(lifespan=...)``.
 
     Args:
-        settings: For ``default_database``; ``None`` reads ``DATABASE_*`` at start.
+        settings: For ``default_database``; ``None`` takes those that it was configured with, or reads
+            ``DATABASE_*`` at start.
         databases: Several instead of ``default_database``. Started in this order, stopped in the
             opposite order; if one fails to start, those before it are stopped.
         metadata: The tables to create; by default those of each ``Database``.

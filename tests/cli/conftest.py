@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastapi_asyncdb.cli.main import app
+from tests.support.warm_python import WarmPython
 
 ROOT = Path(__file__).parent.parent.parent
 MAIN = """\
@@ -23,6 +23,7 @@ from fastapi_asyncdb import db_lifespan
 app = FastAPI(lifespan=db_lifespan)
 """
 MODELS = """\
+from sqlalchemy import String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -33,7 +34,7 @@ class Base(DeclarativeBase):
 class Product(Base):
     __tablename__ = "products"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(50))
 """
 CONFIGURATION = """\
 [tool.fastapi-asyncdb]
@@ -62,7 +63,7 @@ FIRST = {
     "doc": "first tables",
     "after": None,
     "upgrade": 'op.create_table("products", sa.Column("id", sa.Integer, primary_key=True), '
-    'sa.Column("name", sa.String, nullable=False))',
+    'sa.Column("name", sa.String(50), nullable=False))',
     "downgrade": 'op.drop_table("products")',
 }
 
@@ -145,18 +146,12 @@ def asyncdb(project: Project) -> Command:
 
 
 @pytest.fixture
-def asyncdb_process(project: Project) -> Command:
+def asyncdb_process(project: Project, python: WarmPython) -> Command:
     """The command line in a process of its own, or another module's."""
 
     def run(*arguments: str, module: str = "fastapi_asyncdb.cli", **variables: str) -> Ended:
-        result = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=project.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
-            check=False,
-        )
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+        result = python.run("-m", module, *arguments, cwd=project.folder, env=environment)
         assert "Traceback" not in result.stderr, result.stderr
         words = " ".join((result.stdout + result.stderr).split())
         return Ended(result.returncode, result.stdout, words)

@@ -7,7 +7,6 @@ import io
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.cli.conftest import MODELS, ROOT, Project
+from tests.support.warm_python import WarmPython, warm_python
 
 IMAGES = ROOT / "docs" / "images"
 WIDTH = 100
@@ -56,14 +56,14 @@ SCREENSHOTS = [
 ]
 
 
-def take(screenshot: Screenshot) -> str:
+def take(screenshot: Screenshot, python: WarmPython) -> str:
     """Run the commands in an empty folder; return the image of what the last one prints."""
     # A path as short as that in the image, so that the lines of a table break at the same words.
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        return _draw(screenshot.command, _print(screenshot, Path(folder)))
+        return _draw(screenshot.command, _print(screenshot, Path(folder), python))
 
 
-def _print(screenshot: Screenshot, folder: Path) -> str:
+def _print(screenshot: Screenshot, folder: Path, python: WarmPython) -> str:
     project = Project(folder)
     if screenshot.configured:
         project.configure()
@@ -78,8 +78,8 @@ def _print(screenshot: Screenshot, folder: Path) -> str:
     for name, text in screenshot.files.items():
         project.write(name, text)
     for command in screenshot.before:
-        _run(command, folder)
-    printed = _run(screenshot.command, folder)
+        _run(command, folder, python)
+    printed = _run(screenshot.command, folder, python)
     for pattern, text in _VARIABLE.items():
         printed = re.sub(pattern, text, printed)
     return printed
@@ -91,16 +91,13 @@ def words(image: str) -> str:
     return " ".join(html.unescape("".join(texts)).split())
 
 
-def _run(command: tuple[str, ...], folder: Path) -> str:
+def _run(command: tuple[str, ...], folder: Path, python: WarmPython) -> str:
     variables = {"COLUMNS": str(WIDTH), "FORCE_COLOR": "1", "DATABASE_URL": "sqlite:///app.db"}
-    return subprocess.run(
-        [sys.executable, "-m", "fastapi_asyncdb.cli", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    return python.run(
+        *("-m", "fastapi_asyncdb.cli", *command),
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables},
-        check=False,
+        stderr=subprocess.STDOUT,
     ).stdout
 
 
@@ -120,8 +117,9 @@ def _draw(command: tuple[str, ...], printed: str) -> str:
 def main() -> None:
     """Write the images."""
     IMAGES.mkdir(exist_ok=True)
-    for screenshot in SCREENSHOTS:
-        (IMAGES / f"cli-{screenshot.name}.svg").write_text(take(screenshot))
+    with warm_python() as python:
+        for screenshot in SCREENSHOTS:
+            (IMAGES / f"cli-{screenshot.name}.svg").write_text(take(screenshot, python))
 
 
 if __name__ == "__main__":

@@ -51,9 +51,9 @@ def test_metadata_that_is_none(asyncdb: Command, project: Project, name: str, wo
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        (f"{MODELS}\n1 / 0\n", "shop/models.py:13"),
-        (f"{MODELS}\nimport nothing_of_this_name\n", "shop/models.py:13"),
-        (f"{MODELS}\nclass Broken(:\n", "models.py:13"),
+        (f"{MODELS}\n1 / 0\n", "shop/models.py:14"),
+        (f"{MODELS}\nimport nothing_of_this_name\n", "shop/models.py:14"),
+        (f"{MODELS}\nclass Broken(:\n", "models.py:14"),
     ],
 )
 def test_models_that_do_not_import(asyncdb: Command, project: Project, text: str, place: str):

@@ -6,15 +6,18 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import asyncpg
+import pymysql
 import pytest
 
 from fastapi_asyncdb.testing.servers.folder import free_port
+from fastapi_asyncdb.testing.servers.mariadb import has_mariadb
 from tests.cli.conftest import ROOT, Command, Project
 from tests.support.databases import ONE_DRIVER, execute
+from tests.support.kept_mysql_tables import connect
 
 SEED = """\
 from shop.models import Product
@@ -195,14 +198,14 @@ def test_reset_refuses(
     assert (ended.code, reason in ended.words) == (1, True)
 
 
-# --- postgres -------------------------------------------------------------------------------------
+# --- postgres and mariadb -------------------------------------------------------------------------
 
 
 @contextmanager
-def server(*arguments: str) -> Iterator[str]:
+def server(*arguments: str, command: str = "postgres") -> Iterator[str]:
     """Run the command until the block ends; the URL that it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "fastapi_asyncdb.cli", "postgres", *arguments],
+        [sys.executable, "-m", "fastapi_asyncdb.cli", command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -211,7 +214,8 @@ def server(*arguments: str) -> Iterator[str]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("DATABASE_URL=postgresql://"), process.communicate()
+        scheme = "postgresql" if command == "postgres" else "mysql"
+        assert line.startswith(f"DATABASE_URL={scheme}://"), process.communicate()
         yield line.removeprefix("DATABASE_URL=").strip()
     finally:
         process.send_signal(signal.SIGINT)
@@ -237,3 +241,24 @@ async def test_postgres_on_a_port(project: Project):
     with server("--port", str(port)) as url:
         await execute(url, "SELECT 1")
     assert f":{port}/" in url
+
+
+@pytest.mark.skipif(
+    not has_mariadb(), reason="MariaDB is not installed: apt-get install mariadb-server"
+)
+def test_mariadb_keeps_data_and_port(project: Project, tmp_path: Path):
+    """As PostgreSQL does, with another program."""
+    folder = str(tmp_path / "kept")
+    with (
+        server("--keep", folder, command="mariadb") as url,
+        closing(connect(url)) as connection,
+    ):
+        connection.cursor().execute("CREATE TABLE kept (id int)")
+    with (
+        server("--keep", folder, command="mariadb") as again,
+        closing(connect(again)) as connection,
+    ):
+        connection.cursor().execute("INSERT INTO kept VALUES (1)")
+    assert again == url
+    with pytest.raises(pymysql.OperationalError):
+        connect(url)

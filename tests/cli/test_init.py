@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import CONFIGURATION, MODELS, Command, Project
-from tests.support.databases import ONE_DRIVER
+from tests.support.databases import LONG
 
 NEW = {
     "pyproject.toml",
@@ -19,7 +19,7 @@ NEW = {
 }
 
 
-@pytest.mark.databases(*ONE_DRIVER)
+@pytest.mark.databases(*LONG)
 def test_from_models_to_tables_and_back(
     asyncdb_process: Command, project: Project, database_url: str
 ):
@@ -249,7 +249,7 @@ def test_no_application(asyncdb: Command, project: Project):
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("shop/models.py", f"{MODELS}\nimport nothing_of_this_name\n", "shop/models.py:13"),
+        ("shop/models.py", f"{MODELS}\nimport nothing_of_this_name\n", "shop/models.py:14"),
         ("shop/main.py", "from fastapi import FastAPI\napp = FastAPI()\n1 / 0\n", "shop/main.py:3"),
         (
             "shop/main.py",

@@ -3,13 +3,14 @@
 import pytest
 
 from tests.cli.screenshots import IMAGES, SCREENSHOTS, Screenshot, take, words
+from tests.support.warm_python import WarmPython
 
 
 @pytest.mark.parametrize("screenshot", SCREENSHOTS, ids=lambda each: each.name)
-def test_images_are_those_of_today(screenshot: Screenshot):
+def test_images_are_those_of_today(screenshot: Screenshot, python: WarmPython):
     """``python -m tests.cli.screenshots`` renews them after a change of the output."""
     image = (IMAGES / f"cli-{screenshot.name}.svg").read_text()
-    assert words(image) == words(take(screenshot))
+    assert words(image) == words(take(screenshot, python))
     assert len(image) < 40_000
     assert "http" not in image.replace("http://www.w3.org/2000/svg", "").replace(
         "https://www.textualize.io", ""

@@ -44,6 +44,21 @@ def test_databases(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        "from fastapi_asyncdb import default_database\ndefault_database.configure(None)\n",
+        "import fastapi_asyncdb as a\na.default_database.configure(None)\n",
+    ],
+)
+def test_default_database_is_that_of_the_module_that_configures_it(tmp_path: Path, lines: str):
+    """Commands import that module, so that they connect where the application does."""
+    write(tmp_path, {"db.py": lines})
+    [found] = find_databases(read_sources(tmp_path))
+    assert found.names[0].startswith("db:")
+    assert found.names[0].endswith("default_database")
+
+
+@pytest.mark.parametrize(
     ("files", "expected"),
     [
         ({"m.py": BASE + USER}, [("m",)]),

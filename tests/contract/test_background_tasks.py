@@ -54,6 +54,35 @@ async def test_failing_background_task_never_undoes_the_handlers_work(database: 
     assert await stored(database) == ["handler"]
 
 
+async def test_tasks_with_the_request_session_share_a_transaction(database: Database):
+    """One that fails undoes what those before it wrote, but not what has a transaction of its own."""
+    app = FastAPI()
+
+    @database.transactional()
+    async def own(session: AsyncSession) -> None:
+        session.add(Note(text="own"))
+
+    async def shared(db: AsyncSession, text: str) -> None:
+        db.add(Note(text=text))
+        await db.flush()
+        if text == "second":
+            raise RuntimeError("bug in the background")
+
+    @app.post("/")
+    async def endpoint(
+        db: Annotated[AsyncSession, Depends(database.get_db)], tasks: BackgroundTasks
+    ) -> None:
+        db.add(Note(text="handler"))
+        tasks.add_task(own)
+        tasks.add_task(shared, db, "first")
+        tasks.add_task(shared, db, "second")
+        tasks.add_task(own)  # Starlette leaves it out
+
+    with pytest.raises(RuntimeError, match="bug in the background"):
+        await Request(app, "/", "POST").run()
+    assert await stored(database) == ["handler", "own"]
+
+
 async def test_work_after_yield_in_a_dependency_is_committed(database: Database):
     """A dependency of the user's own may write after its yield, when the response is gone."""
     DB = Annotated[AsyncSession, Depends(database.get_db)]

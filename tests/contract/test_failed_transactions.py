@@ -5,13 +5,22 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, FastAPI
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, StatementError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InvalidRequestError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb import Database
+from fastapi_asyncdb.dialects import family_of
 from fastapi_asyncdb.errors import TransactionAborted
 from tests.support.application import Note, Request, client, stored
+from tests.support.databases import MARIADB
+from tests.support.deadlocks import deadlock
 
 pytestmark = pytest.mark.promise("T9")
 
@@ -21,14 +30,16 @@ FATAL = {
     # So does this conflict clause; a plain conflict undoes its statement only.
     "sqlite": "INSERT OR ROLLBACK INTO note (id, text) VALUES (1, 'again')",
 }
+"""On MySQL a deadlock does."""
 
 
 async def fail(session: AsyncSession) -> None:
     """Write a row, then run a statement that ends the transaction, and swallow its error."""
     session.add(Note(id=1, text="lost"))
     await session.flush()
+    fatal = FATAL.get(family_of(session.get_bind().dialect.name))
     with pytest.raises(DBAPIError):
-        await session.execute(text(FATAL[session.get_bind().dialect.name]))
+        await (session.execute(text(fatal)) if fatal else deadlock(session, note=1))
 
 
 async def test_swallowed_failure_is_an_error_before_the_response(database: Database):
@@ -120,16 +131,41 @@ async def test_swallowed_failure_inside_a_savepoint_is_an_error_of_the_savepoint
         await session.flush()
         with pytest.raises((TransactionAborted, DBAPIError)):
             async with session.begin_nested():
-                if database.engine.name == "sqlite":
-                    raise TransactionAborted("SQLite's conflicts do not end savepoints")
+                if family_of(database.engine.name) != "postgresql":
+                    raise TransactionAborted("elsewhere conflicts do not end savepoints")
                 with pytest.raises(IntegrityError):
                     await session.execute(text("INSERT INTO note (id, text) VALUES (1, 'again')"))
     assert await stored(database) == ["kept"]
 
 
+@pytest.mark.databases("sqlite", *MARIADB)
+async def test_savepoint_that_went_with_its_transaction_saves_nothing(database: Database):
+    """The failure ends the transaction around the savepoint too: nothing after it is stored alone."""
+    with pytest.raises(TransactionAborted, match="has ended the transaction"):
+        async with database.session() as session:
+            session.add(Note(id=2, text="lost too"))
+            await session.flush()
+            with pytest.raises(TransactionAborted):
+                async with session.begin_nested():
+                    await fail(session)
+            session.add(Note(id=3, text="after"))
+    assert await stored(database) == []
+
+
+@pytest.mark.databases(*MARIADB)
+async def test_deadlock_in_a_savepoint_is_the_error_that_is_raised(database: Database):
+    """ROLLBACK TO would say that there is no such savepoint, which is no error that is retried."""
+    with pytest.raises(OperationalError, match="1213"):
+        async with database.session() as session, session.begin_nested():
+            session.add(Note(id=1, text="lost"))
+            await session.flush()
+            await deadlock(session, note=1)
+    assert await stored(database) == []
+
+
 async def test_swallowed_failure_in_synchronous_code(database: Database):
     """run_sync() gives a plain session, whose savepoints and commits refuse as well."""
-    if database.engine.name == "sqlite":
+    if family_of(database.engine.name) != "postgresql":
         return  # its conflicts end no transaction
 
     def again(session: Session) -> None:
@@ -160,9 +196,12 @@ async def test_harmless_failure_may_be_swallowed(database: Database):
     async with database.session() as session:
         session.add(Note(id=1, text="kept"))
         await session.flush()
-        with pytest.raises((DBAPIError, StatementError)):
-            await session.execute(select(Note).where(Note.id == object()))
-        if database.engine.name == "sqlite":
+        with pytest.raises(StatementError):
+            await session.execute(text("SELECT :missing"))
+        if database.engine.name != "mysql":  # whose drivers send the text of any object
+            with pytest.raises((DBAPIError, StatementError)):
+                await session.execute(select(Note).where(Note.id == object()))
+        if family_of(database.engine.name) != "postgresql":
             with pytest.raises(IntegrityError):
                 await session.execute(text("INSERT INTO note (id, text) VALUES (1, 'again')"))
     assert await stored(database) == ["kept"]

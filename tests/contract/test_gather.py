@@ -136,12 +136,11 @@ async def test_writes_are_refused(database: Database):
 async def test_sandbox_runs_one_after_the_other(database: Database):
     """Its sessions share one connection; the reads see what the test has committed."""
     async with sandbox(database) as session:
-        await session.execute(text("CREATE TABLE seen (id INTEGER)"))
-        await session.execute(text("INSERT INTO seen VALUES (7)"))
+        session.add(Note(id=7, text="seen"))
         await session.commit()
 
         async def read(session: AsyncSession) -> Any:
-            return await session.scalar(text("SELECT id FROM seen"))
+            return await session.scalar(text("SELECT id FROM note"))
 
         assert await database.gather(read, read, read) == (7, 7, 7)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
-from sqlalchemy import event, func, select, text
+from sqlalchemy import String, event, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -17,6 +17,7 @@ from websockets.asyncio.client import connect
 from fastapi_asyncdb import Database, DatabaseSettings, on_commit
 from fastapi_asyncdb.errors import PoolTimeout, ReadOnlySession
 from tests.support.application import Base, Note, Request, checked_out, eventually, stored
+from tests.support.cancelling import slow_query
 from tests.support.http_server import http_server
 
 pytestmark = pytest.mark.promise("T19")
@@ -33,7 +34,7 @@ class LazyBase(AsyncAttrs, DeclarativeBase):
 class LazyNote(LazyBase):
     __tablename__ = "note"
     id: Mapped[int] = mapped_column(primary_key=True)
-    text: Mapped[str]
+    text: Mapped[str] = mapped_column(String(200))
 
 
 class Pause:
@@ -358,9 +359,7 @@ async def test_what_goes_to_another_database_is_committed(database: Database, tm
 async def test_statement_given_up_in_a_stream_holds_none(database: Database):
     """The application's own timeout ends the statement, not the stream."""
     await add_note(database)
-    endless = text(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-    )
+    endless = text(slow_query(database))
 
     async def give_up(db: AsyncSession) -> None:
         with pytest.raises(TimeoutError):

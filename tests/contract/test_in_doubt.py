@@ -13,6 +13,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from tests.support.application import Base, Note, client, stored
+from tests.support.databases import SERVERS
 from tests.support.tcp_proxy import Proxy
 
 pytestmark = pytest.mark.promise("T11")
@@ -36,10 +37,12 @@ def application(database: Database) -> FastAPI:
 
 
 @pytest.mark.parametrize(("at_commit", "rows"), [("cut before", []), ("cut after", ["written"])])
-async def test_postgresql(postgres_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
+@pytest.mark.databases(*SERVERS)
+@pytest.mark.usefixtures("tables")
+async def test_lost_network(database_url: str, proxy: Proxy, at_commit: str, rows: list[str]):
     """The client is never told of a success or failure that is unknown; nothing is repeated."""
-    database = Database(DatabaseSettings(url=proxy.through(postgres_url)))
-    await database.start(create_tables=Base.metadata)
+    database = Database(DatabaseSettings(url=proxy.through(database_url)))
+    await database.start()
     app = application(database)
     proxy.at_commit = at_commit  # type: ignore[assignment]
     async with client(app) as http:

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import SessionClosed
 from fastapi_asyncdb.testing.servers.postgresql import PostgresServer
-from tests.support.application import Base, Note, client, stored
+from tests.support.application import Base, Note, client, pools_of, stored
 
 
 def count_checkouts(database: Database) -> list[object]:
     """Return a list that grows with every connection taken from a pool."""
     taken: list[object] = []
-    for pool in {database.engine.sync_engine.pool, database.read_engine.sync_engine.pool}:
+    for pool in pools_of(database):
         event.listen(pool, "checkout", lambda connection, record, proxy: taken.append(connection))
     return taken
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -191,10 +192,11 @@ async def test_outside_of_requests_the_error_is_plain(database_url: str):
                 await session.connection()
     assert not isinstance(caught.value, HTTPException)
     message = str(caught.value)
-    assert message.startswith("No connection became free within 0.4 s: the only one is in use")
+    fact = r"No connection became free within \d\.\d s: the only one is in use"
+    assert re.match(fact, message)
     assert "await db.commit()" in message
     assert ("all writers share one connection" in message) is database_url.startswith("sqlite")
-    assert ("DATABASE_POOL_SIZE" in message) is database_url.startswith("postgresql")
+    assert ("DATABASE_POOL_SIZE" in message) is not database_url.startswith("sqlite")
 
 
 async def test_message_counts_connections_and_waiters(database_url: str):

@@ -16,9 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import PoolTimeout
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from tests.support.application import eventually
+from tests.support.databases import SERVERS
+from tests.support.server_sql import end_session, number_of, sleep
 
 pytestmark = pytest.mark.promise("T18")
 
@@ -42,7 +45,7 @@ async def limited(url: str, **options: Any) -> AsyncIterator[Database]:
 
 def pool_of(database: Database) -> FairPool:
     """Return the pool of the reading engine, which has the settings' limit on SQLite too."""
-    pool = database.read_engine.pool
+    pool = runs_of(database).required().read.pool
     assert isinstance(pool, FairPool)
     return pool
 
@@ -125,7 +128,7 @@ async def test_free_connection_is_taken_without_a_task(database: Database):
 
 async def test_one_that_has_waited_in_vain_leaves_the_line(database_url: str):
     """The connection goes to the waiter that still waits."""
-    async with limited(database_url, pool_timeout=0.2) as database:
+    async with limited(database_url, pool_timeout=1.0) as database:
         line = Line(database)
         async with database.read_engine.connect():
             first = await line.join("first")
@@ -190,8 +193,10 @@ async def _detach(connection: AsyncConnection) -> None:
     driver: Any = raw.driver_connection
     raw.detach()
     await connection.close()
-    # SQLAlchemy leaves a detached connection of psycopg's open.
-    await driver.close()
+    # SQLAlchemy leaves a detached connection open.
+    closing = driver.close()
+    if closing is not None:  # in psycopg, asyncpg and aiosqlite it waits
+        await closing
 
 
 @pytest.mark.parametrize("give_up", [AsyncConnection.close, _invalidate, _detach])
@@ -206,16 +211,16 @@ async def test_however_a_connection_is_given_up_the_next_is_served(
     await line.empty()
 
 
-async def test_connection_that_the_server_kills_makes_room(postgres_url: str):
+@pytest.mark.databases(*SERVERS)
+async def test_connection_that_the_server_kills_makes_room(database_url: str):
     """The session that has it gets the error, the waiter gets a connection."""
-    async with limited(postgres_url) as database, Database(database.settings) as other:
+    async with limited(database_url) as database, Database(database.settings) as other:
         line = Line(database)
         holder = await database.read_engine.connect()
-        backend = await holder.scalar(text("SELECT pg_backend_pid()"))
-        query = asyncio.create_task(holder.execute(text("SELECT pg_sleep(60)")))
+        backend = await number_of(holder)
+        query = asyncio.create_task(holder.execute(sleep(database, 60)))
         await line.join("next")
-        async with other.engine.connect() as killer:
-            await killer.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend})
+        await end_session(other, backend)
         async with asyncio.timeout(SOON):
             with pytest.raises(DBAPIError):
                 await query

@@ -31,11 +31,13 @@ from tests.support.application import (
     client,
     stored,
 )
+from tests.support.databases import SERVERS
+from tests.support.server_sql import lose_connection
 
 
 async def serializable(session: AsyncSession) -> None:
-    """Begin the transaction so that PostgreSQL finds conflicts; SQLite's are so anyway."""
-    if session.get_bind().dialect.name == "postgresql":
+    """Begin the transaction so that a server finds conflicts; SQLite's are so anyway."""
+    if session.get_bind().dialect.name != "sqlite":
         await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
 
 
@@ -78,14 +80,15 @@ async def test_concurrent_transfers_all_succeed(database: Database):
         *(database.run_in_transaction(work, *pair, attempts=100) for pair in pairs)
     )
     assert await values(database) == [100 + 8, 100 - 8, 100]
-    if database.engine.dialect.name == "postgresql":
+    if database.engine.dialect.name != "sqlite":
         assert attempts > 32
     assert checked_out(database) == 0
 
 
-async def test_real_deadlock_is_resolved(postgres_url: str):
+@pytest.mark.databases(*SERVERS)
+async def test_real_deadlock_is_resolved(database_url: str):
     """Two that lock in opposite order both succeed; the server ended one of them once."""
-    async with Database(DatabaseSettings(url=postgres_url)) as database:
+    async with Database(DatabaseSettings(url=database_url)) as database:
         await database.start(create_tables=Base.metadata)
         async with database.session() as session:
             session.add_all(Counter(id=number, value=0) for number in (1, 2))
@@ -236,18 +239,17 @@ async def test_other_errors_are_raised_at_once(database: Database, kind: str):
     assert await stored(database) == []
 
 
-async def test_lost_connection_is_never_retried(postgres_url: str):
+@pytest.mark.databases(*SERVERS)
+async def test_lost_connection_is_never_retried(database_url: str):
     """COMMIT may have been done: only the caller can find out."""
     attempts = 0
 
     async def work(session: AsyncSession) -> None:
         nonlocal attempts
         attempts += 1
-        pid = await session.scalar(text("SELECT pg_backend_pid()"))
-        async with database.session() as other:
-            await other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        await lose_connection(database, session)
 
-    async with Database(DatabaseSettings(url=postgres_url)) as database:
+    async with Database(DatabaseSettings(url=database_url)) as database:
         with pytest.raises(DBAPIError):
             await database.run_in_transaction(work)
     assert attempts == 1
@@ -374,6 +376,17 @@ async def test_refused_inside_an_open_transaction(database: Database, task: bool
             else:
                 await inner()
     assert await stored(database) == ["outer"]
+
+
+async def test_refused_after_transactions_that_were_allowed(database: Database):
+    """A session is still around the call when it had no transaction at an earlier one."""
+    async with database.session() as session:
+        await database.run_in_transaction(note, "before")
+        session.add(Note(text="outer"))
+        await session.flush()
+        with pytest.raises(TransactionInProgress):
+            await database.run_in_transaction(note, "inner")
+    assert await stored(database) == ["before", "outer"]
 
 
 async def test_allowed_when_the_session_around_is_in_no_transaction(database: Database):

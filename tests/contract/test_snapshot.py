@@ -9,9 +9,11 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import StreamingResponse
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, SnapshotDB, create_lifespan
+from fastapi_asyncdb.dialects import family_of
 from fastapi_asyncdb.errors import ReadOnlySession
 from tests.contract.test_read_only import WRITES
 from tests.support.application import Base, Note, Request, checked_out, client, running, stored
@@ -84,13 +86,23 @@ async def test_snapshot_refuses_to_write(database: Database, statement):
     assert await stored(database) == ["kept"]
 
 
+WRITING_FUNCTION = text(
+    "CREATE FUNCTION write_note() RETURNS INT BEGIN INSERT INTO note VALUES (1, 'sly'); RETURN 1; END"
+)
+
+
 async def test_the_database_itself_refuses_to_write(database: Database):
     """Even what the text does not show is refused by the server, or the connection."""
     async with database.session(**SNAPSHOT) as session:
         if database.engine.name == "sqlite":
             assert await session.scalar(text("PRAGMA query_only")) == 1
-        else:
+        elif family_of(database.engine.name) == "postgresql":
             assert await session.scalar(text("SHOW transaction_read_only")) == "on"
+        else:
+            async with database.engine.begin() as connection:
+                await connection.execute(WRITING_FUNCTION)
+            with pytest.raises(DBAPIError, match="READ ONLY transaction"):
+                await session.execute(text("SELECT write_note()"))
 
 
 async def test_savepoint_keeps_a_report_alive(database: Database):

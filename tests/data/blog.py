@@ -19,7 +19,6 @@ from sqlalchemy import (
     Numeric,
     SmallInteger,
     Table,
-    Text,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,10 +41,11 @@ from fastapi_asyncdb import (
 )
 from fastapi_asyncdb.models import UTCDateTime
 from tests.support.application import running
+from tests.support.mysql_types import CLOCK, DOUBLE, MOMENT, NUMBER, TEXT, WORD
 
 
 class Base(DeclarativeBase):
-    pass
+    type_annotation_map = {str: WORD, float: DOUBLE, datetime: MOMENT, time: CLOCK}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Status(enum.Enum):
@@ -80,7 +80,7 @@ class Post(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     writer_id: Mapped[int | None] = mapped_column(ForeignKey(Writer.id))
     title: Mapped[str] = mapped_column(default="")
-    body: Mapped[str] = mapped_column(Text, default="")
+    body: Mapped[str] = mapped_column(TEXT, default="")
     note: Mapped[str | None]
     views: Mapped[int] = mapped_column(default=0)
     rank: Mapped[int] = mapped_column(SmallInteger, default=0)
@@ -88,7 +88,7 @@ class Post(Base):
     score: Mapped[float | None]
     ratio: Mapped[float] = mapped_column(REAL, default=0)
     price: Mapped[Decimal] = mapped_column(Numeric(6, 2), default=Decimal(0))
-    exact: Mapped[Decimal] = mapped_column(Numeric, default=Decimal(0))
+    exact: Mapped[Decimal] = mapped_column(NUMBER, default=Decimal(0))
     status: Mapped[Status] = mapped_column(default=Status.DRAFT)
     public: Mapped[bool] = mapped_column(default=False)
     token: Mapped[UUID] = mapped_column(default=UUID(int=0))

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import (
     JSON,
     DateTime,
+    Dialect,
     ForeignKey,
     Index,
     LargeBinary,
@@ -25,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
 class Base(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String().with_variant(String(200), "mysql", "mariadb")}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Product(Base):
@@ -132,7 +133,7 @@ class Everything(Base):
     document: Mapped[Any] = mapped_column(JSON, nullable=True)
     key: Mapped[UUID | None]
     colour: Mapped[Colour | None]
-    own: Mapped[str | None] = mapped_column(Reversed)
+    own: Mapped[str | None] = mapped_column(Reversed(200))
 
 
 VALUES: dict[str, Any] = {
@@ -151,6 +152,17 @@ VALUES: dict[str, Any] = {
     "colour": Colour.BLUE,
     "own": "abc",
 }
+# DATETIME and TIME of MySQL have whole seconds unless the model says otherwise; Interval is a DATETIME.
+WHOLE_SECONDS = {
+    "moment": VALUES["moment"].replace(microsecond=0),
+    "clock": VALUES["clock"].replace(microsecond=0),
+    "span": timedelta(days=3, seconds=5),
+}
+
+
+def stored_values(dialect: Dialect) -> dict[str, Any]:
+    """Return ``VALUES`` as a database returns them."""
+    return VALUES | (WHOLE_SECONDS if dialect.name == "mysql" else {})
 
 
 class ProductIn(BaseModel):

@@ -23,7 +23,7 @@ class Author(Base):
     __tablename__ = "author"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
-    email: Mapped[str | None] = mapped_column(unique=True)
+    email: Mapped[str | None] = mapped_column(String(200), unique=True)
     books: Mapped[list["Book"]] = relationship(lambda: Book, back_populates="author")
 
 
@@ -31,14 +31,14 @@ class Book(SoftDeleteMixin, VersionMixin, TimestampMixin, Base):
     __tablename__ = "book"
     id: Mapped[int] = mapped_column(primary_key=True)
     author_id: Mapped[int] = mapped_column(ForeignKey("author.id"))
-    title: Mapped[str]
-    note: Mapped[str | None]
+    title: Mapped[str] = mapped_column(String(200))
+    note: Mapped[str | None] = mapped_column(String(200))
     author: Mapped[Author] = relationship(lambda: Author, back_populates="books")
 
 
 class Seat(Base):
     __tablename__ = "seat"
-    row: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[str] = mapped_column(String(8), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     taken: Mapped[bool] = mapped_column(default=False)
 
@@ -48,7 +48,7 @@ class Stamped(Base):
 
     __tablename__ = "stamped"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(200))
     stamp: Mapped[str] = mapped_column(String(32))
     __mapper_args__ = {  # noqa: RUF012
         "version_id_col": stamp,
@@ -57,7 +57,7 @@ class Stamped(Base):
 
 
 class PlainBase(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Tag(PlainBase):

@@ -27,6 +27,7 @@ from tests.data.goods import (
     Product,
     ProductIn,
     products,
+    stored_values,
 )
 
 # Below and above what is copied on PostgreSQL.
@@ -87,9 +88,9 @@ async def test_every_type_is_stored_as_by_the_orm(database: Database, count: int
         await create_many(session, Everything, rows)
     async with database.read_session() as session:
         found = {each.id: each for each in await session.scalars(select(Everything))}
-    for name in VALUES:
-        assert getattr(found[10], name) == getattr(found[9 + count], name) == VALUES[name]
-        assert getattr(found[1], name) == VALUES[name]
+    for name, value in stored_values(database.engine.dialect).items():
+        assert getattr(found[10], name) == getattr(found[9 + count], name) == value
+        assert getattr(found[1], name) == value
         assert getattr(found[2000], name) is None
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import ColumnElement, Select, delete, func, insert, select
+from sqlalchemy import ColumnElement, Select, String, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -20,7 +20,7 @@ from tests.data.one_loop import Run, Work, one_loop
 
 
 class Base(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Thing(Base):

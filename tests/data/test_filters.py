@@ -300,7 +300,7 @@ class Document(Documents):
     __tablename__ = "document"
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(200))
-    body: Mapped[str | None]
+    body: Mapped[str | None] = mapped_column(String(200))
 
 
 class DocumentFilter(FilterSet[Document]):

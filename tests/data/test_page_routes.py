@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from packaging.version import Version
 from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, String, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
 
 class Base(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class User(Base):

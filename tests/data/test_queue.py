@@ -8,10 +8,13 @@ import pytest
 from sqlalchemy import select, update
 
 from fastapi_asyncdb import Base, Database
+from tests.support.databases import MARIADB
 from tests.test_docs import DOCS, blocks, run
 
 
-@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg", "postgresql-asyncpg-pooled")
+@pytest.mark.databases(
+    "postgresql-asyncpg", "postgresql-psycopg", "postgresql-asyncpg-pooled", *MARIADB
+)
 async def test_each_job_is_done_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

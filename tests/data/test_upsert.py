@@ -24,7 +24,16 @@ from fastapi_asyncdb.data.bulk.upsert import upsert, upsert_many
 from fastapi_asyncdb.data.bulk.upserter import Upserter
 from fastapi_asyncdb.dialects.mysql.upserts import on_duplicate_key
 from fastapi_asyncdb.errors import ConfigurationError, ReadOnlySession
-from tests.data.goods import VALUES, Account, Everything, Part, Product, ProductIn, products
+from tests.data.goods import (
+    VALUES,
+    Account,
+    Everything,
+    Part,
+    Product,
+    ProductIn,
+    products,
+    stored_values,
+)
 
 # Below and above what goes through a temporary table on PostgreSQL.
 SIZES = pytest.mark.parametrize("count", [3, 700])
@@ -105,8 +114,12 @@ async def test_wrong_arguments_are_refused(session: AsyncSession):
         await upsert_many(session, Product, [{"name": "a"}], conflict=["sku"])
     with pytest.raises(TypeError, match="conflict names no attribute"):
         await upsert_many(session, Product, [], conflict=[])
+    rows = [{"sku": "a", "name": "b"}]
+    if session.get_bind().dialect.name == "mysql":  # any unique key of the table counts there
+        assert await upsert_many(session, Product, rows, conflict=["name"]) == 1
+        return
     with pytest.raises(DBAPIError):
-        await upsert_many(session, Product, [{"sku": "a", "name": "b"}], conflict=["name"])
+        await upsert_many(session, Product, rows, conflict=["name"])
 
 
 async def test_databases_without_upserts(database: Database):
@@ -186,6 +199,10 @@ async def test_partial_unique_index(session: AsyncSession, count: int):
     where = Account.state == "open"
     rows = [{"name": f"n{number}", "balance": 1} for number in range(count)]
     closed = [{"name": "n0", "state": "closed"}] * 2
+    if session.get_bind().dialect.name == "mysql":
+        with pytest.raises(ConfigurationError, match="no partial unique indexes"):
+            await upsert_many(session, Account, rows, conflict=["name"], conflict_where=where)
+        return
     for _ in range(2):
         await upsert_many(
             session, Account, [*rows, *closed], conflict=["name"], conflict_where=where
@@ -235,7 +252,8 @@ async def test_every_type_and_default(session: AsyncSession, count: int):
     for _ in range(2):
         await upsert_many(session, Everything, rows, conflict=["id"])
     found = await session.get_one(Everything, count)
-    assert {name: getattr(found, name) for name in VALUES} == VALUES
+    expected = stored_values(session.get_bind().dialect)
+    assert {name: getattr(found, name) for name in VALUES} == expected
     parts = [{"id": number + 1, "label": "given"} for number in range(count)]
     await upsert_many(session, Part, parts, conflict=["id"])
     assert set(await session.scalars(select(Part.made))) == {"now"}

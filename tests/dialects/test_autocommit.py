@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.dialects.autocommit import with_connection_options
+from fastapi_asyncdb.engine.seam import runs_of
 from tests.support.application import checked_out
 from tests.support.cancelling import FOREVER, Cancellable
 
@@ -82,7 +83,7 @@ async def test_connection_whose_options_are_cancelled_is_given_back(driver_url: 
         def suspend(*_: object) -> None:
             await_only(asyncio.sleep(0))
 
-        dialect = engine.sync_engine.dialect
+        dialect = runs_of(database).required().read.dialect
         set_level = dialect.set_isolation_level
         dialect.set_isolation_level = hang  # type: ignore[assignment,method-assign]
         event.listen(engine.sync_engine, "reset", suspend)

@@ -113,6 +113,17 @@ def test_timeouts_leave_the_startup_message_of_psycopg():
     assert through("postgresql+psycopg://u:p@db/app")["options"] == ""
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_url_that_refuses_writes_does_so_behind_a_pooler(driver: str):
+    """Only the setting that the library adds for its replicas is left to the server."""
+    url = f"postgresql+{driver}://u:p@db/app?options=-c%20default_transaction_read_only%3Don"
+    target = parse_url(url)
+    arguments = connect_arguments(target, DatabaseSettings(url=url))
+    assert "default_transaction_read_only" in str(without_session(arguments, driver))
+    of_replica = without_session(arguments, driver, is_replica=True)
+    assert "default_transaction_read_only" not in str(of_replica)
+
+
 @pytest.mark.parametrize("value", ["5'; DROP TABLE note; --", "x"])
 def test_what_is_no_time_is_left_to_the_server(value: str):
     """It gets into no statement."""

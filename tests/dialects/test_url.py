@@ -18,7 +18,7 @@ from sqlalchemy import URL
 
 from fastapi_asyncdb import DatabaseSettings
 from fastapi_asyncdb.dialects import Target, parse_url, preset_for
-from fastapi_asyncdb.dialects.postgresql.keepalive import KEEPALIVES
+from fastapi_asyncdb.dialects.keepalive import KEEPALIVES
 from fastapi_asyncdb.errors import ConfigurationError, InvalidDatabaseURL, UnsupportedDriver
 from tests.support.leaks import PASSWORD, leaks
 from tests.support.urls import ASYNCPG, PASSWORDS, PSYCOPG, REFUSED, SERVERS, SQLITE, Received

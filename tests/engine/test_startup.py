@@ -175,7 +175,7 @@ async def test_wrong_password_fails_at_once(driver: str, locked: str, given: str
     )
     message = str(await refusal(settings))
     assert "at the first attempt" in message
-    assert "User or password is wrong: correct DATABASE_URL" in message
+    assert "User or password is wrong: correct the database settings" in message
 
 
 async def test_full_server_is_waited_for() -> None:
@@ -374,7 +374,7 @@ async def test_locked_file_is_waited_for(
     ("url", "module", "install"),
     [
         ("postgres://u:PASSWORD@db/app", "asyncpg", "'fastapi-asyncdb[postgresql]'"),
-        ("postgresql+psycopg://u:PASSWORD@db/app", "psycopg", "'psycopg[binary]'"),
+        ("postgresql+psycopg://u:PASSWORD@db/app", "psycopg", "'fastapi-asyncdb[psycopg]'"),
         ("sqlite:///app.db", "aiosqlite", "aiosqlite"),
     ],
 )

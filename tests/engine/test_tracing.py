@@ -61,6 +61,36 @@ async def test_statements_of_requests_have_spans(database_url: str, exporter: In
     assert traced(exporter) == ["SELECT 'DB'", "SELECT 'ReadDB'", "SELECT 'SnapshotDB'"]
 
 
+async def test_tracer_that_comes_after_the_start_sees_each_statement_once(
+    database_url: str, request: pytest.FixtureRequest
+):
+    """From the next session on, in later starts too; not after it was taken away."""
+    database = Database(DatabaseSettings(url=database_url))
+
+    async def ask(number: int) -> None:
+        async with database.session() as session:
+            await session.execute(text(f"SELECT 'write {number}'"))
+        async with database.read_session() as session:
+            await session.execute(text(f"SELECT 'read {number}'"))
+        async with database.engine.connect() as connection:
+            await connection.execute(text(f"SELECT 'engine {number}'"))
+
+    async with database:
+        await ask(0)
+        exporter: InMemorySpanExporter = request.getfixturevalue("exporter")
+        await ask(1)
+        await ask(2)
+    async with database:
+        await ask(3)
+        instrumentor = SQLAlchemyInstrumentor()
+        instrumentor.uninstrument()
+        await ask(4)
+        instrumentor.instrument(skip_dep_check=True)  # the fixture takes it away
+    assert traced(exporter) == [
+        f"SELECT '{who} {number}'" for number in (1, 2, 3) for who in ("write", "read", "engine")
+    ]
+
+
 async def test_statements_with_options_have_spans(
     database_url: str, exporter: InMemorySpanExporter
 ):

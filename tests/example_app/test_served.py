@@ -1,6 +1,7 @@
 """The example application as its users run it: migrated, and served by a process of its own."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from tests.example_app.conftest import ROOT
 from tests.support.databases import ONE_DRIVER
+from tests.support.warm_python import WarmPython
 
 pytestmark = pytest.mark.databases(*ONE_DRIVER)
 
@@ -21,11 +23,13 @@ Serve = Callable[[], AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture
-def serve(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Serve:
+def serve(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: WarmPython
+) -> Serve:
     """Migrate the database; what is returned starts a server on it, and stops it in the end."""
     monkeypatch.setenv("DATABASE_URL", database_url)
-    migrate = [sys.executable, "-m", "alembic", "-c", "example_app/alembic.ini", "upgrade", "head"]
-    subprocess.run(migrate, cwd=ROOT, check=True, capture_output=True)
+    migrate = ("-m", "alembic", "-c", "example_app/alembic.ini", "upgrade", "head")
+    python.run(*migrate, cwd=ROOT, env=os.environ).check_returncode()
 
     @contextmanager
     def serve() -> Iterator[httpx.Client]:

@@ -1,6 +1,6 @@
 """A database with the tables of the contract, and a witness that watches it from outside."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from sqlalchemy import MetaData
@@ -8,6 +8,7 @@ from sqlalchemy import MetaData
 from fastapi_asyncdb import Database, DatabaseSettings
 from tests.support.application import Base
 from tests.support.cancelling import Witness, ignore_abandoned_connects
+from tests.support.replicas import Servers, primary_with_standbys
 
 
 @pytest.fixture
@@ -32,3 +33,17 @@ async def witness(database: Database, database_url: str) -> AsyncIterator[Witnes
     witness = Witness(database, database_url)
     yield witness
     await witness.nothing_is_left_behind()
+
+
+@pytest.fixture(scope="session")
+def own_servers() -> Iterator[Servers]:
+    """Start a primary and two standbys once."""
+    with primary_with_standbys() as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(own_servers: Servers) -> Iterator[Servers]:
+    """A primary and two standbys; mend after each test what it has broken."""
+    yield own_servers
+    own_servers.revive()

@@ -4,24 +4,22 @@ import asyncio
 import enum
 from collections.abc import AsyncIterator
 from itertools import count
-from typing import Annotated
+from typing import Annotated, Any
 
 import asyncpg
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from sqlalchemy import Enum, select, text
+from sqlalchemy import Enum, String, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from fastapi_asyncdb import Database, DatabaseSettings, RetryRoute
 from tests.support.application import client, eventually
-from tests.support.databases import execute
+from tests.support.databases import POSTGRESQL as POSTGRESQL_DRIVERS
+from tests.support.databases import SERVERS, execute
 
-pytestmark = [
-    pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg"),
-    pytest.mark.promise("T20"),
-]
+pytestmark = [pytest.mark.databases(*SERVERS), pytest.mark.promise("T20")]
 
 
 class Base(DeclarativeBase):
@@ -38,12 +36,12 @@ class Order(Base):
 
     __tablename__ = "orders"
     id: Mapped[int] = mapped_column(primary_key=True)
-    item: Mapped[str]
+    item: Mapped[str] = mapped_column(String(100))
     amount: Mapped[int]
     state: Mapped[State] = mapped_column(Enum(State, name="state"))
 
 
-MIGRATION = {
+POSTGRESQL = {
     "add a column": ["ALTER TABLE orders ADD COLUMN note text"],
     "add an index": ["CREATE INDEX CONCURRENTLY by_state ON orders (state, amount)"],
     "change a type": ["ALTER TABLE orders ALTER COLUMN amount TYPE bigint"],
@@ -66,6 +64,20 @@ MIGRATION = {
         "CREATE VIEW orders AS SELECT id, article AS item, amount, state FROM purchase"
     ],
 }
+MYSQL = {
+    "add a column": ["ALTER TABLE orders ADD COLUMN note text FIRST"],
+    "add an index": ["CREATE INDEX by_state ON orders (state, amount)"],
+    "change a type": ["ALTER TABLE orders MODIFY amount bigint NOT NULL"],
+    "change a type to one of another kind": [
+        "ALTER TABLE orders MODIFY item varchar(50) NOT NULL, MODIFY note json"
+    ],
+    "add a value to an enum": [
+        "ALTER TABLE orders MODIFY state enum('new', 'paid', 'sent') NOT NULL"
+    ],
+    "copy the table": ["ALTER TABLE orders FORCE, ALGORITHM=COPY"],
+    "drop a column": ["ALTER TABLE orders DROP COLUMN note"],
+}
+MIGRATIONS = {"postgresql": POSTGRESQL, "mysql": MYSQL}
 
 
 def application(database: Database) -> FastAPI:
@@ -103,8 +115,10 @@ def application(database: Database) -> FastAPI:
         order.amount += 1
         order.state = State.paid
         await db.flush()
-        rows = await db.execute(text("UPDATE orders SET amount = 1 WHERE id = 1 RETURNING *"))
-        return len(rows.all())
+        returning = "RETURNING *" if database.engine.name == "postgresql" else ""
+        update = text(f"UPDATE orders SET amount = 1 WHERE id = 1 {returning}")
+        rows: Any = await db.execute(update)
+        return len(rows.all()) if returning else rows.rowcount
 
     app = FastAPI()
     app.include_router(router)
@@ -145,7 +159,7 @@ async def load(app: FastAPI, stop: asyncio.Event, answers: list[str]) -> None:
                 answers.append(failed and f"{method} {path}: {failed}")
 
 
-async def test_rolling_migration_fails_no_request(database: Database, postgres_url: str):
+async def test_rolling_migration_fails_no_request(database: Database, database_url: str):
     """Neither reads in autocommit nor transactions on routes that repeat them, in any step."""
     app, stop = application(database), asyncio.Event()
     answers: list[str] = []
@@ -162,16 +176,17 @@ async def test_rolling_migration_fails_no_request(database: Database, postgres_u
         for _ in range(3):
             clients.create_task(load(app, stop, answers))
         await many_more()
-        for step, statements in MIGRATION.items():
+        for step, statements in MIGRATIONS[database.engine.name].items():
             seen = len(answers)
             for statement in statements:
-                await execute(postgres_url, statement)
+                await execute(database_url, statement)
             await many_more()
             failed[step] = set(answers[seen:]) - {""}
         stop.set()
     assert {step: errors for step, errors in failed.items() if errors} == {}
 
 
+@pytest.mark.databases(*POSTGRESQL_DRIVERS)
 @pytest.mark.parametrize("streams", [False, True], ids=["rows", "stream"])
 async def test_deadlock_with_a_migration_costs_no_error_in_autocommit(
     database: Database, postgres_url: str, streams: bool

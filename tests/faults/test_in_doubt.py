@@ -25,17 +25,23 @@ from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from tests.support.application import Base, Note, Reply, client, eventually, stored
 from tests.support.application import checked_out as checked_out_of
 from tests.support.cancelling import Cancellable, Witness
+from tests.support.databases import POSTGRESQL, SERVERS
 from tests.support.grace import shorten
+from tests.support.server_sql import end_session, number_of, sleep
 from tests.support.tcp_proxy import Proxy
 
-pytestmark = pytest.mark.promise("T11")
+pytestmark = [
+    pytest.mark.promise("T11"),
+    pytest.mark.databases(*SERVERS),
+    pytest.mark.usefixtures("tables"),
+]
 
 
 @pytest.fixture
-async def database(proxy: Proxy, postgres_url: str, driver: str) -> AsyncIterator[Database]:
-    """A handle that reaches PostgreSQL through the proxy."""
-    database = Database(DatabaseSettings(url=proxy.through(postgres_url, driver)))
-    await database.start(create_tables=Base.metadata)
+async def database(proxy: Proxy, database_url: str) -> AsyncIterator[Database]:
+    """A handle that reaches its server through the proxy."""
+    database = Database(DatabaseSettings(url=proxy.through(database_url)))
+    await database.start()
     yield database
     proxy.at_commit = "forward"
     await eventually(lambda: checked_out_of(database) == 0)
@@ -43,9 +49,14 @@ async def database(proxy: Proxy, postgres_url: str, driver: str) -> AsyncIterato
 
 
 @pytest.fixture
-def witness(database: Database, postgres_url: str) -> Witness:
+def witness(database: Database, database_url: str) -> Witness:
     """A witness that looks from outside, and does not use the proxy."""
-    return Witness(database, postgres_url)
+    return Witness(database, database_url)
+
+
+def outcome_on(database: Database, outcome: str) -> str:
+    """Return what a server says of a transaction: only PostgreSQL keeps its outcome."""
+    return outcome if database.engine.dialect.name == "postgresql" else "unknown"
 
 
 async def write(database: Database, proxy: Proxy, at_commit: Any, *, remember: bool = True) -> None:
@@ -55,6 +66,7 @@ async def write(database: Database, proxy: Proxy, at_commit: Any, *, remember: b
         await session.flush()
         if remember:
             await remember_transaction_id(session)
+        proxy.commit_seen.clear()
         proxy.at_commit = at_commit
 
 
@@ -74,7 +86,7 @@ async def test_cut_connection(
     # Loops that repeat work after a lost connection go by it.
     assert not error.connection_invalidated
     assert error.__cause__ is error.orig
-    assert await error.resolve(database) == outcome
+    assert await error.resolve(database) == outcome_on(database, outcome)
     assert await stored(database) == rows
 
 
@@ -160,7 +172,10 @@ async def test_request_answers_once_and_never_2xx(database: Database, proxy: Pro
 
     async with client(app) as http:
         response = await http.post("/notes")
-    assert (response.status_code, response.json()) == (503, {"outcome": "committed"})
+    assert (response.status_code, response.json()) == (
+        503,
+        {"outcome": outcome_on(database, "committed")},
+    )
     assert attempts == 1
     assert await stored(database) == ["written"]
 
@@ -175,38 +190,38 @@ async def test_swallowed_answer_does_not_hang_a_shutdown(
     shorten(monkeypatch, ending=0.2, handshake=0.5, after_cancellation=(0.3, 30.0))
     run = Cancellable(lambda: write(database, proxy, "swallow"), how)
     run.start()
-    await proxy.commit_seen.wait()
-    proxy.commit_seen.clear()
     await eventually(lambda: proxy.at_commit == "swallow" and proxy.commit_seen.is_set())
     with pytest.raises(CommitOutcomeUnknown) as caught:
         await run.cancel()
     proxy.at_commit = "forward"
-    assert await caught.value.resolve(database) == "committed"
+    assert await caught.value.resolve(database) == outcome_on(database, "committed")
 
 
 async def test_refused_commit_keeps_its_error(database: Database):
     """A constraint that fails at COMMIT is an answer, and no doubt."""
     with pytest.raises(IntegrityError):
         async with database.session() as session:
-            session.add(Reply(note_id=404))
+            session.add(Reply(note_id=404))  # MariaDB has no deferred ones, and refuses the flush
     # So is a flush that fails inside of the commit.
     with pytest.raises(IntegrityError):
         async with database.session() as session:
             session.add_all([Note(id=1, text="one"), Note(id=2, text=None)])
 
 
-async def kill(witness: Witness) -> None:
-    """End every backend of the application."""
-    await witness.ask(
-        "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
-        "AND datname = current_database() AND application_name = 'fastapi_asyncdb'"
-    )
+async def kill(witness: Witness, session: AsyncSession, number: int | None = None) -> None:
+    """End the server's session of a session of ours, and let the driver hear of it."""
+    number = await number_of(session) if number is None else number
+    async with Database(DatabaseSettings(url=witness.url)) as another:
+        await end_session(another, number)
+    await asyncio.sleep(0.1)
 
 
 async def test_backend_killed_while_idle_in_the_pool(database: Database, witness: Witness):
     """At worst one request fails, plainly, and the next has a new connection."""
-    await stored(database)
-    await kill(witness)
+    async with database.session() as session:
+        await session.execute(select(Note))
+        number = await number_of(session)
+    await kill(witness, session, number)
     errors: list[Exception] = []
     try:
         await write_note(database)
@@ -228,54 +243,65 @@ async def test_backend_killed_before_the_flush(database: Database, witness: Witn
     with pytest.raises(DBAPIError) as caught:
         async with database.session() as session:
             await session.execute(select(Note))
-            await kill(witness)
             # Between the server's last words and the end of the line asyncpg has errors of its own.
-            await asyncio.sleep(0.1)
+            await kill(witness, session)
             session.add(Note(text="lost"))
     assert not isinstance(caught.value, CommitOutcomeUnknown)
     assert caught.value.connection_invalidated
     assert await stored(database) == []
 
 
-async def test_backend_killed_in_the_handler(database: Database, witness: Witness, driver: str):
-    """With asyncpg it is noticed before COMMIT is sent; psycopg only gets no answer to it."""
+async def test_backend_killed_in_the_handler(database: Database, witness: Witness):
+    """Most drivers notice it before COMMIT is sent; psycopg only gets no answer to it."""
     with pytest.raises(DBAPIError) as caught:
         async with database.session() as session:
             session.add(Note(text="lost"))
             await session.flush()
             await remember_transaction_id(session)
-            await kill(witness)
-            await asyncio.sleep(0.1)
-    assert isinstance(caught.value, CommitOutcomeUnknown) is (driver == "psycopg")
+            await kill(witness, session)
+    assert isinstance(caught.value, CommitOutcomeUnknown) is (database.engine.driver == "psycopg")
     if isinstance(caught.value, CommitOutcomeUnknown):
         assert await caught.value.resolve(database) == "aborted"
+    else:
+        assert caught.value.connection_invalidated
     assert await stored(database) == []
 
 
 async def test_backend_killed_during_a_statement(database: Database, witness: Witness):
     """An error of the statement; the connection is replaced."""
+    under_way: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def sleep() -> None:
+    async def work() -> None:
         async with database.session() as session:
             session.add(Note(text="lost"))
-            await session.execute(text("SELECT pg_sleep(60)"))
+            under_way.set_result(await number_of(session))
+            await session.execute(sleep(database, 60))
 
-    task = asyncio.create_task(sleep())
-    await witness.until("wait_event = 'PgSleep'")
-    await kill(witness)
+    task = asyncio.create_task(work())
+    await kill(witness, AsyncSession(), await under_way)
     with pytest.raises(DBAPIError) as caught:
         await task
     assert not isinstance(caught.value, CommitOutcomeUnknown)
     assert await stored(database) == []
 
 
-async def test_idle_in_transaction_timeout_is_no_doubt(database: Database, witness: Witness):
+IDLE_TIMEOUTS = {
+    "postgresql": "SET LOCAL idle_in_transaction_session_timeout = '50ms'",
+    "mysql": "SET SESSION idle_transaction_timeout = 1",
+}
+
+
+async def test_idle_in_transaction_timeout_is_no_doubt(database: Database, proxy: Proxy):
     """A server that gave up waiting for the next command has not seen COMMIT."""
-    with pytest.raises(DBAPIError) as caught:
+    with pytest.raises(DBAPIError, match="IDLE_IN_TRANSACTION_TIMEOUT") as caught:
         async with database.session() as session:
-            await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
-            await asyncio.sleep(0.3)
+            await session.execute(text(IDLE_TIMEOUTS[database.engine.dialect.name]))
+            before = proxy.open()
+            await session.execute(select(Note))
+            await eventually(lambda: proxy.open() < before)
+            await asyncio.sleep(0.05)
     assert not isinstance(caught.value, CommitOutcomeUnknown)
+    assert caught.value.connection_invalidated
 
 
 async def test_error_survives_pickling(database: Database, proxy: Proxy):
@@ -286,11 +312,13 @@ async def test_error_survives_pickling(database: Database, proxy: Proxy):
     assert (copy.args, copy.transaction_id, copy.connection_invalidated) == (("words",), 7, False)
 
 
+@pytest.mark.databases(*POSTGRESQL)
 async def test_server_that_knows_no_such_transaction(database: Database):
     """A number from the future, or from another server, is nothing known."""
     assert await database.transaction_outcome(2**62) == "unknown"
 
 
+@pytest.mark.databases(*POSTGRESQL)
 async def test_transaction_that_is_still_open(database: Database):
     """The server has not noticed yet that the client is gone."""
     async with database.session() as session:
@@ -300,7 +328,7 @@ async def test_transaction_that_is_still_open(database: Database):
 
 
 async def test_watching_costs_no_round_trip(database: Database, proxy: Proxy):
-    """BEGIN, INSERT and COMMIT are three, as without the library; the id costs a fourth."""
+    """BEGIN, INSERT and COMMIT are three, as without the library; the id costs another one."""
     for remember in (False, True):
         await write(database, proxy, "forward", remember=remember)
     costs = []
@@ -308,7 +336,7 @@ async def test_watching_costs_no_round_trip(database: Database, proxy: Proxy):
         before = proxy.round_trips
         await write(database, proxy, "forward", remember=remember)
         costs.append(proxy.round_trips - before)
-    assert costs[1] == costs[0] + 1
+    assert costs[1] == costs[0] + (database.engine.dialect.name == "postgresql")
 
 
 async def test_sqlite_has_no_ids(sqlite_url: str):

@@ -13,10 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import CannotConnect, DatabaseUnavailable, PoolTimeout
 from fastapi_asyncdb.pool.server_limit import LONGEST_PAUSE
-from fastapi_asyncdb.testing import PostgresServer, postgres_server
+from fastapi_asyncdb.testing import (
+    MariaDBServer,
+    PostgresServer,
+    mariadb_server,
+    postgres_server,
+)
+from fastapi_asyncdb.testing.servers.mariadb import has_mariadb
 from tests.support.application import checked_out, client, count_connects, eventually
 from tests.support.cancelling import ignore_abandoned_connects
-from tests.support.databases import with_driver
+from tests.support.databases import DRIVERS, MYSQL_DRIVERS, with_driver
+from tests.support.server_sql import sleep
 from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = pytest.mark.promise("T23")
@@ -28,18 +35,39 @@ MANY = 200
 SOON = 20.0
 
 
+Server = PostgresServer | MariaDBServer
+
+
+@pytest.fixture(params=(*DRIVERS, *MYSQL_DRIVERS))
+def driver(request: pytest.FixtureRequest) -> str:
+    """Each driver of each server."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[PostgresServer]:
+def own_postgres() -> Iterator[PostgresServer]:
     """A server that these tests stop and start."""
     with postgres_server() as server:
         yield server
 
 
+@pytest.fixture(scope="module")
+def own_mariadb() -> Iterator[MariaDBServer]:
+    """Another one."""
+    if not has_mariadb():
+        pytest.skip("MariaDB is not installed: apt-get install mariadb-server")
+    with mariadb_server() as server:
+        yield server
+
+
 @pytest.fixture
-async def server(own_server: PostgresServer) -> AsyncIterator[PostgresServer]:
+async def server(driver: str, request: pytest.FixtureRequest) -> AsyncIterator[Server]:
     """The server, which runs before and after each test."""
-    yield own_server
-    await asyncio.to_thread(own_server.start)
+    kind = "own_mariadb" if driver in MYSQL_DRIVERS else "own_postgres"
+    server: Server = request.getfixturevalue(kind)
+    yield server
+    await asyncio.to_thread(server.start)
 
 
 @asynccontextmanager
@@ -66,7 +94,7 @@ async def use_by_many(database: Database) -> list[BaseException | None]:
         return await asyncio.gather(*uses, return_exceptions=True)
 
 
-async def test_server_that_is_down_gets_few_attempts(server: PostgresServer, driver: str):
+async def test_server_that_is_down_gets_few_attempts(server: Server, driver: str):
     """One attempt answers all that wait, instead of one for each."""
     async with running(server.url(), driver) as database:
         await use_by_many(database)
@@ -81,7 +109,7 @@ async def test_server_that_is_down_gets_few_attempts(server: PostgresServer, dri
         assert 3 <= len(attempts) <= 6
 
 
-async def test_failed_ping_allows_the_pool_no_further_attempts(server: PostgresServer, driver: str):
+async def test_failed_ping_allows_the_pool_no_further_attempts(server: Server, driver: str):
     """A health check has a connection of its own, and leaves the pause of the pool as it is."""
     async with running(server.url(), driver) as database:
         await use_by_many(database)
@@ -95,9 +123,7 @@ async def test_failed_ping_allows_the_pool_no_further_attempts(server: PostgresS
         assert len(attempts) <= 6
 
 
-async def test_all_that_wait_are_served_when_the_server_is_back(
-    server: PostgresServer, driver: str
-):
+async def test_all_that_wait_are_served_when_the_server_is_back(server: Server, driver: str):
     """None that came after the start fails, however many there are: within a pause it is tried again."""
     async with running(server.url(), driver) as database:
         await use_by_many(database)
@@ -111,9 +137,7 @@ async def test_all_that_wait_are_served_when_the_server_is_back(
     assert LONGEST_PAUSE <= 1
 
 
-async def test_crash_and_immediate_restart_fails_no_later_request(
-    server: PostgresServer, driver: str
-):
+async def test_crash_and_immediate_restart_fails_no_later_request(server: Server, driver: str):
     """Connections of before are dead, and the pool replaces them: a ping finds it out."""
     async with running(server.url(), driver, pool_ping_idle=0) as database:
         await use_by_many(database)
@@ -123,7 +147,7 @@ async def test_crash_and_immediate_restart_fails_no_later_request(
 
 
 async def test_requests_are_answered_503_without_an_attempt_of_their_own(
-    server: PostgresServer, driver: str
+    server: Server, driver: str
 ):
     """After the outage the pool grows to its limit again."""
     app = FastAPI()
@@ -131,7 +155,7 @@ async def test_requests_are_answered_503_without_an_attempt_of_their_own(
 
         @app.get("/")
         async def read(db: Annotated[AsyncSession, Depends(database.get_db)]) -> int:
-            await db.execute(text("SELECT pg_sleep(0.01)"))
+            await db.execute(sleep(database, 0.01))
             return 1
 
         async def statuses() -> set[int]:
@@ -149,7 +173,7 @@ async def test_requests_are_answered_503_without_an_attempt_of_their_own(
         assert database.pool_status().idle == LIMIT
 
 
-async def test_error_is_the_outage_even_if_no_task_may_wait(server: PostgresServer, driver: str):
+async def test_error_is_the_outage_even_if_no_task_may_wait(server: Server, driver: str):
     """During a pause with ``max_waiting`` 0 the last attempt answers; a full pool is something else."""
     async with running(server.url(), driver, max_waiting=0) as database:
         await asyncio.to_thread(server.stop)
@@ -170,6 +194,7 @@ async def test_error_is_the_outage_even_if_no_task_may_wait(server: PostgresServ
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_waiters_keep_their_chance_while_the_pool_has_a_connection(
     server: PostgresServer, driver: str
 ):
@@ -190,7 +215,7 @@ async def test_waiters_keep_their_chance_while_the_pool_has_a_connection(
         server.psql(f"ALTER ROLE {role} LOGIN")
 
 
-async def test_attempt_without_an_answer_holds_up_no_other(server: PostgresServer, driver: str):
+async def test_attempt_without_an_answer_holds_up_no_other(server: Server, driver: str):
     """A network that swallowed one attempt may be whole for the next."""
     async with (
         tcp_proxy(server.port) as proxy,
@@ -214,6 +239,7 @@ async def test_attempt_without_an_answer_holds_up_no_other(server: PostgresServe
             await swallowed
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 async def test_wait_that_ends_names_what_the_server_said(server: PostgresServer, driver: str):
     """The pool has a connection, which stays in use; the server makes no other."""
     role = f"refused_wait_{driver}"

@@ -14,8 +14,11 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import RollbackTimeout
 from tests.support.application import checked_out, eventually
 from tests.support.cancelling import Cancellable
+from tests.support.databases import SERVERS
 from tests.support.grace import shorten_all
 from tests.support.tcp_proxy import Proxy
+
+pytestmark = pytest.mark.databases(*SERVERS)
 
 
 @pytest.fixture(autouse=True)
@@ -25,9 +28,9 @@ def _short_grace_periods(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def database(driver: str, postgres_url: str, proxy: Proxy) -> AsyncIterator[Database]:
+async def database(database_url: str, proxy: Proxy) -> AsyncIterator[Database]:
     """A started handle with five idle connections, each of which is asked before it is used."""
-    url = proxy.through(postgres_url, driver)
+    url = proxy.through(database_url)
     database = Database(DatabaseSettings(url=url, connect_timeout=1, pool_ping_idle=0))
     await database.start()
     async with AsyncExitStack() as stack:
@@ -71,7 +74,7 @@ async def test_stop_waits_for_nobody_who_is_at_work(database: Database, proxy: P
 
 
 @pytest.mark.promise("T10")
-async def test_rollback_after_on_begin_is_bounded(driver: str, postgres_url: str, proxy: Proxy):
+async def test_rollback_after_on_begin_is_bounded(database_url: str, proxy: Proxy):
     """A transaction whose first step has failed is rolled back like any other."""
 
     async def on_begin(session: AsyncSession, connection: HTTPConnection | None) -> None:
@@ -79,7 +82,7 @@ async def test_rollback_after_on_begin_is_bounded(driver: str, postgres_url: str
         proxy.silent = True
         raise LookupError
 
-    settings = DatabaseSettings(url=proxy.through(postgres_url, driver))
+    settings = DatabaseSettings(url=proxy.through(database_url))
     async with Database(settings, on_begin=on_begin) as database:
         with pytest.raises((LookupError, RollbackTimeout)):
             async with database.session() as session:

@@ -19,6 +19,7 @@ from fastapi_asyncdb.errors import CommitOutcomeUnknown
 from fastapi_asyncdb.testing import PostgresServer
 from tests.support.application import checked_out, eventually
 from tests.support.black_hole import BlackHole, black_hole
+from tests.support.databases import with_driver
 from tests.support.grace import shorten_answers
 from tests.support.tcp_proxy import Proxy
 
@@ -240,27 +241,66 @@ async def test_slow_statement_is_cancelled_by_the_server(database: Database):
     assert not caught.value.connection_invalidated
 
 
-async def test_slow_commit_is_not_cut_short(database: Database):
-    """A deferred constraint may take its time; a COMMIT has no bound but the server's."""
-    async with database.session(statement_timeout=0.2) as session:
-        await session.execute(text("CREATE TABLE slow (i int)"))
-        await session.execute(
-            text(
-                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$"
-            )
-        )
-        await session.execute(
-            text(
-                "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED "
-                "FOR EACH ROW EXECUTE FUNCTION wait()"
-            )
-        )
-    async with database.session(statement_timeout=0.2) as session:
+@pytest.mark.promise("T11")
+@pytest.mark.parametrize("own", [None, 0.5])
+async def test_forgotten_commit_ends(
+    own: float | None, driver: str, postgres_url: str, proxy: Proxy
+):
+    """It has the time of a statement, in doubt; by the settings, or by what the session asks for."""
+    timeout = 0.5 if own is None else None
+    settings = DatabaseSettings(url=proxy.through(postgres_url, driver), statement_timeout=timeout)
+    async with Database(settings) as database:
+        with pytest.raises(CommitOutcomeUnknown, match="DATABASE_STATEMENT_TIMEOUT"):
+            async with database.session(statement_timeout=own) as session:
+                await session.execute(text("SELECT 1"))
+                proxy.forget_open()
+        assert checked_out(database) == 0
+        async with database.session() as session:
+            assert await session.scalar(text("SELECT 2")) == 2
+
+
+@pytest.fixture
+async def slow_commits(postgres_url: str) -> None:
+    """A table with a deferred constraint that takes its time."""
+    async with Database(DatabaseSettings(url=postgres_url)) as database, database.session() as db:
+        for statement in (
+            "CREATE TABLE slow (i int)",
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$",
+            "CREATE CONSTRAINT TRIGGER t AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION wait()",
+        ):
+            await db.execute(text(statement))
+
+
+@pytest.mark.usefixtures("slow_commits")
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [({}, "SET LOCAL statement_timeout = 0"), ({"statement_timeout": 0}, "")],
+)
+async def test_slow_commit_of_a_transaction_without_timeout_is_not_cut_short(
+    database: Database, options: dict[str, Any], setting: str
+):
+    """Its COMMIT has none either."""
+    async with database.session(**options) as session:
         await session.execute(text("INSERT INTO slow VALUES (1)"))
-        await session.execute(text("SET LOCAL statement_timeout = 0"))
+        if setting:
+            await session.execute(text(setting))
     async with database.session() as session:
         assert await session.scalar(text("SELECT count(*) FROM slow")) == 1
+
+
+@pytest.mark.usefixtures("slow_commits")
+async def test_timeout_of_an_earlier_transaction_ends_no_commit(driver: str, postgres_url: str):
+    """One that was rolled back had a timeout; the next one on its connection has none."""
+    settings = DatabaseSettings(url=with_driver(postgres_url, driver), pool_size=1, max_overflow=0)
+    async with Database(settings) as database:
+        with pytest.raises(LookupError):
+            async with database.session(statement_timeout=0.2) as session:
+                await session.execute(text("SELECT 1"))
+                raise LookupError
+        async with database.session() as session:
+            await session.execute(text("INSERT INTO slow VALUES (1)"))
 
 
 async def test_blocked_event_loop_costs_no_connection(database: Database):

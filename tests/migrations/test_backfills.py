@@ -19,7 +19,7 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.migrations import BackfillProgress, MigrationConfig, Migrator, backfill
 from fastapi_asyncdb.migrations.engines import Source
-from tests.support.databases import ONE_DRIVER
+from tests.support.databases import LONG
 
 ROOT = Path(__file__).parents[2]
 METADATA = sa.MetaData()
@@ -258,7 +258,7 @@ def read_batches(process: subprocess.Popen[str], number: int) -> list[str]:
     return lines
 
 
-@pytest.mark.databases(*ONE_DRIVER)
+@pytest.mark.databases(*LONG)
 async def test_killed_half_way_and_started_again(project: Path, database_url: str):
     """What was committed stays, and no row is changed twice."""
     config = MigrationConfig.load(file=project / "pyproject.toml")

@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import text
 
 from fastapi_asyncdb import Database
+from tests.support.databases import COMPARED
 from tests.support.migration_project import MigrationProject, migration_project
 
 HEAD = """
     import enum
     import sqlalchemy as sa
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects import mysql, postgresql
     from sqlalchemy.orm import DeclarativeBase
 
     from fastapi_asyncdb.models import utcnow
@@ -91,6 +92,34 @@ POSTGRESQL = {
     "Enum(Status)": ["sa.text(\"'NEW'::status\")"],
     "Integer": ["sa.text(\"nextval('numbers')\")", "sa.text('1::integer')"],
 }
+MYSQL = {
+    "DateTime": ["sa.text('now()')", "sa.text('current_timestamp()')"],
+    "String(40)": ["sa.text('(uuid())')", "sa.text(\"('x')\")"],
+    "Boolean": ["'0'", "sa.text('1')"],
+    "Numeric(4, 1)": ["'2'", "sa.text('2.50')"],
+    "Float": ["'1.50'"],
+}
+MYSQL_TYPES = {
+    "TIMESTAMP(fsp=6)": ["sa.text('CURRENT_TIMESTAMP(6)')", "sa.text('NOW(6)')"],
+    "DATETIME(fsp=3)": [
+        "sa.text('CURRENT_TIMESTAMP(3) ON UPDATE CURRENT_TIMESTAMP(3)')",
+        "sa.text('now(3)')",
+    ],
+    "TIMESTAMP()": ["sa.text('CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP')"],
+    "TINYINT(1)": ["'1'"],
+    "TINYINT(unsigned=True)": ["'1'"],
+    "BIGINT(unsigned=True)": ["'0'", "sa.text('0')"],
+    "ENUM('a', 'b')": ["'a'"],
+    "SET('a', 'b')": ["'a,b'"],
+    "DOUBLE()": ["'1.5'"],
+    "DECIMAL(10, 2)": ["'1.5'"],
+    "JSON()": ["sa.text('(json_object())')"],
+    "VARCHAR(20, charset='latin1')": ["'x'"],
+    "VARCHAR(20, collation='utf8mb4_bin')": ["'x'"],
+    "MEDIUMTEXT()": [],
+    "LONGTEXT()": ["'x'"],
+    "YEAR()": ["'2024'"],
+}
 POSTGRESQL_TYPES = {
     "JSONB": ["'{}'", "sa.text(\"'{}'\")", "sa.text(\"'{}'::jsonb\")", '\'{"b": 1, "a": 2}\''],
     "ARRAY(sa.Integer)": ["'{}'", "sa.text(\"'{}'\")", "sa.text('ARRAY[]::integer[]')"],
@@ -110,8 +139,11 @@ def columns(*tables: dict[str, list[str]], of: str = "sa") -> str:
 
 def with_columns(folder: Path, url: str) -> MigrationProject:
     """Write a project whose model has a column for each default that its database can have."""
-    lines = columns(ANYWHERE, SQLITE if url.startswith("sqlite") else POSTGRESQL)
-    if not url.startswith("sqlite"):
+    name = url.partition(":")[0].partition("+")[0]
+    lines = columns(ANYWHERE, {"sqlite": SQLITE, "mysql": MYSQL}.get(name, POSTGRESQL))
+    if name == "mysql":
+        lines += "\n" + columns(MYSQL_TYPES, of="mysql")
+    elif name == "postgresql":
         lines += "\n" + columns(POSTGRESQL_TYPES, of="postgresql")
         lines += "\n    identity = sa.Column(sa.Integer, sa.Identity(start=5))"
     lines += "\n    computed = sa.Column(sa.Integer, sa.Computed('id * 2 + 1'))"
@@ -127,10 +159,11 @@ def changed(project: MigrationProject, models: str) -> MigrationProject:
     return project
 
 
+@pytest.mark.databases(*COMPARED)
 async def test_no_false_differences(tmp_path: Path, database_url: str):
     """What a revision has made from the models is what the models have."""
     project = with_columns(tmp_path, database_url)
-    if not database_url.startswith("sqlite"):
+    if database_url.startswith("postgresql"):
         project.revision("zero", None, "op.execute('CREATE SEQUENCE numbers')")
         await project.migrator().upgrade()
     await project.migrator().revision("first")

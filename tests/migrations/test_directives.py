@@ -35,10 +35,10 @@ LONG = "x" * 50
 AFTER = (
     BEFORE
     + f"""
-        number_{LONG}: Mapped[str | None] = mapped_column(unique=True)
+        number_{LONG}: Mapped[str | None] = mapped_column(String(50), unique=True)
         user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
 """
-).replace("import enum\n", "import enum\n\n    from sqlalchemy import ForeignKey\n")
+).replace("import enum\n", "import enum\n\n    from sqlalchemy import ForeignKey, String\n")
 
 
 SHARED = (
@@ -99,4 +99,14 @@ async def test_type_of_an_enum_of_a_new_table(tmp_path: Path, database_url: str)
     """The downgrade drops what ``create_table`` has created."""
     project = migration_project(tmp_path, database_url)
     assert "CREATE TYPE" not in await generate(project, "first", SHARED)
+    await project.migrator().downgrade("base")
+
+
+async def test_index_of_a_foreign_key(tmp_path: Path, database_url: str):
+    """It goes after the key, or with its table: MySQL refuses to drop what a foreign key needs."""
+    project = migration_project(tmp_path, database_url)
+    named = 'ForeignKey("users.id", name="fk_orders_user_id"), index=True'
+    indexed = AFTER.replace('ForeignKey("users.id")', named)
+    assert "create_index" in await generate(project, "first", indexed)
+    assert "drop_index" in await generate(project, "second", BEFORE)
     await project.migrator().downgrade("base")

@@ -5,8 +5,6 @@ They register themselves for the whole process, so a process of its own takes al
 
 import json
 import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,10 @@ from typing import Any
 import pytest
 
 from tests.support.migration_project import ENV, migration_project
+from tests.support.warm_python import ROOT, WarmPython
 
 pytestmark = pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
 
-ROOT = Path(__file__).parents[2]
 ENUMS = "import alembic_postgresql_enum\n"
 OBJECTS = """\
 from sqlalchemy_declarative_extensions import register_alembic_events
@@ -98,7 +96,7 @@ STEPS = """
 
 
 def run_steps(
-    folder: Path, url: str, *, env: str, changes: dict[str, str], query: str
+    python: WarmPython, folder: Path, url: str, *, env: str, changes: dict[str, str], query: str
 ) -> list[Any]:
     """Migrate to the models, to the changed models, one step back and forth, and down to nothing.
 
@@ -114,22 +112,18 @@ def run_steps(
     project.write("migrations/env.py", env + ENV)
     project.write(f"{project.package}/old.py", MODELS)
     project.write(f"{project.package}/new.py", changed)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(STEPS), project.package, query],
-        cwd=folder,
-        env={**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ("-c", textwrap.dedent(STEPS), project.package, query)
+    environment = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+    done = python.run(*arguments, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     seen: list[Any] = json.loads(done.stdout)
     return seen
 
 
-def test_a_value_of_an_enum(tmp_path: Path, database_url: str):
+def test_a_value_of_an_enum(python: WarmPython, tmp_path: Path, database_url: str):
     """alembic-postgresql-enum writes the change of the type, as SQL that both drivers run."""
     first, second, end = run_steps(
+        python,
         tmp_path,
         database_url,
         env=ENUMS,
@@ -141,9 +135,10 @@ def test_a_value_of_an_enum(tmp_path: Path, database_url: str):
     assert (second[0], second[2], end) == (["NEW", "PAID", "SENT"], [], [])
 
 
-def test_a_view_and_a_function(tmp_path: Path, database_url: str):
+def test_a_view_and_a_function(python: WarmPython, tmp_path: Path, database_url: str):
     """sqlalchemy-declarative-extensions writes both, and takes them away again."""
     first, second, end = run_steps(
+        python,
         tmp_path,
         database_url,
         env=OBJECTS,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError, MissingExtra
@@ -160,6 +163,24 @@ STEPS = [
     ),
 ]
 
+ALTER = 'op.execute("ALTER TABLE posts {}")'
+# The rule, the change, and whether MariaDB can do it with LOCK=NONE nevertheless.
+COPIES = [
+    ("alter-may-copy-table", "MODIFY slug TEXT", False),
+    ("alter-may-copy-table", "MODIFY slug VARCHAR(60) NOT NULL", True),
+    ("alter-may-copy-table", "CONVERT TO CHARACTER SET latin1", False),
+    ("alter-may-copy-table", "DROP PRIMARY KEY", False),
+    ("alter-may-copy-table", "ADD FULLTEXT INDEX ix (slug)", False),
+    ("alter-may-copy-table", "ADD COLUMN twice INT AS (n * 2) STORED", False),
+    ("alter-may-copy-table", "ADD CONSTRAINT ck CHECK (n > 0)", False),
+    ("foreign-key-copies-table", "ADD CONSTRAINT fk FOREIGN KEY (n) REFERENCES users (id)", False),
+]
+IN_PLACE = [
+    "ADD COLUMN extra INT NOT NULL DEFAULT 0",
+    "ADD INDEX ix (n)",
+    "DROP PRIMARY KEY, ADD PRIMARY KEY (n)",
+]
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> LintProject:
@@ -174,9 +195,85 @@ def test_each_rule(project: LintProject, rule: str, unsafe: str, safe: str):
     assert project.rules(safe) == []
 
 
+@pytest.mark.parametrize(("rule", "change", "can"), COPIES, ids=[step[1] for step in COPIES])
+async def test_what_mysql_copies(
+    project: LintProject, rule: str, change: str, can: bool, mysql_url: str
+):
+    """A statement that forbids the copy is no finding; the server refuses it if it needs the copy."""
+    assert project.rules(ALTER.format(change), dialect="mysql") == [rule]
+    assert project.rules(ALTER.format(f"{change}, LOCK=NONE"), dialect="mariadb") == []
+    async with mysql_tables(mysql_url) as connection:
+        statement = sa.text(f"ALTER TABLE posts {change}, LOCK=NONE")
+        if can:
+            await connection.execute(statement)
+        else:
+            with pytest.raises(DBAPIError, match="LOCK=NONE is not supported"):
+                await connection.execute(statement)
+
+
+async def test_what_mysql_does_in_place(project: LintProject, mysql_url: str):
+    """Writes go on: no finding. The safe way of a foreign key is one of them."""
+    safe_way = RULES["foreign-key-copies-table"].about("posts")[1]
+    words = re.sub(r"\bNAME\b", "fk", safe_way).replace("COLUMN", "n").replace("OTHER", "users")
+    body = "\n".join(line[4:] for line in words.splitlines() if line.startswith("    "))
+    assert project.rules(body, dialect="mysql") == []
+    async with mysql_tables(mysql_url) as connection:
+        for statement in re.findall(r'"((?:SET|ALTER).*)"', body):
+            await connection.execute(sa.text(statement))
+        for change in IN_PLACE:
+            assert project.rules(ALTER.format(change), dialect="mysql") == []
+            await connection.execute(sa.text(f"ALTER TABLE posts {change}, LOCK=NONE"))
+
+
+@asynccontextmanager
+async def mysql_tables(url: str) -> AsyncIterator[AsyncConnection]:
+    """Make posts and users, and yield a connection."""
+    async with (
+        Database(DatabaseSettings(url=url)) as database,
+        database.engine.connect() as connection,
+    ):
+        await connection.execute(sa.text("CREATE TABLE users (id INT PRIMARY KEY)"))
+        await connection.execute(
+            sa.text("CREATE TABLE posts (id INT PRIMARY KEY, slug VARCHAR(50), n INT)")
+        )
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ('op.add_column("posts", sa.Column("n", sa.Integer))', False),
+        (
+            'op.add_column("posts", sa.Column("n", sa.Integer))\nop.create_index("ix", "posts", ["n"])',
+            True,
+        ),
+        (
+            'op.execute("ALTER TABLE posts ADD COLUMN IF NOT EXISTS n INT")\n'
+            'op.create_index("ix", "posts", ["n"])',
+            False,
+        ),
+        (
+            'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))\n'
+            'op.create_table("b", sa.Column("id", sa.Integer, primary_key=True))\n'
+            'op.create_index("ix", "b", ["id"])',
+            False,
+        ),
+        (
+            'op.create_table("a", sa.Column("id", sa.Integer, primary_key=True))\n'
+            'op.add_column("posts", sa.Column("n", sa.Integer))',
+            True,
+        ),
+    ],
+)
+def test_several_changes_of_mysql(project: LintProject, body: str, found: bool):
+    """They are no transaction: what was done before a failure stays. New tables are no finding."""
+    assert project.rules(body, dialect="mysql") == (["commits-half-way"] if found else [])
+
+
 def test_each_rule_has_a_step():
     """What is not tried here may find nothing, or everything."""
-    assert {step[0] for step in STEPS} | {"dropped-but-mapped"} == RULES.keys()
+    tried = {step[0] for step in (*STEPS, *COPIES)}
+    assert tried | {"dropped-but-mapped"} == RULES.keys()
 
 
 def test_page_has_each_rule():

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -17,7 +20,15 @@ from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ConfigurationError, MigrationError, MigrationFailed
 from fastapi_asyncdb.migrations.engines import migration_engines, source_of
 from fastapi_asyncdb.migrations.lock import only_migrator
-from tests.support.databases import DRIVERS, ONE_DRIVER, with_driver
+from tests.support.databases import (
+    DATABASES,
+    DRIVERS,
+    LONG,
+    MARIADB,
+    MYSQL_DRIVERS,
+    POSTGRESQL,
+    with_driver,
+)
 from tests.support.migration_project import MigrationProject, migration_project
 
 PROCESSES = 8
@@ -25,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 # Marks that the revision is under way, then waits until it is killed or may go on.
 SLOW = """
 import os, pathlib, time
-op.create_table('slow', sa.Column('id', sa.Integer, primary_key=True))
+op.create_table('slow', sa.Column('id', sa.Integer, primary_key=True), if_not_exists=True)
 folder = pathlib.Path({folder!r})
 if not (folder / "started").exists():
     (folder / "started").write_text(str(os.getpid()))
@@ -91,15 +102,19 @@ def finish(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
+@pytest.mark.databases(*LONG, POSTGRESQL[1])
 def test_many_processes_migrate_once(project: MigrationProject):
     """Of eight that start on an empty database one applies each revision, and none fails."""
     with upgrading(project, PROCESSES) as parent:
         assert sorted(finish(parent)) == ["last", "one", "three", "two"]
 
 
-@pytest.mark.databases(*ONE_DRIVER)
+@pytest.mark.databases(*LONG)
 def test_killed_migrator_leaves_no_lock(project: MigrationProject, tmp_path: Path):
-    """SIGKILL in the middle of a revision: it is rolled back, and the next process applies it."""
+    """SIGKILL in the middle of a revision: it is rolled back, and the next process applies it.
+
+    On MySQL its table stays: it is created only if it is not there.
+    """
     project.revision("slow", "last", SLOW.format(folder=str(tmp_path)), "op.drop_table('slow')")
     with ExitStack() as stack:
         first = stack.enter_context(upgrading(project))
@@ -120,9 +135,92 @@ async def test_second_migrator_waits(project: MigrationProject, caplog: pytest.L
         with pytest.raises(MigrationError, match="Another process has migrated this database"):
             await project.migrator().upgrade(wait=0.3)
         assert "Another process migrates the database (the " in caplog.text
+        if project.url.startswith("mysql"):
+            assert re.search(r"the session with id \d+ of user 'root' from ", caplog.text)
         waiting = asyncio.create_task(project.migrator().upgrade())
         await asyncio.sleep(0)
     assert [each.revision for each in await waiting] == ["one", "two", "three", "last"]
+
+
+@pytest.fixture
+def on_mysql(tmp_path: Path, mysql_url: str, mysql_driver: str) -> MigrationProject:
+    """A project on MariaDB, with a table."""
+    project = migration_project(tmp_path, with_driver(mysql_url, mysql_driver))
+    project.table("one", None)
+    return project
+
+
+@pytest.mark.parametrize("mysql_driver", MYSQL_DRIVERS)
+async def test_lost_lock_after_a_revision_that_cannot_be_rolled_back(
+    on_mysql: MigrationProject, monkeypatch: pytest.MonkeyPatch
+):
+    """What is done is noted; no further revision begins."""
+    monkeypatch.setattr("fastapi_asyncdb.migrations.lock._UNCHECKED", 0.0)
+    kill = (
+        "bind = op.get_bind()\n"
+        "name = \"CONCAT('asyncdb migrations ', MD5(DATABASE()))\"\n"
+        "holder = bind.exec_driver_sql(f'SELECT IS_USED_LOCK({name})').scalar()\n"
+        "bind.exec_driver_sql(f'KILL {holder}')"
+    )
+    on_mysql.revision("two", "one", f"op.create_table('two', sa.Column('id', sa.Integer))\n{kill}")
+    on_mysql.table("three", "two")
+    with pytest.raises(MigrationError, match=r"lock .* is lost.*is done, and none after it"):
+        await on_mysql.migrator().upgrade()
+    assert await on_mysql.migrator().current() == ("two",)
+    assert [each.revision for each in await on_mysql.migrator().upgrade()] == ["three"]
+
+
+@pytest.mark.parametrize("mysql_driver", MYSQL_DRIVERS[:1])
+async def test_lock_of_another_database_is_another_one(on_mysql: MigrationProject):
+    """Names of locks belong to the server: each database has its own, however long its name is."""
+    name = f"{uuid.uuid4().hex}" * 2
+    source = source_of(Database(on_mysql.settings()))
+    async with migration_engines(source) as (engines, settings), only_migrator(engines, settings):
+        async with engines.write.begin() as connection:
+            await connection.execute(text(f"CREATE DATABASE `{name}`"))
+        try:
+            folder, package = on_mysql.folder, on_mysql.package
+            url = urlsplit(on_mysql.url)._replace(path=f"/{name}").geturl()
+            assert await MigrationProject(folder, url, package).migrator().upgrade(wait=0.0)
+        finally:
+            async with engines.write.begin() as connection:
+                await connection.execute(text(f"DROP DATABASE `{name}`"))
+
+
+@pytest.mark.parametrize("mysql_driver", MYSQL_DRIVERS[:1])
+async def test_lock_timeout_after_a_change_is_not_tried_again(on_mysql: MigrationProject):
+    """The next attempt would find what the first one has done."""
+    await on_mysql.migrator().upgrade()
+    on_mysql.revision(
+        "two", "one", "op.execute('CREATE TABLE two (id INTEGER)')\nop.drop_table('one')"
+    )
+    async with Database(on_mysql.settings()) as database, database.session() as session:
+        await session.execute(text("SELECT * FROM one"))
+        with pytest.raises(MigrationFailed, match=r"CREATE TABLE two.*MIGRATION_LOCK_TIMEOUT"):
+            await on_mysql.migrator(migration_lock_timeout=1).upgrade()
+
+
+@pytest.mark.parametrize("mysql_driver", MYSQL_DRIVERS[:1])
+async def test_statement_that_takes_too_long_on_mysql(on_mysql: MigrationProject):
+    """migration_statement_timeout ends it."""
+    on_mysql.revision("two", "one", "op.execute('CREATE TABLE two AS SELECT SLEEP(20) AS a')")
+    with pytest.raises(MigrationFailed, match="max_statement_time"):
+        await on_mysql.migrator(migration_statement_timeout=0.2).upgrade()
+    assert await on_mysql.migrator().current() == ("one",)
+
+
+@pytest.mark.parametrize("mysql_driver", MYSQL_DRIVERS[:1])
+async def test_user_without_rights_on_mysql(on_mysql: MigrationProject):
+    """The message leads to DATABASE_MIGRATION_URL."""
+    name = f"reader_{uuid.uuid4().hex[:12]}"
+    async with Database(on_mysql.settings()) as database, database.session() as session:
+        await session.execute(text(f"CREATE USER {name} IDENTIFIED BY 'secret'"))
+        await session.execute(text(f"GRANT SELECT ON *.* TO {name}"))
+        url = on_mysql.url.replace("root@", f"{name}:secret@")
+        project = MigrationProject(on_mysql.folder, url, on_mysql.package)
+        with pytest.raises(MigrationError, match="DATABASE_MIGRATION_URL"):
+            await project.migrator().upgrade()
+        await session.execute(text(f"DROP USER {name}"))
 
 
 @pytest.fixture
@@ -150,18 +248,22 @@ async def test_lost_lock_rolls_the_revision_back(
     assert await on_postgresql.migrator().current() == ("one",)
 
 
-async def test_lock_timeout_is_tried_again(on_postgresql: MigrationProject):
+@pytest.mark.databases(*DATABASES[1:], MARIADB[0])
+async def test_lock_timeout_is_tried_again(
+    project: MigrationProject, caplog: pytest.LogCaptureFixture
+):
     """A revision that waits for a lock for too long is rolled back, and applied by a later attempt."""
-    on_postgresql.table("one", None)
-    await on_postgresql.migrator().upgrade()
-    on_postgresql.revision("two", "one", "op.add_column('one', sa.Column('extra', sa.Integer))")
-    async with Database(on_postgresql.settings()) as database, database.session() as session:
+    await project.migrator().upgrade()
+    project.revision("extra", "last", "op.add_column('one', sa.Column('extra', sa.Integer))")
+    async with Database(project.settings()) as database, database.session() as session:
         await session.execute(text("SELECT * FROM one"))
-        waiting = asyncio.create_task(on_postgresql.migrator(migration_lock_timeout=0.05).upgrade())
-        await asyncio.sleep(0.5)
+        waiting = asyncio.create_task(project.migrator(migration_lock_timeout=0.05).upgrade())
+        while "Attempt 2 of 5" not in caplog.text:
+            assert not waiting.done()
+            await asyncio.sleep(0.01)
         assert not waiting.done()
         await session.rollback()
-        assert [each.revision for each in await waiting] == ["two"]
+        assert [each.revision for each in await waiting] == ["extra"]
 
 
 async def test_lock_timeout_in_each_attempt(

@@ -1,8 +1,6 @@
 """Tables in schemas, several ``MetaData``, several databases."""
 
 import os
-import subprocess
-import sys
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +12,7 @@ from fastapi_asyncdb import Database
 from fastapi_asyncdb.errors import ConfigurationError, MigrationFailed
 from fastapi_asyncdb.migrations import MigrationConfig, Migrator
 from tests.support.migration_project import ENV, INI, MigrationProject, migration_project
+from tests.support.warm_python import ROOT, WarmPython
 
 POSTGRESQL = ("postgresql-asyncpg", "postgresql-psycopg")
 SCRIPTS = Path(__file__).parents[2] / "fastapi_asyncdb" / "migrations" / "scripts"
@@ -220,20 +219,10 @@ def with_ini(project: MigrationProject) -> None:
         project.write(f"{folder}/script.py.mako", (SCRIPTS / "script.py.mako").read_text())
 
 
-def command(project: MigrationProject, *arguments: str) -> str:
+def command(python: WarmPython, project: MigrationProject, *arguments: str) -> str:
     """Run a command in the folder of the project; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=project.folder,
-        env={
-            **os.environ,
-            "DATABASE_URL": project.url,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "DATABASE_URL": project.url, "PYTHONPATH": str(ROOT)}
+    done = python.run("-m", *arguments, cwd=project.folder, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -267,17 +256,19 @@ async def test_several_databases(tmp_path: Path, database_url: str, lines: str, 
         assert await migrator.differences() == []
 
 
-@pytest.mark.databases("sqlite", POSTGRESQL[0])
+@pytest.mark.databases(POSTGRESQL[0])
 @pytest.mark.parametrize("lines", ['migrations = "of_events"', ""], ids=["line", "section"])
-async def test_commands_on_a_further_database(tmp_path: Path, database_url: str, lines: str):
+async def test_commands_on_a_further_database(
+    tmp_path: Path, database_url: str, python: WarmPython, lines: str
+):
     """What ``asyncdb --database`` writes, ``alembic -n`` runs, and the other way round."""
     project = two_databases(tmp_path, database_url, lines)
     with_ini(project)
     cli = ("fastapi_asyncdb.cli", "--database", "events")
-    command(project, *cli, "revision", "-m", "first")
-    command(project, "alembic", "-n", "events", "upgrade", "head")
-    assert "newest revision" in command(project, *cli, "check")
-    command(project, "alembic", "-n", "events", "revision", "-m", "second")
-    assert "second" in command(project, *cli, "upgrade")
+    command(python, project, *cli, "revision", "-m", "first")
+    command(python, project, "alembic", "-n", "events", "upgrade", "head")
+    assert "newest revision" in command(python, project, *cli, "check")
+    command(python, project, "alembic", "-n", "events", "revision", "-m", "second")
+    assert "second" in command(python, project, *cli, "upgrade")
     assert await events(project).pending() is None
     assert await project.migrator().current() == ()

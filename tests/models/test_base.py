@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, UniqueConstraint, func, inspect, select
+from sqlalchemy import ForeignKey, MetaData, String, UniqueConstraint, func, inspect, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession
 from sqlalchemy.orm import (
@@ -48,7 +49,7 @@ class Book(ByAuthor, Own):  # configured before the class that makes its backref
 class Author(AsyncAttrs, Own):
     __tablename__ = "author"
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(default="author")
+    kind: Mapped[str] = mapped_column(String(20), default="author")
     made: Mapped[int] = mapped_column(server_default="7", onupdate=func.abs(-8))
     books: Mapped[list[Book]] = relationship(backref="author", cascade="all, delete-orphan")
     quiet: Mapped[list[Book]] = relationship(lazy=True, viewonly=True)
@@ -98,6 +99,17 @@ def test_relationships_raise_by_default():
         "older": "dynamic",
     }
     assert lazy(Poet) == {**lazy(Author), "poems": "raise_on_sql"}
+
+
+def test_text_has_a_length_where_it_needs_one():
+    """MySQL has no VARCHAR without; elsewhere the column is what it was, for migrations as well."""
+    text = Base.type_annotation_map[str]
+    dialects = mysql.dialect(), postgresql.dialect(), sqlite.dialect()
+    assert [text.compile(dialect) for dialect in dialects] == [
+        "VARCHAR(255)",
+        "VARCHAR",
+        "VARCHAR",
+    ]
 
 
 async def test_reading_what_was_not_loaded_names_the_attribute(session: AsyncSession):

@@ -8,10 +8,10 @@ from uuid import UUID
 import pytest
 import sqlmodel
 from fastapi import Depends, FastAPI
-from sqlalchemy import MetaData, event, func, select
+from sqlalchemy import MetaData, String, event, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import Field, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelSession
@@ -41,11 +41,11 @@ class Everything(UUIDMixin, TimestampMixin, SoftDeleteMixin, VersionMixin):
 class WithBase(Everything, Base):
     __tablename__ = "with_base"
     metadata = MetaData()
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(200))
 
 
 class Plain(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class WithPlain(Everything, Plain):
@@ -54,7 +54,7 @@ class WithPlain(Everything, Plain):
 
 
 class Data(MappedAsDataclass, DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class WithData(Everything, Data):

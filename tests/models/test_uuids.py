@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import String, select
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from fastapi_asyncdb import Database, UUIDMixin
@@ -15,7 +15,7 @@ from tests.models.tables import create
 
 
 class Own(DeclarativeBase):
-    pass
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Parcel(UUIDMixin, Own):

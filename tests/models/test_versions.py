@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, inspect
+from sqlalchemy import ForeignKey, MetaData, String, inspect
 from sqlalchemy.orm import Mapped, configure_mappers, mapped_column
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -19,7 +19,7 @@ class Own(Base):
 class Account(VersionMixin, Own):
     __tablename__ = "account"
     id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(default="account")
+    kind: Mapped[str] = mapped_column(String(20), default="account")
     balance: Mapped[int] = mapped_column(default=0)
     __mapper_args__ = {  # noqa: RUF012
         "polymorphic_on": "kind",

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.engine.late.engine import LateEngine
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.pool.fair_pool import FairPool
 from fastapi_asyncdb.pool.idle import IdleConnections, OverflowTimer
@@ -45,9 +46,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def pool_of(engine: AsyncEngine) -> FairPool:
-    """Return the pool of an engine."""
-    assert isinstance(engine.pool, FairPool)
-    return engine.pool
+    """Return the pool of an engine, or of the engine that it stands for."""
+    sync_engine = engine.sync_engine
+    if isinstance(sync_engine, LateEngine):
+        sync_engine = sync_engine.required()
+    assert isinstance(sync_engine.pool, FairPool)
+    return sync_engine.pool
 
 
 class Connections:

@@ -7,18 +7,21 @@ import pytest
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import ResponseValidationError
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ForeignKey, exc, func, select
+from sqlalchemy import ForeignKey, String, exc, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
+    Session,
     mapped_column,
     relationship,
     selectinload,
     undefer,
 )
+from sqlmodel.ext.asyncio.session import AsyncSession as SQLModelSession
 
-from fastapi_asyncdb import Database
+from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import AttributeNotLoaded
 from fastapi_asyncdb.testing import async_client
 from tests.support.application import with_tables
@@ -26,6 +29,8 @@ from tests.support.application import with_tables
 
 class Base(DeclarativeBase):
     """A base whose relationships load on access, as SQLAlchemy's own do."""
+
+    type_annotation_map = {str: String(200)}  # noqa: RUF012 - SQLAlchemy's own
 
 
 class Author(Base):
@@ -152,7 +157,7 @@ async def test_where_something_awaits_it_nothing_is_refused(database: Database):
     """In run_sync(), and for get_bind(), which sends nothing."""
     async with database.session() as session:
         author = await session.get_one(Author, 1)
-        assert session.get_bind() is database.engine.sync_engine
+        assert session.get_bind() is runs_of(database).required().write.sync_engine
         assert await session.run_sync(lambda _: len(author.books)) == 1
 
 
@@ -187,3 +192,32 @@ async def test_a_thread_is_told_to_be_a_coroutine(database: Database):
     async with async_client(app) as client:
         with pytest.raises(AttributeNotLoaded, match=r"in count_books\(\).* Use 'async def'"):
             await client.get("/books")
+
+
+class OwnSync(Session):
+    """Its own ``execute`` stands between the attribute and SQLAlchemy's, as SQLModel's does."""
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        return super().execute(*args, **options)
+
+
+class Own(AsyncSession):
+    """A session class of the user's own."""
+
+    sync_session_class = OwnSync
+
+
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("session_class", [Own, SQLModelSession])
+async def test_own_session_class(session_class: type[AsyncSession]):
+    """The error is the same."""
+    database = Database(DatabaseSettings(url="sqlite://"), session_class=session_class)
+    await database.start(create_tables=Base.metadata)
+    async with database.session() as session:
+        session.add(Author(id=1, name="Ada"))
+        await session.flush()
+        session.expunge_all()
+        author = await session.get_one(Author, 1)
+        with pytest.raises(AttributeNotLoaded, match=r"Author\.books is not loaded"):
+            _ = author.books
+    await database.stop()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +16,9 @@ from sqlalchemy import event
 from sqlalchemy.util import await_only
 
 from fastapi_asyncdb import Database
-from tests.support.application import checked_out
+from tests.support.application import checked_out, pools_of
+from tests.support.kept_mysql_tables import connect
+from tests.support.server_sql import sleep
 
 FOREVER = 3600
 """Seconds, beyond any timeout of a test: what waits for them hangs."""
@@ -28,9 +29,17 @@ _COUNT = (
 )
 
 
+_MYSQL_TRANSACTIONS = (
+    "SELECT 1 FROM information_schema.innodb_trx JOIN information_schema.processlist "
+    "ON id = trx_mysql_thread_id WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+)
+
+
 def slow_query(database: Database) -> str:
     """Return a query that takes an hour."""
-    return _COUNT if database.engine.dialect.name == "sqlite" else f"SELECT pg_sleep({FOREVER})"
+    if database.engine.dialect.name == "sqlite":
+        return _COUNT
+    return str(sleep(database, FOREVER))
 
 
 def ignore_abandoned_connects() -> None:
@@ -114,7 +123,7 @@ class Witness:
     async def nothing_is_left_behind(self) -> None:
         """Nothing is checked out, the pools can count, no transaction is open, all may write."""
         assert checked_out(self.database) == 0
-        for pool in {self.database.engine.pool, self.database.read_engine.pool}:
+        for pool in pools_of(self.database):
             counted: Any = pool
             assert counted.checkedin() == counted.overflow() + counted.size()
         await self.nobody_else_holds_a_lock()
@@ -125,9 +134,18 @@ class Witness:
             connection.execute("BEGIN IMMEDIATE")
             connection.close()
             return
+        if self.url.startswith("mysql"):
+            await self._no_transaction_is_open()
+            return
         async with asyncio.timeout(5):
             while await self.sessions("state LIKE 'idle in transaction%' OR state = 'active'"):
                 await asyncio.sleep(0.01)
+
+    async def _no_transaction_is_open(self) -> None:
+        with closing(connect(self.url)) as connection, connection.cursor() as cursor:
+            async with asyncio.timeout(5):
+                while cursor.execute(_MYSQL_TRANSACTIONS):
+                    await asyncio.sleep(0.2)  # for 0.1 s after a read, the table stays as it is
 
     async def until(self, condition: str) -> None:
         """Wait until a backend that serves the application is in that state."""
@@ -145,7 +163,7 @@ class Witness:
 
     async def ask(self, sql: str, *arguments: object) -> list[Any]:
         """Ask PostgreSQL on a connection of one's own."""
-        url = re.sub(r"^postgresql\+\w+", "postgresql", self.url)
+        url = f"postgresql:{self.url.partition(':')[2]}"
         # A pooler keeps no prepared statements.
         connection = await asyncpg.connect(url, statement_cache_size=0)
         try:

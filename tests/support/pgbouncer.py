@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fastapi_asyncdb.testing.servers.folder import free_port
-from fastapi_asyncdb.testing.servers.process import until
+from fastapi_asyncdb.testing.servers.folder import free_port, until
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 # https://www.pgbouncer.org/config.html

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,8 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from tests.support.warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(__file__).parent / "sample_project"
@@ -43,40 +44,19 @@ def run_pytest(
     )
 
 
-_FORKS = """
-import json, os, sys
-import alembic.command, httpx, fastapi_asyncdb.testing
+def run_warm(
+    python: WarmPython, project: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run pytest there in a fork of a Python that has imported the packages; return all that it prints.
 
-for folder, environment, options in json.load(sys.stdin):
-    if not (child := os.fork()):
-        os.chdir(folder)
-        os.environ |= environment
-        output = os.open("output", os.O_CREAT | os.O_WRONLY)
-        os.dup2(output, 1), os.dup2(output, 2)
-        import pytest
-        sys.exit(pytest.main(options))
-    os.waitpid(child, 0)
-"""
-
-
-def run_forks(runs: Mapping[Path, Mapping[str, str]], *arguments: str) -> list[str]:
-    """Run pytest on several projects, each with its environment; return what they print.
-
-    A process that has imported the packages forks for each, since they take longer than the tests.
+    Assertions are not rewritten in modules that are imported already; pytest warns of them.
     """
-    first = next(iter(runs))
-    # Assertions are not rewritten in modules that are imported already; pytest warns of them.
-    options = ("--assert=plain", *arguments)
-    each = [(str(folder), dict(more), _options(folder, options)) for folder, more in runs.items()]
-    subprocess.run(
-        [sys.executable, "-c", _FORKS],
-        input=json.dumps(each),
-        env=_environment(first, {}),
-        text=True,
-        timeout=100,
-        check=True,
+    options = _options(project, ("--assert=plain", *arguments))
+    variables = _environment(project, environment or {})
+    ended = python.run(
+        "-m", "pytest", *options, cwd=project, env=variables, stderr=subprocess.STDOUT
     )
-    return [(folder / "output").read_text() for folder in runs]
+    return ended.stdout
 
 
 def _environment(project: Path, more: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,16 @@
-"""A TCP proxy between the application and PostgreSQL: counts round trips, and cuts at COMMIT."""
+"""A TCP proxy between the application and its server: counts round trips, and cuts at COMMIT."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
+
+from tests.support.databases import with_driver
 
 
 @dataclass
@@ -16,6 +19,8 @@ class Proxy:
 
     server_port: int
     port: int = 0
+    commit_word: bytes = rb"(?<![A-Z])COMMIT(?!TED)"
+    """The pattern of a message that commits; neither AUTOCOMMIT nor READ COMMITTED does."""
     round_trips: int = 0
     """How often a client spoke first, or after the server had answered."""
     at_commit: Literal["forward", "cut before", "cut after", "swallow"] = "forward"
@@ -45,11 +50,10 @@ class Proxy:
         """Let the connections of now be slower than later ones, until ``released`` is set."""
         self.held = len(self.links)
 
-    def through(self, url: str, driver: str = "asyncpg") -> str:
-        """Return a URL of the server's, with this driver and through the proxy."""
-        parts = urlsplit(url)
-        netloc = f"{parts.username}@127.0.0.1:{self.port}"
-        return parts._replace(scheme=f"postgresql+{driver}", netloc=netloc).geturl()
+    def through(self, url: str, driver: str | None = None) -> str:
+        """Return a URL of the server's through the proxy, with this driver or the URL's own."""
+        parts = urlsplit(url if driver is None else with_driver(url, driver))
+        return parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.port}").geturl()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one more connection, in a task of its own."""
@@ -73,7 +77,7 @@ class Proxy:
             self.round_trips += clients_turn
             clients_turn = False
             # Drivers send it as text, whatever the message around it.
-            committing = b"COMMIT" in data
+            committing = re.search(self.commit_word, data) is not None
             if committing:
                 self.commit_seen.set()
             return self._go_on(cut=committing and self.at_commit == "cut before")

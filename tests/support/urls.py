@@ -421,7 +421,7 @@ MYSQL = {
             [("aws.connect.psdb.cloud", None)],
             "app",
             tls="verify-full",
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
     "planetscale-node": (
@@ -432,7 +432,7 @@ MYSQL = {
             [("aws.connect.psdb.cloud", None)],
             "app",
             tls="verify-full",
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
     "cleardb": (
@@ -442,7 +442,7 @@ MYSQL = {
             "pw",
             [("us-cdbr-iron-east-01.cleardb.net", None)],
             "heroku_abc",
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
     "digitalocean-mysql": (
@@ -453,7 +453,7 @@ MYSQL = {
             [("db.b.db.ondigitalocean.com", 25060)],
             "defaultdb",
             tls="require",
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
     "tidb": (
@@ -470,7 +470,7 @@ MYSQL = {
     ),
     "mysql-authority-implies-verification": (
         "mysql://u:pw@db/app?ssl_ca=/etc/ssl/ca.pem",
-        Received("u", "pw", [("db", None)], "app", tls="verify-ca", driver="mysql+aiomysql"),
+        Received("u", "pw", [("db", None)], "app", tls="verify-ca", driver="mysql+asyncmy"),
     ),
     "mariadb": (
         "mariadb://u:p%40w@db:3306/app?charset=utf8mb4&connect_timeout=3",
@@ -481,7 +481,7 @@ MYSQL = {
             "app",
             connect_args={"charset": "utf8mb4"},
             connect_timeout=3,
-            driver="mariadb+aiomysql",
+            driver="mariadb+asyncmy",
         ),
     ),
     "asyncmy": (
@@ -496,7 +496,7 @@ MYSQL = {
             [],
             "app",
             connect_args={"unix_socket": "/cloudsql/p:r:i"},
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
     "mysql-socket-short": (
@@ -507,7 +507,7 @@ MYSQL = {
             [("localhost", None)],
             "app",
             connect_args={"unix_socket": "/run/mysqld/mysqld.sock"},
-            driver="mysql+aiomysql",
+            driver="mysql+asyncmy",
         ),
     ),
 }

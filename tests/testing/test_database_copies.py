@@ -1,13 +1,16 @@
 """Where copies are made: a URL keeps all but its database, and names fit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import make_url
 
 from fastapi_asyncdb.dialects import parse_url
 from fastapi_asyncdb.errors import UnsupportedDriver
 from fastapi_asyncdb.testing import count_queries
+from fastapi_asyncdb.testing.databases import copies
 from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
 from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
 
@@ -26,6 +29,8 @@ from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
         "postgresql://host?user=u&password=p%26q&dbname=app",
         "postgresql://host",
         "postgresql:///app",
+        "mysql+aiomysql://u:p%2F@host:3307/app?ssl-mode=REQUIRED",
+        "mariadb://u@/app?unix_socket=/run/mysqld/mysqld.sock",
     ],
 )
 def test_url_keeps_all_but_the_database(url: str):
@@ -51,21 +56,23 @@ async def test_a_server_is_asked_for_files_and_given_time(
     """The application's timeouts do not hold for a copy, and no page of it goes through the log."""
     monkeypatch.setenv("DATABASE_STATEMENT_TIMEOUT", "0.001")
     monkeypatch.setenv("DATABASE_LOCK_TIMEOUT", "0.001")
-    copies = PostgreSQLCopies(SecretStr(postgres_url))
+    server = PostgreSQLCopies(SecretStr(postgres_url))
     template, copy = unique_name(), unique_name()
-    await copies.open()
+    await server.open()
     try:
-        await copies.create(template)
-        with count_queries(copies.server) as seen:
-            await copies.create(copy, template)
+        await server.create(template)
+        with count_queries(server.server) as seen:
+            await server.create(copy, template)
         assert "STRATEGY FILE_COPY" in seen.statements[0].sql
     finally:
-        await copies.drop(copy)
-        await copies.drop(template)
-        await copies.close()
+        await server.drop(copy)
+        await server.drop(template)
+        await server.close()
 
 
-def test_other_databases_are_refused():
-    """Not every database has templates."""
-    with pytest.raises(UnsupportedDriver, match="mysql has no templates"):
-        copies_at(SecretStr("mysql://host/app"))
+def test_other_databases_are_refused(monkeypatch: pytest.MonkeyPatch):
+    """Not every database can be copied."""
+    target = SimpleNamespace(url=make_url("oracle://host/app"))
+    monkeypatch.setattr(copies, "parse_url", lambda url: target)
+    with pytest.raises(UnsupportedDriver, match="of oracle cannot be copied"):
+        copies_at("oracle://host/app")

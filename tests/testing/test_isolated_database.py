@@ -27,6 +27,7 @@ from fastapi_asyncdb.testing.databases.copies import unique_name
 from fastapi_asyncdb.testing.servers.address import with_database
 from tests.support.application import Base, Note, running, stored
 from tests.support.databases import EVERY_KIND
+from tests.support.kept_mysql_tables import connect
 
 pytestmark = pytest.mark.databases(*EVERY_KIND)
 
@@ -50,6 +51,11 @@ async def left_over(url: str) -> list[str]:
             lambda: [str(p) for p in Path(tempfile.gettempdir()).iterdir()]
         )
     prefix = unique_name().rpartition("_")[0]
+    if url.startswith("mysql"):
+        with closing(connect(url)) as server, server.cursor() as cursor:
+            cursor.execute("SHOW DATABASES")
+            names = [name for (name,) in cursor if name.startswith(prefix)]
+        return [name for name in names if name != make_url(url).database]  # the suite's own
     connection = await asyncpg.connect(url.replace("+psycopg", "").replace("+asyncpg", ""))
     try:
         found = await connection.fetch("SELECT datname FROM pg_database")

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from fastapi_asyncdb.testing.servers.mariadb import has_mariadb
 from tests.support.leaks import PASSWORD
-from tests.support.plugin_runs import ROOT, counts, make_project, run_forks, run_pytest
+from tests.support.plugin_runs import ROOT, counts, make_project, run_pytest, run_warm
+from tests.support.warm_python import WarmPython
 from tests.testing.test_migrations import ENV, URL, write_scripts
 
 _ANYIO = "pytestmark = pytest.mark.anyio"
@@ -43,14 +45,14 @@ def short_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_no_test_sees_the_rows_of_another(tmp_path: Path) -> None:
+def test_no_test_sees_the_rows_of_another(tmp_path: Path, python: WarmPython) -> None:
     """Each test writes the same unique name, on the loop of the plugin that runs it. SQLite."""
     project = make_project(tmp_path)
     marks = {"anyio": _ANYIO, "strict": _ASYNCIO, "session": _SESSION}
     for name, mark in marks.items():
         (project / f"test_{name}.py").write_text(_tests(mark))
-    result = run_pytest(project)
-    assert counts(result.stdout) == {"passed": 30}, result.stdout + result.stderr
+    output = run_warm(python, project)
+    assert counts(output) == {"passed": 30}, output
 
 
 def test_no_worker_sees_the_rows_of_another(tmp_path: Path) -> None:
@@ -59,28 +61,30 @@ def test_no_worker_sees_the_rows_of_another(tmp_path: Path) -> None:
     assert counts(result.stdout) == {"passed": 10}, result.stdout + result.stderr
 
 
-def test_a_given_server_wins(tmp_path: Path, worker_database: str) -> None:
+def test_a_given_server_wins(tmp_path: Path, worker_database: str, python: WarmPython) -> None:
     """TEST_DATABASE_URL is where the databases are made, though the configuration says SQLite."""
     tests = (
         _tests(_NOTHING)
         + "\ndef test_url(asyncdb_server):\n    print('at', asyncdb_server.url())\n"
     )
     given = {"TEST_DATABASE_URL": worker_database}
-    runs = {}
     for folder, lines in (
         (tmp_path / "anyio", ("anyio_mode = auto",)),
         (tmp_path / "asyncio", _MODULE),
     ):
         folder.mkdir()
-        runs[make_project(folder, tests, *lines)] = given
-    for output in run_forks(runs, "-s"):
+        project = make_project(folder, tests, *lines)
+        output = run_warm(python, project, "-s", environment=given)
         assert counts(output) == {"passed": 11}, output
         assert f"at {worker_database}" in output
     assert list(tmp_path.glob("**/*.db")) == []
 
 
-def test_workers_share_one_server(tmp_path: Path, short_folder: Path) -> None:
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_workers_share_one_server(tmp_path: Path, short_folder: Path, backend: str) -> None:
     """A private one, which the first that needs it makes start; with a database for each worker."""
+    if backend == "mariadb" and not has_mariadb():
+        pytest.skip("MariaDB is not installed: apt-get install mariadb-server")
     report = """
 import os, pathlib, pytest
 from sqlalchemy import text
@@ -88,12 +92,13 @@ from sqlalchemy import text
 @pytest.fixture(autouse=True)
 async def note(asyncdb_database, asyncdb_server):
     async with asyncdb_database.engine.connect() as connection:
-        own = await connection.scalar(text("SELECT current_database()"))
+        name = "current_database()" if connection.dialect.name == "postgresql" else "DATABASE()"
+        own = await connection.scalar(text(f"SELECT {name}"))
     line = f"{os.environ['PYTEST_XDIST_WORKER']} {own} {asyncdb_server.url()}\\n"
     with open("seen", "a") as file:
         file.write(line)
 """
-    lines = ("asyncio_mode = auto", "asyncdb_backend = postgresql")
+    lines = ("asyncio_mode = auto", f"asyncdb_backend = {backend}")
     project = make_project(tmp_path, _tests(_NOTHING) + report, *lines)
     result = run_pytest(project, "-n", "2")
     assert counts(result.stdout) == {"passed": 10}, result.stdout + result.stderr
@@ -101,7 +106,7 @@ async def note(asyncdb_database, asyncdb_server):
     assert {worker for worker, _, _ in seen} == {"gw0", "gw1"}
     assert len({own for _, own, _ in seen}) == 2
     assert len({server for _, _, server in seen}) == 1
-    assert [path.name for path in short_folder.iterdir() if path.name.startswith("pg")] == []
+    assert [path.name for path in short_folder.iterdir() if path.name[:2] in ("pg", "my")] == []
 
 
 def test_nobody_who_does_not_use_it_pays(tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ async def test_not_loaded(request):
     assert counts(result.stdout) == {"passed": 5}, result.stdout + result.stderr
 
 
-def test_what_cannot_work_says_so(tmp_path: Path) -> None:
+def test_what_cannot_work_says_so(tmp_path: Path, python: WarmPython) -> None:
     """A wrong line, and tests that no event loop runs: three sentences, and no way through pytest."""
     tests = """
 import pytest
@@ -174,21 +179,23 @@ class TestTrio:
     async def test_trio(self, asyncdb_session): ...
 """
     project = make_project(tmp_path, tests, "asyncdb_app = shop.mian:app")
-    result = run_pytest(project, "-W", "ignore")
-    assert counts(result.stdout) == {"errors": 4}, result.stdout
+    output = run_warm(python, project, "-W", "ignore")
+    assert counts(output) == {"errors": 4}, output
     assert (
         "asyncdb_app = 'shop.mian:app' in pytest.ini names a module that cannot be found: No"
-        in (result.stdout)
+        in output
     )
-    assert "test_no_mark uses asyncdb_session, and no event loop runs it" in result.stdout
-    assert "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio" in result.stdout
-    assert "Make it 'async def', and mark it with @pytest.mark.anyio" in result.stdout
-    assert "runs on trio; SQLAlchemy's async engines run on asyncio only" in result.stdout
-    assert "pytest_asyncdb.py" not in result.stdout
-    assert "site-packages" not in result.stdout
+    assert "test_no_mark uses asyncdb_session, and no event loop runs it" in output
+    assert "Mark it with @pytest.mark.anyio, or with @pytest.mark.asyncio" in output
+    assert "Make it 'async def', and mark it with @pytest.mark.anyio" in output
+    assert "runs on trio; SQLAlchemy's async engines run on asyncio only" in output
+    assert "pytest_asyncdb.py" not in output
+    assert "site-packages" not in output
 
 
-def test_migrations_make_the_tables(tmp_path: Path, worker_database: str) -> None:
+def test_migrations_make_the_tables(
+    tmp_path: Path, worker_database: str, python: WarmPython
+) -> None:
     """The example's, whose env.py reads DATABASE_URL: the test's database instead, for that moment."""
     tests = """
 import os
@@ -213,8 +220,8 @@ async def test_client(asyncdb_client, asyncdb_session, again):
         f"asyncdb_backend = {worker_database}",
         "asyncdb_migrations_since = head",
     ]
-    result = run_pytest(make_project(tmp_path, tests, *lines))
-    assert counts(result.stdout) == {"passed": 7}, result.stdout + result.stderr
+    output = run_warm(python, make_project(tmp_path, tests, *lines))
+    assert counts(output) == {"passed": 7}, output
 
 
 _FAILING = """
@@ -235,20 +242,20 @@ _FAULTS = (
 )
 
 
-def test_reports_show_no_password(tmp_path: Path, worker_database: str) -> None:
+def test_reports_show_no_password(tmp_path: Path, worker_database: str, python: WarmPython) -> None:
     """They have the arguments of fixtures and functions that fail, and local variables on demand."""
     server = make_url(worker_database).set(password=PASSWORD)
-    runs = {}
     for number, (place, fault) in enumerate(_FAULTS):
         url = (server.set(port=1) if fault == "no server" else server).render_as_string(False)
         project = _failing_project(tmp_path / str(number), place, fault, url)
         given = {place: url} if place == "TEST_DATABASE_URL" else {}
-        runs[project] = {"TEST_DATABASE_STARTUP_TIMEOUT": "0", **given}
-    # The longest report has all that the others have.
-    for case, output in zip(_FAULTS, run_forks(runs, "--tb=long", "--showlocals"), strict=True):
-        assert not counts(output).keys() & {"warnings", "no"}, case
+        environment = {"TEST_DATABASE_STARTUP_TIMEOUT": "0", **given}
+        # The longest report has all that the others have.
+        longest = ("--tb=long", "--showlocals")
+        output = run_warm(python, project, *longest, environment=environment)
+        assert not counts(output).keys() & {"warnings", "no"}, (place, fault)
         assert counts(output).keys() & {"errors", "error"}, output
-        assert PASSWORD not in output, case
+        assert PASSWORD not in output, (place, fault)
 
 
 def _failing_project(folder: Path, place: str, fault: str, url: str) -> Path:

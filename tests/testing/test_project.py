@@ -99,7 +99,7 @@ def test_a_module_that_does_not_import_tells_its_own_error(
             "postgresql://ada:secret@db.example/shop",
             "'shop', which does not look like one for tests",
         ),
-        ("mysql://ada:secret@db.example/shop_test", "is a URL of mysql"),
+        ("sqlite:///shop_test", "is a URL of sqlite"),
     ],
 )
 def test_a_backend_that_is_not_for_tests_is_refused(backend: str, words: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import ForeignKey, func, insert, select, text
+from sqlalchemy import ForeignKey, String, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncSession
 from sqlalchemy.orm import (
@@ -20,10 +20,11 @@ from sqlalchemy.orm import (
 )
 
 from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.testing import assert_queries, async_client, count_queries
-from tests.support.databases import ONE_DRIVER
+from tests.support.databases import DATABASES
 
-pytestmark = pytest.mark.databases(*ONE_DRIVER)
+pytestmark = pytest.mark.databases(*DATABASES)
 
 HERE = "tests/testing/test_queries.py"
 
@@ -35,7 +36,7 @@ class Base(AsyncAttrs, DeclarativeBase):
 class Author(Base):
     __tablename__ = "author"
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(String(50))
     books: Mapped[list["Book"]] = relationship(back_populates="author")
 
 
@@ -153,7 +154,7 @@ async def test_nothing_listens_afterwards(database: Database):
     """What the block has attached to SQLAlchemy is taken away, also after an error."""
 
     def listeners() -> list[int]:
-        engine = database.engine.sync_engine
+        engine = runs_of(database).required().write.sync_engine
         return [
             len(engine.dispatch.before_cursor_execute),
             len(engine.dispatch.after_cursor_execute),

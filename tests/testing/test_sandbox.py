@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb import Database, DatabaseSettings, create_lifespan, on_commit, on_rollback
+from fastapi_asyncdb.engine.seam import runs_of
 from fastapi_asyncdb.errors import (
     ConfigurationError,
     DatabaseNotStarted,
@@ -26,7 +27,7 @@ from fastapi_asyncdb.errors import (
 from fastapi_asyncdb.testing import count_queries, sandbox
 from tests.support.application import Base, Counter, Note, Reply, client, running, stored
 from tests.support.cancelling import Cancellable, pause, slow_query
-from tests.support.databases import EVERY_KIND
+from tests.support.databases import EVERY_KIND, TRANSACTIONAL_DDL
 
 pytestmark = pytest.mark.databases(*EVERY_KIND)
 
@@ -172,6 +173,7 @@ async def test_hooks_run_at_the_applications_commit(database: Database):
     assert called == ["committed", "rolled back"]
 
 
+@pytest.mark.databases(*TRANSACTIONAL_DDL)
 @pytest.mark.parametrize("order", ["valid first", "invalid first"])
 async def test_deferred_constraint_fails_at_the_applications_commit(database: Database, order: str):
     """A reply to nothing may be written, and not committed; afterwards both may be done again."""
@@ -287,6 +289,7 @@ async def test_savepoints_of_the_application(database: Database):
         assert await stored(database) == ["before", "kept"]
 
 
+@pytest.mark.databases(*TRANSACTIONAL_DDL)
 async def test_lifespan_runs_inside(database_url: str):
     """The application may start and stop inside; tables that it creates are gone afterwards."""
     database = Database(DatabaseSettings(url=database_url), metadata=Base.metadata)
@@ -311,7 +314,7 @@ async def test_handle_that_is_not_started_is_started(database_url: str):
     async with sandbox(database) as session:
         assert await session.scalar(text("SELECT 1")) == 1
     with pytest.raises(DatabaseNotStarted):
-        _ = database.engine
+        await database.engine.connect()
 
 
 async def test_sandbox_in_a_sandbox(database: Database):
@@ -587,8 +590,8 @@ async def test_sql_that_would_end_it_is_refused(database: Database, statement: s
 
 
 async def test_engine_from_before_is_refused(database: Database):
-    """An engine or a session that was kept would commit for good (an admin page, a worker)."""
-    engine = database.engine
+    """The engine of this start, or a session, that was kept would commit for good (a worker)."""
+    engine = runs_of(database).required().write
     async with database.session() as before:
         async with sandbox(database):
             with pytest.raises(SandboxError, match="from before this sandbox"):
@@ -665,6 +668,7 @@ async def test_engine_in_autocommit_keeps_each_statement(database: Database):
         assert await stored(database) == ["before", "kept"]
 
 
+@pytest.mark.databases(*TRANSACTIONAL_DDL)
 async def test_constraint_that_another_session_may_have_violated(database: Database):
     """The innocent one is not blamed: on one connection they cannot be told apart."""
     async with sandbox(database):

@@ -102,7 +102,7 @@ async def test_function_that_writes_is_refused_in_a_snapshot(database: Database,
             await session.execute(text(ADD_NOTE))
         async with database.session(**SNAPSHOT) as snapshot, database.session() as session:
             assert await snapshot.scalar(text("SHOW transaction_read_only")) == "on"
-            with pytest.raises(DBAPIError, match="read-only transaction"):
+            with pytest.raises(ReadOnlySession, match="read-only transaction"):
                 async with snapshot.begin_nested():
                     await snapshot.execute(statement)
             await session.execute(insert(Note).values(text="beside"))

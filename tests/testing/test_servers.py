@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from fastapi_asyncdb.errors import ConfigurationError, DatabaseUnavailable, MissingExtra
-from fastapi_asyncdb.testing import PostgresServer, given_server, postgres_server
-from fastapi_asyncdb.testing.servers.process import until
+from fastapi_asyncdb.testing import PostgresReplica, PostgresServer, given_server, postgres_server
+from fastapi_asyncdb.testing.servers.folder import until
 from tests.support.leaks import PASSWORD, leaks
 
 # What the processes of PostgreSQL may leave in the kernel, unless it is freed.
@@ -172,11 +172,13 @@ def test_nothing_is_left_behind(folders: Path, end: str):
     assert segments.isdisjoint(all_segments())
 
 
-def test_owner_that_is_killed_leaves_nothing(folders: Path):
+@pytest.mark.parametrize("then", ["pass", "server._postmaster().suspend()"])
+def test_owner_that_is_killed_leaves_nothing(folders: Path, then: str):
     """When the time of a CI is over, it kills the run and all its processes at once."""
     code = (
         "from fastapi_asyncdb.testing import postgres_server\n"
-        "with postgres_server() as server, server.replica():\n    print('up', flush=True)\n    input()"
+        "with postgres_server() as server, server.replica():\n"
+        f"    {then}\n    print('up', flush=True)\n    input()"
     )
     command = (sys.executable, "-c", code)
     pipe = subprocess.PIPE
@@ -296,7 +298,7 @@ async def test_options_and_hba_are_obeyed():
         assert await ask(server.socket_url(user="locked"), "SELECT 1") == 1
 
 
-def test_folder_is_in_memory_unless_somebody_says_where(
+def test_folder_is_in_memory_unless_tmpdir_says_where(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The argument says it, else TMPDIR, else there is memory, if it is roomy."""
@@ -385,6 +387,113 @@ def test_replica_of_a_stopped_server_is_refused(folders: Path):
             primary.replica().__enter__()
         assert [path.name for path in primary.data.parent.iterdir()] == ["data"]
     assert left_in(folders) == []
+
+
+async def test_promoted_replica_has_what_a_synchronous_primary_has_acknowledged(folders: Path):
+    """A commit is answered when the standby has it: nothing is lost with the primary."""
+    with postgres_server() as primary, primary.replica(synchronous=True) as replica:
+        await ask(primary.url(), "CREATE TABLE t AS SELECT 1 AS x")
+        await ask(replica.url(), "SELECT pg_wal_replay_pause()")  # stored is enough
+        await ask(primary.url(), "INSERT INTO t VALUES (2)")
+        primary.kill()
+        await ask(replica.url(), "SELECT pg_wal_replay_resume()")
+        replica.promote()
+        assert await ask(replica.url(), "SELECT count(*) FROM t") == 2
+        await ask(replica.url(), "INSERT INTO t VALUES (3)")
+    assert left_in(folders) == []
+
+
+async def test_commits_wait_for_all_synchronous_replicas_until_their_blocks_end(
+    server: PostgresServer,
+):
+    """Then for none: the server is as it was."""
+    waiters = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    with server.replica(synchronous=True), server.replica(synchronous=True) as other:
+        other.stop()
+        commit = asyncio.create_task(ask(server.url(), "CREATE TABLE awaited AS SELECT 1 AS x"))
+        async with asyncio.timeout(20):
+            while not await ask(server.url(), waiters):
+                await asyncio.sleep(0.01)
+        other.start()
+        await commit
+        other.kill()
+        commit = asyncio.create_task(ask(server.url(), "DROP TABLE awaited"))
+        async with asyncio.timeout(20):
+            while not await ask(server.url(), waiters):
+                await asyncio.sleep(0.01)
+    await commit
+    assert await ask(server.url(), "SHOW synchronous_standby_names") == ""
+
+
+async def test_second_replica_and_old_primary_follow_the_promoted_one(folders: Path):
+    """One goes on, the other is made anew; both may be promoted in their turn."""
+    with postgres_server() as first, first.replica() as second, first.replica() as third:
+        await ask(first.url(), "CREATE TABLE t AS SELECT 1 AS x")
+        second.wait_until_caught_up()
+        first.kill()
+        second.promote()
+        third.follow(second)
+        first.follow(second, synchronous=True)
+        await ask(second.url(), "INSERT INTO t VALUES (2)")
+        third.wait_until_caught_up()
+        for standby in (first, third):
+            assert await ask(standby.url(), "SELECT count(*) FROM t") == 2
+        second.stop()
+        first.promote()
+        second.follow(first)
+        third.follow(first, synchronous=True)
+        await ask(first.url(), "INSERT INTO t VALUES (3)")  # waits for no other
+        second.wait_until_caught_up()
+        assert await ask(second.url(), "SELECT count(*) FROM t") == 3
+    assert left_in(folders) == []
+
+
+async def test_replica_of_a_promoted_replica_is_removed_with_its_owner(folders: Path):
+    """It is beside the others, where the watchdog looks for it."""
+    with postgres_server() as first, first.replica() as second:
+        second.promote()
+        with second.replica() as third:
+            assert third.data.parent.parent == second.data.parent.parent == first.data.parent
+            await ask(second.url(), "CREATE TABLE t AS SELECT 1 AS x")
+            third.wait_until_caught_up()
+            assert await ask(third.url(), "SELECT count(*) FROM t") == 1
+
+
+async def test_changes_of_roles_that_cannot_be_are_explained(folders: Path):
+    """Each with what to call instead."""
+    with postgres_server() as primary, primary.replica() as ahead, primary.replica() as replica:
+        with pytest.raises(ConfigurationError, match=r"takes writes already.*replica\(\)"):
+            primary.promote()
+        with pytest.raises(DatabaseUnavailable, match=r"follows no server.*follow\(\)"):
+            primary.wait_until_caught_up()
+        with pytest.raises(ConfigurationError, match=r"follows no other.*stop\(\) or kill\(\)"):
+            primary.follow(replica)
+        replay = startup_process(replica)
+        replay.suspend()
+        with pytest.raises(TimeoutError, match=r"takes no writes.*left to replay"):
+            replica.promote(timeout=0.5)
+        replay.resume()
+        replica.stop()
+        with pytest.raises(DatabaseUnavailable, match=r"does not run.*start\(\)"):
+            replica.promote()
+        with pytest.raises(DatabaseUnavailable, match=r"does not run.*start\(\)"):
+            ahead.follow(replica)
+        replica.follow(primary)
+        replica.promote()
+        await ask(primary.url(), "CREATE TABLE t AS SELECT 1 AS x")
+        ahead.wait_until_caught_up()
+        with pytest.raises(TimeoutError, match=r"gets nothing.*stop\(\) it, then follow\(\)"):
+            ahead.follow(replica, timeout=0.5)
+        ahead.stop()
+        ahead.follow(replica)
+
+
+def startup_process(standby: PostgresReplica) -> psutil.Process:
+    """Return the process that replays."""
+    number = int((standby.data / "postmaster.pid").read_text().split()[0])
+    children = psutil.Process(number).children()
+    [process] = [child for child in children if "startup" in " ".join(child.cmdline())]
+    return process
 
 
 # --- The user's own -------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing import DatabaseTemplate, isolated_database
 from fastapi_asyncdb.testing.databases.settings import settings_for
-from fastapi_asyncdb.testing.databases.worker import WorkerDatabase, empty_database
+from fastapi_asyncdb.testing.databases.temporary import empty_database
+from fastapi_asyncdb.testing.databases.worker import WorkerDatabase
 from fastapi_asyncdb.testing.databases.worker import worker_database as made_for
 from fastapi_asyncdb.testing.servers.address import ServerAddress
 from tests.support.application import Base, Note, stored

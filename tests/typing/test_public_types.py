@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from typing import assert_type
 
 from fastapi import APIRouter, FastAPI
-from sqlalchemy import select
+from pydantic import SecretStr
+from sqlalchemy import URL, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 from starlette.requests import HTTPConnection
@@ -20,9 +21,11 @@ from fastapi_asyncdb import (
     create_lifespan,
     db_lifespan,
     default_database,
+    install_read_your_writes,
     on_commit,
     on_rollback,
 )
+from fastapi_asyncdb.pool.status import ReplicaStatus
 
 
 class Thing(Base):
@@ -41,14 +44,27 @@ async def endpoint(db: DB, reader: ReadDB, report: SnapshotDB) -> None:
 
 async def job() -> None:
     """Sessions outside requests, and the engines."""
+    settings = DatabaseSettings(host="localhost", port=5432, user="u", password="p", name="n")
+    assert_type(settings.sqlalchemy_url("sync"), URL)
     database = Database(DatabaseSettings(url="sqlite://", pool_size=1))
+    database.configure(settings)
     async with database as handle:
         assert_type(handle, Database)
         assert_type(handle.engine, AsyncEngine)
         assert_type(handle.read_engine, AsyncEngine)
+        async with handle.sessionmaker() as made, handle.sessionmaker.begin() as begun:
+            assert_type(made, AsyncSession)
+            assert_type(begun, AsyncSession)
         async with handle.session() as session, handle.read_session() as reader:
             assert_type(session, AsyncSession)
             assert_type(reader, AsyncSession)
+
+
+def read_your_writes(app: FastAPI, database: Database) -> None:
+    """One secret or several, of any type that a setting may have; the options of a cookie by name."""
+    install_read_your_writes(app, secret="s" * 16)
+    install_read_your_writes(app, secret=SecretStr("s" * 16), cookie=None, header="X-Written")
+    install_read_your_writes(app, secret=["s" * 16, b"s" * 16], database=database, samesite="none")
 
 
 async def how_many(session: AsyncSession) -> int:
@@ -73,6 +89,8 @@ async def side_by_side() -> None:
     assert_type(await database.gather(*[how_many] * 9), tuple[int, ...])
     await database.gather(how_many(AsyncSession()))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert_type(await database.ping(timeout=1), float)
+    assert_type(database.pool_status().replicas, tuple[ReplicaStatus, ...])
+    assert_type([replica.serves for replica in database.pool_status().replicas], list[bool])
 
 
 async def set_tenant(session: AsyncSession, connection: HTTPConnection | None) -> None:
@@ -117,6 +135,13 @@ async def rename(session: AsyncSession, thing_id: int, name: str) -> Thing:
 async def count(session: AsyncSession, name: str, *, strict: bool = False) -> int:
     """Work with a transaction of its own."""
     return len(name)
+
+
+def command() -> None:
+    """The function of a script: its arguments and its result."""
+    assert_type(default_database.run(count, "ada", strict=True), int)
+    default_database.run(count, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    default_database.run(count)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def transactions() -> None:

@@ -15,11 +15,11 @@ from fastapi_asyncdb import Database, DatabaseSettings, db_lifespan, health_rout
 from fastapi_asyncdb.errors import ConfigurationError
 from tests.example_app.conftest import ROOT
 from tests.support.application import client, running
-from tests.support.databases import ONE_DRIVER
+from tests.support.databases import DATABASES
 from tests.support.http_server import http_server
 from tests.support.migration_project import migration_project
 
-pytestmark = pytest.mark.databases(*ONE_DRIVER)
+pytestmark = pytest.mark.databases(*DATABASES)
 
 OK = (200, {"status": "ok"})
 UNAVAILABLE = (503, {"status": "unavailable"})

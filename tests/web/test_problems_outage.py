@@ -18,6 +18,8 @@ from fastapi_asyncdb.errors import DatabaseUnavailable
 from fastapi_asyncdb.testing import PostgresServer
 from tests.contract.test_stop import stopping
 from tests.support.application import client
+from tests.support.databases import MARIADB
+from tests.support.server_sql import sleep
 from tests.support.tcp_proxy import Proxy
 from tests.web.shelves import Base, shelves_app
 from tests.web.test_problems import LOGGER, problem
@@ -121,21 +123,22 @@ async def test_stop():
         await asyncio.gather(job, stop)
 
 
-@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
+@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg", *MARIADB)
 async def test_timeouts_of_the_server(database_url: str):
     """504 for a statement that takes too long, 503 for a lock that is not free in time."""
-    options = {"statement_timeout": 0.5, "lock_timeout": 0.1}
+    # MySQL waits for a lock in whole seconds.
+    options = {"statement_timeout": 1.5, "lock_timeout": 0.1}
     async with running(database_url, **options) as (database, http):
         app: FastAPI = http._transport.app  # type: ignore[attr-defined]
 
         @app.post("/slow")
         async def slow(db: Annotated[AsyncSession, Depends(database.get_db)]) -> None:
-            await db.execute(text("SELECT pg_sleep(60)"))
+            await db.execute(sleep(database, 60))
 
         problem(await http.post("/slow"), 504, "statement-timeout")
         assert (await http.post("/shelves", json=SHELF)).status_code == 201
         async with database.session() as session:
-            await session.execute(text("SELECT FROM shelf FOR UPDATE"))
+            await session.execute(text("SELECT 1 FROM shelf FOR UPDATE"))
             answer = await http.put("/shelves/100")
         problem(answer, 503, "lock-timeout")
         assert answer.headers["Retry-After"] == "1"
@@ -166,7 +169,9 @@ async def test_conflict(database_url: str, caplog: pytest.LogCaptureFixture):
 
 
 def conflicting_statement(url: str) -> str:
-    """Return what PostgreSQL answers with a serialization failure, and SQLite when it is not locked."""
+    """Return what a server answers as a conflict, and SQLite when it is not locked."""
+    if url.startswith("mysql"):
+        return "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'conflict'"
     raising = "DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$"
     return raising if url.startswith("postgresql") else "DELETE FROM visit"
 

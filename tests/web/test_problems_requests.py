@@ -143,6 +143,18 @@ async def test_handler_of_the_application_stays():
         assert (await http.get("/")).json() == {"own": True}
 
 
+async def test_fastapis_422_is_kept():
+    """It has FastAPI's body, in which the client finds its own value; the rest stays a problem."""
+    async with client(app_of(validation_errors=False)) as http:
+        answer = await http.get("/things/x")
+        assert (answer.status_code, answer.headers["content-type"]) == (422, "application/json")
+        (error,) = answer.json()["detail"]
+        assert (error["loc"], error["input"]) == (["path", "thing_id"], "x")
+        headers = {"content-type": "application/json"}
+        answer = await http.post("/", content=f'{{"word": {SURROGATE}}}', headers=headers)
+        assert answer.json()["type"].endswith(":invalid-value")
+
+
 async def test_socket_is_left_alone(unused_port: int):
     """One that gets no connection is closed with 1013, with the handlers and without."""
     url = f"postgresql://postgres@127.0.0.1:{unused_port}/postgres"
@@ -200,6 +212,38 @@ async def test_problems_are_in_the_openapi():
     ]
     assert {kind.rpartition(":")[2] for kind in types} == {kind.name for kind in KINDS}
     assert "HTTPValidationError" not in json.dumps(schema)
+
+
+async def answer_422(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Answer as the application likes."""
+    return JSONResponse({"own": True}, 422)
+
+
+@pytest.mark.parametrize("kept", ["by the parameter", "by a handler", "by a later handler"])
+async def test_openapi_where_requests_are_not_answered_with_problems(kept: str):
+    """FastAPI's 422 stays in each operation that has it, beside the problem of a refused value."""
+    app = FastAPI()
+
+    @app.get("/things/{thing_id}")
+    async def thing(thing_id: int) -> None: ...
+
+    @app.post("/")
+    async def post() -> None: ...
+
+    if kept == "by a handler":
+        app.add_exception_handler(RequestValidationError, answer_422)  # type: ignore[arg-type]
+    install_error_handlers(app, validation_errors=kept != "by the parameter")
+    if kept == "by a later handler":
+        app.add_exception_handler(RequestValidationError, answer_422)  # type: ignore[arg-type]
+    schema = app.openapi()
+    content = schema["paths"]["/things/{thing_id}"]["get"]["responses"]["422"]["content"]
+    assert {media: shown["schema"]["$ref"] for media, shown in content.items()} == {
+        "application/json": "#/components/schemas/HTTPValidationError",
+        "application/problem+json": "#/components/schemas/Problem",
+    }
+    assert {"HTTPValidationError", "ValidationError"} < schema["components"]["schemas"].keys()
+    assert "$ref" in schema["paths"]["/"]["post"]["responses"]["422"]
+    assert "invalid-request" not in json.dumps(schema)
 
 
 async def test_openapi_of_an_application_that_has_problems_of_its_own():

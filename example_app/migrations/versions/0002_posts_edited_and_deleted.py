@@ -16,7 +16,9 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("posts") as posts:
-        posts.alter_column("created_at", type_=UTCDateTime(), server_default=utcnow())
+        posts.alter_column(
+            "created_at", type_=UTCDateTime(), server_default=utcnow(), existing_nullable=False
+        )
         posts.add_column(sa.Column("summary", sa.String(length=500), nullable=True))
         posts.add_column(
             sa.Column("updated_at", UTCDateTime(), server_default=utcnow(), nullable=False)
@@ -35,5 +37,8 @@ def downgrade() -> None:
         for name in ("version", "deleted_at", "updated_at", "summary"):
             posts.drop_column(name)
         posts.alter_column(
-            "created_at", type_=sa.DateTime(timezone=True), server_default=sa.func.now()
+            "created_at",
+            type_=sa.DateTime(timezone=True),
+            server_default=sa.func.now(),
+            existing_nullable=False,
         )

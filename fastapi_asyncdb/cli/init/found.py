@@ -10,6 +10,10 @@ from fastapi_asyncdb.cli.init.sources import Source, Sources
 
 _APPLICATIONS = {"fastapi.FastAPI", "fastapi.applications.FastAPI"}
 _DATABASES = {"fastapi_asyncdb.Database", "fastapi_asyncdb.database.Database"}
+_CONFIGURES = {
+    "fastapi_asyncdb.default_database.configure",
+    "fastapi_asyncdb.default.default_database.configure",
+}
 _OWN_BASES = {
     "fastapi_asyncdb.Base",
     "fastapi_asyncdb.models.Base",
@@ -40,8 +44,8 @@ def find_applications(sources: Sources) -> list[Found]:
 
 
 def find_databases(sources: Sources) -> list[Found]:
-    """Return the ``Database`` objects of the application's own."""
-    return list(_calls(sources, _DATABASES))
+    """Return the ``Database`` objects of the application, and the default one where it is configured."""
+    return [*_calls(sources, _DATABASES), *_configured(sources)]
 
 
 def find_models(sources: Sources) -> list[Found]:
@@ -65,6 +69,18 @@ def _calls(sources: Sources, functions: set[str]) -> Iterator[Found]:
         for name, value, node in source.assignments():
             if sources.origin(source.call_of(value)) in functions:
                 yield Found((f"{source.module}:{name}",), source.place(node))
+
+
+def _configured(sources: Sources) -> Iterator[Found]:
+    """Yield ``default_database`` by the module that configures it, which has to be imported for that."""
+    for source in sources.modules.values():
+        for node in source.tree.body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                function = node.value.func
+                known = sources.origin(source.full_name(function)) in _CONFIGURES
+                if known and isinstance(function, ast.Attribute):
+                    name = ast.unparse(function.value)
+                    yield Found((f"{source.module}:{name}",), source.place(node))
 
 
 def _factories(sources: Sources) -> Iterator[Found]:

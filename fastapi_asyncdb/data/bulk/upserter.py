@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, literal_column, select, true, tuple_
+from sqlalchemy import Column, ColumnElement, and_, literal_column, select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import Insert
@@ -15,12 +15,15 @@ from sqlalchemy.sql.dml import Insert
 from fastapi_asyncdb.data.bulk.batches import slices
 from fastapi_asyncdb.data.bulk.columns import Attribute, ModelTable, Row
 from fastapi_asyncdb.data.bulk.create import TableWriter, flush
+from fastapi_asyncdb.data.bulk.stored_keys import select_stored
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.bulk import Upsert, UpsertOutcome
 from fastapi_asyncdb.errors import ConfigurationError, NotFoundError
 
 # Parameters of one query; SQLite before 3.32 takes 999.
 _PARAMETERS = 900
+# Those that SQLite's UNION takes are 500.
+_SELECTS = 450
 
 
 @dataclass(slots=True)
@@ -136,25 +139,25 @@ class Upserter(TableWriter):
             done = loader.upsert(self.connection(session), rows, statement, upsert, report=report)
             if done is not None:
                 return done
-        stored = self._stored_keys(session, group.rows, upsert) if report else {}
+        outcomes = self._outcomes(session, group.rows, upsert) if report else ()
         self.execute(session, statement, rows.parameters())
-        return [stored.get(self._key_of(row), "created") for row in group.rows]
+        return outcomes
 
-    def _stored_keys(
+    def _outcomes(
         self, session: Session, rows: list[Row], upsert: Upsert
-    ) -> dict[Any, UpsertOutcome]:
-        """Look up which of the keys are stored, and what the upsert does with their rows."""
-        columns = upsert.conflict
-        may_update = true() if upsert.only is None else upsert.only
-        found: dict[Any, UpsertOutcome] = {}
-        for some in slices(map(self._key_of, rows), _PARAMETERS // len(columns)):
-            query = select(*columns, may_update).where(tuple_(*columns).in_(some))
-            if upsert.where is not None:
-                query = query.where(upsert.where)
+    ) -> Sequence[UpsertOutcome]:
+        """Look up which of the keys are stored, and what the upsert will do with each row."""
+        outcomes: list[UpsertOutcome] = ["created"] * len(rows)
+        keys = [[row.values.get(name) for name in self._conflict] for row in rows]
+        numbered = ((number, key) for number, key in enumerate(keys) if None not in key)
+        for some in slices(numbered, min(_PARAMETERS // len(self._conflict), _SELECTS)):
+            query = select_stored(some, upsert)
             for row in self.execute(session, query, None):
-                is_updated = upsert.update and row[-1]
-                found[_hashable(tuple(row[:-1]))] = "updated" if is_updated else "skipped"
-        return found
+                number, first, is_stored, may_update = tuple(row)
+                if is_stored or first < number:
+                    is_updated = upsert.update and (may_update or not is_stored)
+                    outcomes[number] = "updated" if is_updated else "skipped"
+        return outcomes
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
         return _hashable(tuple(map(row.values.get, self._conflict)))

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from keyword import iskeyword
-from typing import Any, ClassVar, Generic, TypeVar, TypeVarTuple, get_args, get_origin
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, get_args, get_origin
 
-from sqlalchemy import ColumnElement, Select
+from sqlalchemy import ColumnElement
 from sqlalchemy import inspect as inspect_mapped
 from sqlalchemy.orm import Mapper
 
@@ -22,9 +22,21 @@ from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.query_string import QueryCheck, checked_first, query_parameter
 
 M = TypeVar("M")
-Ts = TypeVarTuple("Ts")
+Statement = TypeVar("Statement", bound="Refined")
 
 _CHECK = "query_check"
+
+
+class Refined(Protocol):
+    """A ``Select``, SQLAlchemy's or SQLModel's, which stays what it is."""
+
+    def where(self, *whereclause: Any) -> Self:
+        """Add conditions."""
+        ...
+
+    def order_by(self, *clauses: Any) -> Self:
+        """Add an order."""
+        ...
 
 
 class FilterSet(Injectable, Generic[M]):
@@ -93,7 +105,7 @@ class FilterSet(Injectable, Generic[M]):
         """The conditions, which all have to hold: ``posts.page(query, *filters.where)``."""
         return conditions(self.values, self._parameters)
 
-    def apply(self, statement: Select[*Ts]) -> Select[*Ts]:
+    def apply(self, statement: Statement) -> Statement:
         """Return a statement with the conditions, and with the order if the set has one.
 
         Args:

@@ -27,6 +27,7 @@ from sqlalchemy.types import TypeEngine
 from fastapi_asyncdb.data.filters.operators import OPERATORS
 from fastapi_asyncdb.data.filters.parameters import Parameter, check_column
 from fastapi_asyncdb.data.filters.values import Text
+from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.errors import ConfigurationError
 
 MAX_WORDS = 20
@@ -36,20 +37,18 @@ _MINUSES = re.compile(r'-(?:[^\w"-]*-)+')
 
 
 class _ByDatabase(FunctionElement[bool]):
-    """The first of two conditions on PostgreSQL, the second on other databases."""
+    """The first of two conditions where the database has full-text search, else the second."""
 
     type: TypeEngine[Any] = Boolean()
     inherit_cache: bool | None = True
 
 
-@compiles(_ByDatabase, "postgresql")
-def _on_postgresql(element: _ByDatabase, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(next(iter(element.clauses)).self_group(), **options)
-
-
 @compiles(_ByDatabase)
-def _elsewhere(element: _ByDatabase, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(list(element.clauses)[1].self_group(), **options)
+def _choose(element: _ByDatabase, compiler: SQLCompiler, **options: Any) -> str:
+    full_text, words = element.clauses
+    backend = backend_of(compiler.dialect)
+    chosen = full_text if backend is not None and backend.searches_text else words
+    return compiler.process(chosen.self_group(), **options)
 
 
 class Search:

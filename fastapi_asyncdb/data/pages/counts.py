@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb.data.pages.selects import bare, key_columns
 from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.session.managed import execute
 
 _COUNT = func.count()
 
@@ -21,7 +22,7 @@ def counted(source: Source) -> ColumnElement[Any]:
 
 async def count(session: AsyncSession, source: Source) -> int:
     """Count the rows, without their order and what is loaded with them."""
-    number = await session.execute(_select(_COUNT, source))
+    number = await execute(session, _select(_COUNT, source))
     return int(number.scalar_one())
 
 
@@ -31,8 +32,7 @@ async def estimate(session: AsyncSession, source: Source) -> int:
     if backend is None or backend.estimate is None:
         return await count(session, source)
     statement = backend.estimate.explain(_select(literal_column("1"), source))
-    plan = await session.execute(statement)
-    return backend.estimate.rows(plan.scalar_one())
+    return backend.estimate.rows(await execute(session, statement))
 
 
 def _select(column: ColumnElement[Any], source: Source) -> Select[Any]:

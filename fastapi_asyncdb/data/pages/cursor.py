@@ -10,13 +10,14 @@ from sqlalchemy import Row, Select
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.pages.cursors import CursorFormat, Position, Secret
+from fastapi_asyncdb.data.pages.cursors import CursorFormat, Position
 from fastapi_asyncdb.data.pages.keyset import Criterion, Keyset
 from fastapi_asyncdb.data.pages.queries import CursorQuery
 from fastapi_asyncdb.data.pages.rows import as_models, items_with_more
 from fastapi_asyncdb.data.pages.selects import check_select, check_walk
 from fastapi_asyncdb.data.pages.statements import Source
 from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.signatures import Secret
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -103,8 +104,8 @@ async def paginate_cursor(
     """
     check_select(statement)
     check_walk(statement)
-    source = Source(statement)
     dialect = session.get_bind(clause=statement).dialect
+    source = Source(statement, backend_of(dialect))
     cursors = CursorFormat(source.keys, source.names, dialect, secret)
     position = Position() if query.cursor is None else cursors.read(query.cursor)
     items, rows = await _rows(session, source, position, dialect, query.limit + 1)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
 from sqlalchemy import Column, ColumnElement, Numeric, bindparam, cast, types
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -17,14 +14,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from fastapi_asyncdb.data.key_values import Carrier, carrier_of
 from fastapi_asyncdb.data.pages.keyset import Pair
 from fastapi_asyncdb.data.pages.ordering import OrderKey
+from fastapi_asyncdb.data.pages.sealed import SealedText
 from fastapi_asyncdb.dialects import backend_of
-from fastapi_asyncdb.errors import ConfigurationError, InvalidCursor
-
-MAX_LENGTH = 4096
-"""The characters of a cursor, which has to fit into the URL of a request."""
-
-_DIGEST = 16
-Secret = str | bytes | SecretStr
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.signatures import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +79,7 @@ class CursorFormat:
     ) -> None:
         self._types = [_key_type(key, dialect) for key in keys]
         ordering = [names, [_fingerprint(key, dialect) for key in keys]]
-        self._ordering = json.dumps(ordering).encode()
-        self._secret = _bytes_of(secret)
+        self._text = SealedText(json.dumps(ordering).encode(), secret)
 
     def write(self, values: Sequence[Any], *, backwards: bool) -> str:
         """Return the cursor of the rows after a row, or before it.
@@ -107,13 +99,7 @@ class CursorFormat:
                 "its column, is not finite, or has NUL in it. Order by another column."
             ) from error
         payload = json.dumps([int(backwards), *carried], separators=(",", ":")).encode()
-        text = base64.urlsafe_b64encode(self._digest(payload) + payload).rstrip(b"=").decode()
-        if len(text) > MAX_LENGTH:
-            raise ConfigurationError(
-                f"A cursor of {len(text)} characters does not fit into a URL: the value of an ordering "
-                "key is too long. Order by a shorter column."
-            )
-        return text
+        return self._text.write(payload)
 
     def read(self, cursor: str) -> Position:
         """Return the position.
@@ -121,32 +107,14 @@ class CursorFormat:
         Raises:
             InvalidCursor: the cursor is none, has another signature, or is of another ordering.
         """
-        try:
-            return self._read(cursor)
-        except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
-            # Without the cause, whose message may have the values of a row.
-            raise InvalidCursor(
-                "The cursor is damaged, or belongs to another query or ordering. Start again at the "
-                "first page, without a cursor."
-            ) from None
+        return self._text.read(cursor, self._parse)
 
-    def _read(self, cursor: str) -> Position:
-        if len(cursor) > MAX_LENGTH:
-            raise ValueError
-        text = cursor.encode("ascii")
-        raw = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        digest, payload = raw[:_DIGEST], raw[_DIGEST:]
-        if not hmac.compare_digest(digest, self._digest(payload)):
-            raise ValueError
+    def _parse(self, payload: bytes) -> Position:
         backwards, *carried = json.loads(payload)
         if backwards not in (0, 1) or len(carried) not in (0, len(self._types)):
             raise ValueError
         pairs = [key.read(value) for key, value in zip(self._types, carried, strict=False)]
         return Position(bool(backwards), pairs)
-
-    def _digest(self, payload: bytes) -> bytes:
-        message = self._ordering + b"\0" + payload
-        return hmac.digest(self._secret, message, "sha256")[:_DIGEST]
 
 
 def _key_type(key: OrderKey, dialect: Dialect) -> _KeyType:
@@ -193,12 +161,3 @@ def _name(expression: ColumnElement[Any], dialect: Dialect) -> Any:
         return [str(getattr(getattr(base, "table", None), "fullname", "")), expression.name]
     compiled = expression.compile(dialect=dialect)
     return [str(compiled), repr(sorted(compiled.params.items()))]
-
-
-def _bytes_of(secret: Secret | None) -> bytes:
-    if secret is None:
-        return b""
-    value = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
-    if not value:
-        raise ConfigurationError("The secret of the cursors is empty. Set one, or leave it out.")
-    return value.encode() if isinstance(value, str) else value

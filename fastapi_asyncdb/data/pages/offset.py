@@ -14,6 +14,7 @@ from fastapi_asyncdb.data.pages.queries import PageQuery
 from fastapi_asyncdb.data.pages.rows import as_models, items_of, items_with_more
 from fastapi_asyncdb.data.pages.selects import check_select
 from fastapi_asyncdb.data.pages.statements import Source
+from fastapi_asyncdb.dialects import backend_of
 
 T = TypeVar("T")
 T1 = TypeVar("T1")
@@ -92,7 +93,7 @@ async def paginate(
             or of several, whose page has rows.
         query: Which page.
         total: ``exact`` counts, in the statement that reads the page. ``estimated`` is the estimate of
-            PostgreSQL's planner, and counts on other databases. ``None`` leaves it out.
+            the planner of PostgreSQL or MySQL, and counts on other databases. ``None`` leaves it out.
 
     Returns:
         The page.
@@ -102,7 +103,7 @@ async def paginate(
         ConfigurationError: the statement has a LIMIT or OFFSET.
     """
     check_select(statement)
-    source = Source(statement)
+    source = Source(statement, backend_of(session.get_bind(clause=statement).dialect))
     number: int | None = None
     if total == "exact":
         items, number = await _counted(session, source, query)

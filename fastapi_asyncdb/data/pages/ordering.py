@@ -41,12 +41,22 @@ class OrderKey:
         nulls_first = None if self.nulls_first is None else not self.nulls_first
         return replace(self, descending=not self.descending, nulls_first=nulls_first)
 
-    def order(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return what orders by the key, where the statement has it as ``column``."""
+    def order(
+        self, column: ColumnElement[Any], *, has_nulls: bool = True
+    ) -> list[ColumnElement[Any]]:
+        """Return what orders by the key.
+
+        Args:
+            column: What the statement has it as.
+            has_nulls: Whether the database has NULLS FIRST; if not, NULL is the smallest value.
+        """
         ordered: ColumnElement[Any] = column.desc() if self.descending else column
-        if self.nulls_first is None:
-            return ordered
-        return ordered.nulls_first() if self.nulls_first else ordered.nulls_last()
+        if self.nulls_first is None or (not has_nulls and self.nulls_first != self.descending):
+            return [ordered]
+        if not has_nulls:
+            null = column.is_(None)
+            return [null.desc() if self.nulls_first else null, ordered]
+        return [ordered.nulls_first() if self.nulls_first else ordered.nulls_last()]
 
 
 def order_keys(
@@ -80,6 +90,15 @@ def order_keys(
         )
         for key in keys.values()
     ]
+
+
+def places_nulls(statement: Select[Any]) -> bool:
+    """Return whether ORDER BY has NULLS FIRST or NULLS LAST."""
+    return any(
+        isinstance(part, UnaryExpression) and part.modifier in _NULLS
+        for clause in statement._order_by_clauses
+        for part in iterate(clause)
+    )
 
 
 def tie_breakers(

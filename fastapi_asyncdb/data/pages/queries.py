@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from fastapi_asyncdb.data.injectable import Injectable
-from fastapi_asyncdb.data.pages.cursors import MAX_LENGTH
+from fastapi_asyncdb.data.pages.sealed import MAX_LENGTH
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sqlalchemy import Result, Select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from fastapi_asyncdb.data.pages.statements import Source
+from fastapi_asyncdb.session.managed import execute
 
 S = TypeVar("S")
 
@@ -35,7 +36,7 @@ async def items_with_more(
 
 
 async def _execute(session: AsyncSession, source: Source, statement: Select[Any]) -> Result[Any]:
-    result: Result[Any] = await session.execute(statement)
+    result: Result[Any] = await execute(session, statement)
     # SQLAlchemy insists on unique() where joined loading repeats an object.
     needed = source.repeats or result._unique_filter_state is not None
     return result.unique() if needed else result

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, Select, and_, func, inspect
 from sqlalchemy.sql.selectable import FromClause, Subquery
 
 from fastapi_asyncdb.data.pages.keyset import Criterion
-from fastapi_asyncdb.data.pages.ordering import OrderKey, order_keys, tie_breakers
+from fastapi_asyncdb.data.pages.ordering import OrderKey, order_keys, places_nulls, tie_breakers
 from fastapi_asyncdb.data.pages.selects import (
     bare,
     entity_of,
@@ -24,6 +24,7 @@ from fastapi_asyncdb.data.pages.selects import (
     primary_key,
     tables,
 )
+from fastapi_asyncdb.dialects.backend import Backend
 
 
 class Source:
@@ -32,6 +33,10 @@ class Source:
     A join along a collection repeats the entity in several rows. Then the page is made of primary keys,
     grouped, in a subquery, which the statement is joined to.
 
+    Args:
+        statement: The statement.
+        backend: The database; ``None`` for an unknown one.
+
     Attributes:
         entity: The only entity that the statement selects, or ``None``.
         froms: The FROM clause.
@@ -39,8 +44,10 @@ class Source:
         is_plain: Whether each row is one of the entity, and nothing is joined to it.
     """
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any], backend: Backend | None = None) -> None:
         self.statement = statement
+        self._exactly = None if backend is None else backend.exactly
+        self._has_nulls = backend is None or backend.orders_nulls
         self.entity = entity_of(statement)
         self.froms: Sequence[FromClause] = froms(statement, self.entity)
         combined = bool(groups(statement)) or is_distinct(statement)
@@ -70,13 +77,21 @@ class Source:
     def keys(self) -> list[OrderKey]:
         """The ordering, which is unique."""
         keys = order_keys(self.statement, self.entity, self.froms, outer=has_outer_join(self.froms))
-        return [self._of_group(key) for key in keys] if self.repeats else keys
+        if self.repeats:
+            keys = [self._of_group(key) for key in keys]
+        if self._exactly is None:
+            return keys
+        return [replace(key, expression=self._exactly(key.expression)) for key in keys]
 
     def by_offset(self, limit: int, offset: int) -> Select[Any]:
         """Return the statement of the page at an offset."""
         if self.repeats:
             rows = self._grouped(self.keys, None).limit(limit).offset(offset).subquery()
             return self._joined(rows, self.keys)
+        if not self._has_nulls and places_nulls(self.statement):
+            columns = [key.expression for key in self.keys]
+            ordered = self.statement.order_by(None).order_by(*self._ordered(self.keys, columns))
+            return ordered.limit(limit).offset(offset)
         more = tie_breakers(self.statement, self.entity, self.froms)
         ordered = self.statement.order_by(*more) if more else self.statement
         return ordered.limit(limit).offset(offset)
@@ -97,7 +112,7 @@ class Source:
         columns = _labels(keys)
         statement = self.statement.order_by(None).add_columns(*columns)
         ordered = _where(statement, condition, grouped=bool(groups(statement)))
-        return ordered.order_by(*_ordered(keys, columns)).limit(limit)
+        return ordered.order_by(*self._ordered(keys, columns)).limit(limit)
 
     def _of_group(self, key: OrderKey) -> OrderKey:
         """Return the key of all rows of one entity: its own column, or the first of the values."""
@@ -119,7 +134,7 @@ class Source:
         identity = [each.label(f"page_row_{number}") for number, each in enumerate(key)]
         statement = bare(self.statement).with_only_columns(*identity, *columns)
         grouped = statement.group_by(*dict.fromkeys([*key, *own]))
-        ordered = grouped.order_by(*_ordered(keys, columns))
+        ordered = grouped.order_by(*self._ordered(keys, columns))
         return _where(ordered, condition, grouped=len(own) < len(keys))
 
     def _joined(self, rows: Subquery, keys: Sequence[OrderKey]) -> Select[Any]:
@@ -128,7 +143,17 @@ class Source:
             for number, column in enumerate(primary_key(self.entity))
         ]
         statement = self._locked().order_by(None).where(and_(*identity))
-        return statement.order_by(*_ordered(keys, _columns(rows, keys)))
+        return statement.order_by(*self._ordered(keys, _columns(rows, keys)))
+
+    def _ordered(
+        self, keys: Sequence[OrderKey], columns: Sequence[ColumnElement[Any]]
+    ) -> list[ColumnElement[Any]]:
+        pairs = zip(keys, columns, strict=True)
+        return [
+            clause
+            for key, column in pairs
+            for clause in key.order(column, has_nulls=self._has_nulls)
+        ]
 
     def _locked(self) -> Select[Any]:
         """Return the statement, which locks rows of its own tables only."""
@@ -157,9 +182,3 @@ def _labels(keys: Sequence[OrderKey]) -> list[ColumnElement[Any]]:
 
 def _columns(rows: Subquery, keys: Sequence[OrderKey]) -> list[ColumnElement[Any]]:
     return [rows.c[f"page_key_{number}"] for number, _ in enumerate(keys)]
-
-
-def _ordered(
-    keys: Sequence[OrderKey], columns: Sequence[ColumnElement[Any]]
-) -> list[ColumnElement[Any]]:
-    return [key.order(column) for key, column in zip(keys, columns, strict=True)]

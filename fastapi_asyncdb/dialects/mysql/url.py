@@ -1,4 +1,4 @@
-"""MySQL and MariaDB URLs, for aiomysql and asyncmy."""
+"""MySQL and MariaDB URLs, for asyncmy and aiomysql."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _ARGUMENTS: dict[str, Converter] = {
 _IGNORED: dict[str, Converter] = {"reconnect": plain}
 
 
-def for_aiomysql(drivername: str, rest: str) -> Target:
-    """Translate for aiomysql and asyncmy, which take the same arguments."""
+def for_mysql(drivername: str, rest: str) -> Target:
+    """Translate for asyncmy and aiomysql, which take the same arguments."""
     parts = split(rest)
     if len(parts.hosts) > 1:
         raise InvalidDatabaseURL("MySQL drivers connect to one host; the database URL has several.")

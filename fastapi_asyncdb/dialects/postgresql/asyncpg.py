@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from weakref import ref
 
 import asyncpg
 
-from fastapi_asyncdb.dialects.postgresql.keepalive import set_keepalives
+from fastapi_asyncdb.dialects.keepalive import set_keepalives
+from fastapi_asyncdb.dialects.postgresql.hosts import no_note
 
 _ERROR = ord("E")
 _HEADER = 5
@@ -24,6 +25,8 @@ class AsyncpgConnection(asyncpg.Connection):  # type: ignore[misc]
 
     def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
         super().__init__(protocol, transport, *rest)
+        self.note_silence: Callable[[], None] = no_note
+        """Called when its server does not answer: of several hosts, others are tried first then."""
         self._raw_transport = transport
         self.last_message: dict[str, str] = {}
         """The fields of the server's last message, by their codes, if it was fatal.

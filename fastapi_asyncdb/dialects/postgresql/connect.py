@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import isawaitable
 from typing import Any
 
 from sqlalchemy.engine.interfaces import Dialect
 
-from fastapi_asyncdb.credentials import Credentials, CredentialsCache
 from fastapi_asyncdb.dialects.base import connect_timeout
 from fastapi_asyncdb.dialects.calls import Method, wrap
+from fastapi_asyncdb.dialects.credentials import with_credentials
+from fastapi_asyncdb.dialects.keepalive import KEEPALIVES, keepalive_arguments
 from fastapi_asyncdb.dialects.postgresql.connect_errors import is_refused, no_answer
-from fastapi_asyncdb.dialects.postgresql.hosts import connect_in_turn, connect_psycopg_in_turn
-from fastapi_asyncdb.dialects.postgresql.keepalive import KEEPALIVES, keepalive_arguments
+from fastapi_asyncdb.dialects.postgresql.hosts import (
+    HostOrder,
+    connect_in_turn,
+    connect_psycopg_in_turn,
+)
+from fastapi_asyncdb.dialects.postgresql.replication import READ_ONLY
 from fastapi_asyncdb.dialects.postgresql.server_settings import timeouts
 from fastapi_asyncdb.dialects.postgresql.tls import asyncpg_ssl, libpq_arguments
 from fastapi_asyncdb.dialects.target import Target, supplier
@@ -23,8 +28,7 @@ from fastapi_asyncdb.settings import DatabaseSettings
 
 _APPLICATION_NAME = "fastapi_asyncdb"
 
-Connect = Callable[..., Awaitable[Any]]
-"""Connects, called with the driver's arguments."""
+_with_credentials = partial(with_credentials, password=supplier, is_refused=is_refused)
 
 
 def connect_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def connect_arguments(target: Target, settings: DatabaseSettings) -> dict[str, A
 
 
 def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
-    defaults = {"application_name": _APPLICATION_NAME, **timeouts(settings)}
+    defaults = {"application_name": _APPLICATION_NAME, **_server_settings(target, settings)}
     given = dict(target.connect_args)
     return {
         "timeout": connect_timeout(target, settings) or None,
@@ -44,9 +48,11 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
         "server_settings": {**defaults, **given.pop("server_settings", {})},
         "async_creator_fn": _with_credentials(
             partial(
-                _connect_asyncpg, keepalives=keepalive_arguments(settings.tcp_keepalive, given)
+                _connect_asyncpg,
+                order=HostOrder(),
+                keepalives=keepalive_arguments(settings.tcp_keepalive, given),
             ),
-            target.credentials,
+            cache=target.credentials,
         ),
         **{name: value for name, value in given.items() if name not in KEEPALIVES},
     }
@@ -55,14 +61,16 @@ def _asyncpg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
 def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, Any]:
     given = dict(target.connect_args)
     # Of two values for one setting, the server takes the last.
-    defaults = [f"-c {name}={value}" for name, value in timeouts(settings).items()]
+    defaults = [f"-c {name}={value}" for name, value in _server_settings(target, settings).items()]
     options = " ".join([*defaults, *filter(None, [given.pop("options", "")])])
     return {
         "application_name": _APPLICATION_NAME,
         # Whole seconds, as in libpq, of which psycopg makes 1 into 2.
         "connect_timeout": math.ceil(connect_timeout(target, settings)),
         "options": options,
-        "async_creator_fn": _with_credentials(_connect_psycopg, target.credentials),
+        "async_creator_fn": _with_credentials(
+            partial(_connect_psycopg, order=HostOrder()), cache=target.credentials
+        ),
         **libpq_arguments(target.tls),
         **_password(target),
         **given,
@@ -70,39 +78,19 @@ def _psycopg_arguments(target: Target, settings: DatabaseSettings) -> dict[str, 
     }
 
 
+def _server_settings(target: Target, settings: DatabaseSettings) -> dict[str, str]:
+    """Return what the server is told at connect; a replica that becomes the primary refuses writes."""
+    return timeouts(settings) | ({READ_ONLY: "on"} if target.is_replica else {})
+
+
 def _password(target: Target) -> dict[str, Callable[[], str]]:
     """Return a function in its place, as asyncpg takes it: SQLAlchemy keeps arguments in its frames."""
     return {"password": supplier(target.url.password)} if target.url.password else {}
 
 
-def _with_credentials(connect: Connect, cache: CredentialsCache | None) -> Connect:
-    """Return a function that connects with the credentials of the moment, if there is a cache of them.
-
-    It tries once more if the server refuses them.
-    """
-    if cache is None:
-        return connect
-
-    async def connect_with_credentials(*args: Any, **options: Any) -> Any:
-        credentials = await cache.get()
-        try:
-            return await connect(*args, **options | _arguments(credentials))
-        except Exception as error:
-            if not is_refused(error):
-                raise
-        credentials = await cache.get_instead_of(credentials)
-        return await connect(*args, **options | _arguments(credentials))
-
-    return connect_with_credentials
-
-
-def _arguments(credentials: Credentials) -> dict[str, Any]:
-    user = {"user": credentials.user} if credentials.user else {}
-    return {"password": supplier(credentials.secret), **user}
-
-
 async def _connect_asyncpg(
     *,
+    order: HostOrder,
     keepalives: Mapping[str, int],
     host: Any = None,
     after_begin: str | None = None,
@@ -113,7 +101,8 @@ async def _connect_asyncpg(
 
     from fastapi_asyncdb.dialects.postgresql.asyncpg import AsyncpgConnection, PooledConnection
 
-    connect: Any = connect_in_turn if isinstance(host, list) else asyncpg.connect
+    several = isinstance(host, list)
+    connect: Any = partial(connect_in_turn, order=order) if several else asyncpg.connect
     kind = AsyncpgConnection if after_begin is None else PooledConnection
     connection = await connect(host=host, connection_class=kind, **options)
     connection.keep_alive(keepalives)
@@ -122,7 +111,9 @@ async def _connect_asyncpg(
     return connection
 
 
-async def _connect_psycopg(*args: Any, after_begin: str | None = None, **options: Any) -> Any:
+async def _connect_psycopg(
+    *args: Any, order: HostOrder, after_begin: str | None = None, **options: Any
+) -> Any:
     # Imported late: an application with asyncpg does not have psycopg.
     from fastapi_asyncdb.dialects.postgresql.psycopg import PooledConnection, PsycopgConnection
 
@@ -131,7 +122,7 @@ async def _connect_psycopg(*args: Any, after_begin: str | None = None, **options
             supplied = options[name]()
             options[name] = await supplied if isawaitable(supplied) else supplied
     kind = PsycopgConnection if after_begin is None else PooledConnection
-    connection: Any = await connect_psycopg_in_turn(kind.connect, *args, **options)
+    connection: Any = await connect_psycopg_in_turn(kind.connect, *args, order=order, **options)
     if after_begin is not None:
         connection.after_begin = after_begin
     return connection

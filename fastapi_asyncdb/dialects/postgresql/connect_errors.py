@@ -7,7 +7,7 @@ import socket
 import ssl
 
 from fastapi_asyncdb.credentials import CredentialsError
-from fastapi_asyncdb.dialects.base import NO_ANSWER, Diagnosis
+from fastapi_asyncdb.dialects.base import Diagnosis, no_answer_within
 from fastapi_asyncdb.tracebacks import causes
 
 REFUSED_PARAMETER = "[Uu]nsupported startup parameter|RDS Proxy currently doesn't support"
@@ -25,7 +25,7 @@ def diagnose(error: BaseException) -> Diagnosis:
         or next((_refusal(state) for state in states), None)
         or next(
             (found for cause in chain for kind, found in _CLASSES if isinstance(cause, kind)),
-            Diagnosis("Check host, port and TLS mode in DATABASE_URL"),
+            Diagnosis("Check host, port and TLS mode in the database settings"),
         )
     )
 
@@ -35,11 +35,7 @@ def no_answer(error: BaseException, seconds: float | None) -> str | None:
     timed_out = isinstance(error, TimeoutError) and getattr(error, "errno", None) is None
     if not (timed_out or "timeout expired" in str(error)):
         return None
-    limit = f" within {seconds:g} s" if seconds else ""
-    return (
-        f"{NO_ANSWER}{limit}, the time that DATABASE_CONNECT_TIMEOUT, or connect_timeout in "
-        "DATABASE_URL, gives each host to let a connection in"
-    )
+    return no_answer_within(seconds)
 
 
 def is_refused(error: BaseException) -> bool:
@@ -53,23 +49,25 @@ def _refusal(state: str) -> Diagnosis:
     # Connections, resources, operators and the system recover; a violated protocol does not.
     passing = state[:2] in ("08", "53", "57", "58") and state != "08P01"
     return Diagnosis(
-        "The server refused the connection: see its log, and correct DATABASE_URL",
+        "The server refused the connection: see its log, and correct the database settings",
         permanent=not passing,
     )
 
 
 _PASSWORD = Diagnosis(
-    "User or password is wrong: correct DATABASE_URL, or the function in Database(password=...)",
+    "User or password is wrong: correct the database settings, or the function in "
+    "Database(password=...)",
     permanent=True,
 )
 _NO_CREDENTIALS = Diagnosis(
     "The text of an exception is left out, since it may contain the secret: log it in the function"
 )
 _NO_ROLE = Diagnosis(
-    "The user does not exist: create it (createuser NAME), or correct DATABASE_URL", permanent=True
+    "The user does not exist: create it (createuser NAME), or correct the database settings",
+    permanent=True,
 )
 _NO_DATABASE = Diagnosis(
-    "The database does not exist: create it (createdb NAME), or correct DATABASE_URL",
+    "The database does not exist: create it (createdb NAME), or correct the database settings",
     permanent=True,
 )
 _NO_ENTRY = Diagnosis(
@@ -78,7 +76,7 @@ _NO_ENTRY = Diagnosis(
     permanent=True,
 )
 _NO_TENANT = Diagnosis(
-    "The pooler does not know this user: it is USER.PROJECT there; correct DATABASE_URL",
+    "The pooler does not know this user: it is USER.PROJECT there; correct the database settings",
     permanent=True,
 )
 _FULL = Diagnosis(
@@ -111,7 +109,7 @@ _UNTRUSTED = Diagnosis(
     permanent=True,
 )
 _OTHER_NAME = Diagnosis(
-    "The server's certificate is for another host name: write the host in DATABASE_URL as the "
+    "The server's certificate is for another host name: write the host in the database settings as the "
     "certificate has it, or use sslmode=verify-ca if the authority vouches for this server alone",
     permanent=True,
 )
@@ -124,12 +122,12 @@ _CERTIFICATE_FILE = Diagnosis(
     permanent=True,
 )
 _NOT_LISTENING = Diagnosis(
-    "Nothing listens there: start the server, or correct host and port in DATABASE_URL"
+    "Nothing listens there: start the server, or correct host and port in the database settings"
 )
 _NO_SOCKET = Diagnosis(
-    "There is no such socket: start the server, or correct host and port in DATABASE_URL"
+    "There is no such socket: start the server, or correct host and port in the database settings"
 )
-_NO_NAME = Diagnosis("The host name is not known: correct it in DATABASE_URL")
+_NO_NAME = Diagnosis("The host name is not known: correct it in the database settings")
 _NO_ANSWER = Diagnosis(
     "A firewall, a wrong host, or a server too busy: check host and port, or raise "
     "DATABASE_CONNECT_TIMEOUT"

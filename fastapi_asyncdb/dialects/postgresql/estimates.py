@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Select
+from sqlalchemy import Result, Select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from fastapi_asyncdb.dialects.base import Estimate
+from fastapi_asyncdb.dialects.backend import Estimate
 
 
 class _Explain(Select[Any]):
@@ -35,8 +35,9 @@ def explain(statement: Select[Any]) -> Select[Any]:
     return explained
 
 
-def estimated_rows(plan: Any) -> int:
+def estimated_rows(result: Result[Any]) -> int:
     """Return the rows that the plan expects. asyncpg returns a text, psycopg a list."""
+    plan = result.scalar_one()
     parsed = json.loads(plan) if isinstance(plan, str) else plan
     return int(parsed[0]["Plan"]["Plan Rows"])
 

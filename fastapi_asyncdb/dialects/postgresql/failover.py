@@ -1,30 +1,23 @@
-"""Failover: connections to a server that became read-only are replaced, and the error says so.
+"""When PostgreSQL's server is read-only: by what it reports of itself.
 
-A managed service demotes a primary by ``default_transaction_read_only``. From then on its name, or a
-proxy, may lead to another server, but the connections to the old one stay open.
+A managed service demotes a primary by ``default_transaction_read_only``.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Connection, event
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
 
+from fastapi_asyncdb.dialects.failover import Failover, raw_of, remember_start
 from fastapi_asyncdb.dialects.postgresql.errors import READ_ONLY, sqlstate_of
 from fastapi_asyncdb.dialects.postgresql.hosts import target_session_attrs
 from fastapi_asyncdb.dialects.target import Target
-from fastapi_asyncdb.errors import ServerReadOnly
 
 _STANDBYS = ("standby", "read-only", "prefer-standby")
-_START = "fastapi_asyncdb.start"
-# Seconds between two replacements, so that a server that stays read-only gets few new connections.
-_PAUSE = 0.5
 _MAYBE = (
     "Either the role or the database is not meant to write, see default_transaction_read_only; or the "
     "server was read-only already when this connection was made: it is replaced, and the next one looks "
@@ -33,12 +26,27 @@ _MAYBE = (
 
 
 def watch_for_failover(engine: AsyncEngine, target: Target) -> None:
-    """Note of each new connection whether its server takes writes, unless the URL wants a standby.
-
-    Without that note ``Failover`` replaces no connection.
-    """
+    """Note of each new connection whether its server takes writes, unless it is to be a standby."""
+    if target.is_replica:
+        return
     if target_session_attrs(target.connect_args.get("target_session_attrs")) not in _STANDBYS:
-        event.listen(engine.sync_engine, "connect", _remember_start)
+        remember_start(engine, _Server.of)
+
+
+def failover() -> Failover:
+    """Return what replaces the connections to a server that became read-only."""
+    return Failover(lambda error: sqlstate_of(error) == READ_ONLY, _became_read_only, _MAYBE)
+
+
+def _became_read_only(connection: Connection, before: _Server) -> bool | None:
+    if connection.get_execution_options().get("postgresql_readonly"):
+        return False
+    now = _Server.of(raw_of(connection))
+    # Or it was a standby when the transaction began, which stays read-only after the promotion.
+    if now.standby or before.standby or (now.read_only and before.read_only is False):
+        return True
+    # Otherwise it is only the transaction that was to be read-only.
+    return None if now.read_only is not False else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,61 +72,3 @@ class _Server:
 
 
 _REPORTS = ("in_hot_standby", "default_transaction_read_only")
-
-
-def _remember_start(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    record.info[_START] = time.monotonic(), _Server.of(connection)
-
-
-class Failover:
-    """Replace connections whose server has become read-only; remember when that last happened.
-
-    Not if only the transaction is read-only.
-    """
-
-    def __init__(self) -> None:
-        self._replaced_at = -math.inf
-
-    def leave(self, context: ExceptionContext) -> BaseException | None:
-        """Have connections replaced if their server is read-only; return the error to raise instead."""
-        connection, error = context.connection, context.original_exception
-        if sqlstate_of(error) != READ_ONLY or connection is None:
-            return None
-        # A sandbox has no start, and keeps its one connection.
-        start = None if connection.invalidated else connection.info.get(_START)
-        if start is None or connection.get_execution_options().get("postgresql_readonly"):
-            return None
-        began, before = start
-        now = _Server.of(cast(DBAPIConnection, connection.connection.dbapi_connection))
-        if now.standby or (now.read_only and before.read_only is False):
-            self._replace_all(connection)
-            return _server_read_only(error)
-        if now.read_only is not False:
-            _replace_this(connection, age=time.monotonic() - began)
-            if context.sqlalchemy_exception is not None:
-                context.sqlalchemy_exception.add_detail(_MAYBE)
-        # Otherwise it is only the transaction that was to be read-only.
-        return None
-
-    def _replace_all(self, connection: Connection) -> None:
-        """Replace this connection, and every one that is as old, when they are checked out next."""
-        now = time.monotonic()
-        if now - self._replaced_at >= _PAUSE:
-            self._replaced_at = now
-            # As SQLAlchemy does when a connection is lost; this one is needed for its ROLLBACK.
-            connection.engine.pool._invalidate(connection.connection, _checkin=False)
-
-
-def _replace_this(connection: Connection, *, age: float) -> None:
-    if age >= _PAUSE:
-        connection.connection.invalidate(soft=True)
-
-
-def _server_read_only(error: BaseException) -> ServerReadOnly:
-    return ServerReadOnly(
-        f"The server became read-only ({' '.join(str(error).split())}), most likely because another one "
-        "has taken over as the primary, or because its disk is full. Nothing of this transaction was "
-        "stored. The pool replaces the connections to it: run the transaction again, as RetryRoute and "
-        "run_in_transaction do.",
-        error,
-    )

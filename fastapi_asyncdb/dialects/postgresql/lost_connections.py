@@ -21,6 +21,13 @@ _SILENCE = (
     "was given up, and the server rolls back when it notices. New ones are made by themselves when the "
     "network is back: repeat the request."
 )
+# asyncpg's InternalClientError, before it sends anything: the server's last message has come while the
+# connection was idle, and the end of the connection has not.
+_ENDED = (
+    "The server has just ended the connection, most likely because it stops or has crashed. Nothing "
+    "was sent, and the transaction is rolled back. New connections are made by themselves: repeat the "
+    "request."
+)
 # TCP's errors for a peer that is silent, and those that routers report meanwhile.
 _SILENT = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 # psycopg has no errno, only libpq's text.
@@ -50,4 +57,6 @@ def loss(error: BaseException, last_message: Mapping[str, str]) -> str | None:
         " ".join(str(cause) for cause in chain)
     ):
         return _SILENCE
+    if any(type(cause).__name__ == "InternalClientError" for cause in chain):
+        return _ENDED
     return None

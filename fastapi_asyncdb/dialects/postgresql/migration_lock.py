@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb.dialects.autocommit import with_connection_options
+from fastapi_asyncdb.dialects.migrations import SessionLock
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -34,15 +35,10 @@ _HOLDER = text(
 )
 
 
-class SessionLock:
+class AdvisoryLock(SessionLock):
     """The lock, on a connection of its own."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def take(self) -> bool:
-        """Take the lock if it is free; return whether it was."""
-        return bool(await self._connection.scalar(_TRY))
+    attempt, check, end = _TRY, _IS_HELD, _RELEASE
 
     async def holder(self) -> str:
         """Return which session has it, for a message."""
@@ -52,19 +48,11 @@ class SessionLock:
         names = [found.application_name, found.client_addr and f"from {found.client_addr}"]
         return " ".join([f"the session with pid {found.pid}", *filter(None, names)])
 
-    async def is_held(self) -> bool:
-        """Return whether this session has it."""
-        return bool(await self._connection.scalar(_IS_HELD))
-
-    async def release(self) -> None:
-        """Release the lock."""
-        await self._connection.execute(_RELEASE)
-
 
 @asynccontextmanager
 async def migration_lock(
     write: AsyncEngine, read: AsyncEngine, settings: DatabaseSettings
-) -> AsyncIterator[SessionLock]:
+) -> AsyncIterator[AdvisoryLock]:
     """Open a session for the lock.
 
     Raises:
@@ -75,7 +63,7 @@ async def migration_lock(
     async with engine.connect() as connection:
         if settings.pgbouncer is not False:
             await _refuse_pooler(connection)
-        yield SessionLock(connection)
+        yield AdvisoryLock(connection)
 
 
 async def _refuse_pooler(connection: AsyncConnection) -> None:

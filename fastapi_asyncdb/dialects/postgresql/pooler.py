@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 from fastapi_asyncdb.concurrency import await_only
 from fastapi_asyncdb.dialects.calls import Method, wrap
 from fastapi_asyncdb.dialects.postgresql.connect_errors import REFUSED_PARAMETER
+from fastapi_asyncdb.dialects.postgresql.replication import READ_ONLY
 from fastapi_asyncdb.dialects.postgresql.server_settings import (
     join_options,
     set_local,
@@ -95,7 +96,9 @@ class _Pooler:
             if not self._present:
                 connection = self._connect_directly(connect, *arguments, **options)
             if connection is None:
-                through = without_session(options, self._dialect.driver)
+                through = without_session(
+                    options, self._dialect.driver, is_replica=self._target.is_replica
+                )
                 connection = connect(*arguments, **through)
             return connection
 
@@ -155,20 +158,32 @@ def _refuses_parameter(error: BaseException) -> bool:
     return any(re.search(REFUSED_PARAMETER, str(cause)) for cause in causes(error))
 
 
-def without_session(options: Mapping[str, Any], driver: str) -> dict[str, Any]:
+def without_session(
+    options: Mapping[str, Any], driver: str, *, is_replica: bool = False
+) -> dict[str, Any]:
     """Return arguments for a driver with nothing in them that outlives a transaction on the server.
 
-    The timeouts go with each BEGIN. Other settings of the URL stay: reads in autocommit need them.
+    The timeouts go with each BEGIN. Other settings of the URL stay: reads in autocommit need them. Of
+    replicas it is left to the server to refuse writes.
 
     Args:
         options: Arguments for a connection to the server itself.
         driver: Its name.
+        is_replica: Whether the connection is to a read replica.
     """
-    return (_psycopg if driver == "psycopg" else _asyncpg)(options)
+    return (_psycopg if driver == "psycopg" else _asyncpg)(options, is_replica=is_replica)
 
 
-def _asyncpg(options: Mapping[str, Any]) -> dict[str, Any]:
-    settings, timeouts = split_timeouts(options["server_settings"])
+def _split(given: Mapping[str, str], *, is_replica: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Split the server's settings into those that stay, and the timeouts."""
+    settings, timeouts = split_timeouts(given)
+    if is_replica:
+        settings.pop(READ_ONLY, None)
+    return settings, timeouts
+
+
+def _asyncpg(options: Mapping[str, Any], *, is_replica: bool) -> dict[str, Any]:
+    settings, timeouts = _split(options["server_settings"], is_replica=is_replica)
     changed = {
         # A pooler that keeps named statements may have them: the URL says so.
         "statement_cache_size": 0,
@@ -182,9 +197,9 @@ def _asyncpg(options: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _psycopg(options: Mapping[str, Any]) -> dict[str, Any]:
+def _psycopg(options: Mapping[str, Any], *, is_replica: bool) -> dict[str, Any]:
     given, others = split_options(options["options"])
-    settings, timeouts = split_timeouts(given)
+    settings, timeouts = _split(given, is_replica=is_replica)
     return {
         **options,
         "prepare_threshold": None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from typing import Any, cast
 
 from sqlalchemy import event, text
@@ -12,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects.autocommit import with_connection_options
-from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep
+from fastapi_asyncdb.dialects.base import Diagnosis, ErrorStep, LogPositions, TransactionNumbers
+from fastapi_asyncdb.dialects.credentials import refuse_two_passwords
 from fastapi_asyncdb.dialects.deadlines import STATEMENT_TIMEOUT
+from fastapi_asyncdb.dialects.keepalive import shut_down
 from fastapi_asyncdb.dialects.postgresql.connect import connect_arguments, raise_driver_errors
 from fastapi_asyncdb.dialects.postgresql.connect_errors import diagnose
 from fastapi_asyncdb.dialects.postgresql.errors import (
@@ -21,11 +24,11 @@ from fastapi_asyncdb.dialects.postgresql.errors import (
     comes_from_server,
     sqlstate_of,
 )
-from fastapi_asyncdb.dialects.postgresql.failover import Failover, watch_for_failover
-from fastapi_asyncdb.dialects.postgresql.keepalive import shut_down
+from fastapi_asyncdb.dialects.postgresql.failover import failover, watch_for_failover
 from fastapi_asyncdb.dialects.postgresql.lost_connections import loss
 from fastapi_asyncdb.dialects.postgresql.plans import explain_outdated_plan, renew_plans
 from fastapi_asyncdb.dialects.postgresql.pooler import use_pooler
+from fastapi_asyncdb.dialects.postgresql.replication import POSITIONS
 from fastapi_asyncdb.dialects.postgresql.server_settings import (
     seconds_of,
     set_in_transaction,
@@ -38,7 +41,6 @@ from fastapi_asyncdb.dialects.postgresql.transactions import (
 )
 from fastapi_asyncdb.dialects.stream_cursors import stream_in
 from fastapi_asyncdb.dialects.target import Target
-from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.options import TransactionOptions
 from fastapi_asyncdb.settings import DatabaseSettings
 
@@ -57,14 +59,16 @@ class PostgreSQL:
     needs_ping = True
     separate_readers = False
     probe = "SELECT 1"
-    timeout_words = ("statement_timeout", "set_config")
-    transaction_numbers = NUMBERS
+    verified_tls = "sslmode=verify-full to the URL, and sslrootcert=FILE"
+    timeout_words: Collection[str] = ("statement_timeout", "set_config")
+    failures_keep_savepoints = True
+    transaction_numbers: TransactionNumbers | None = NUMBERS
+    log_positions: LogPositions | None = POSITIONS
 
     def install_hint(self, target: Target) -> str:
-        """Return the extra that installs asyncpg, or psycopg itself."""
-        if target.url.get_driver_name() == "psycopg":
-            return "'psycopg[binary]'"
-        return "'fastapi-asyncdb[postgresql]'"
+        """Return the extra of the driver."""
+        extra = "psycopg" if target.url.get_driver_name() == "psycopg" else "postgresql"
+        return f"'fastapi-asyncdb[{extra}]'"
 
     def resolve(self, target: Target) -> Target:
         """Return the target as it is.
@@ -72,11 +76,7 @@ class PostgreSQL:
         Raises:
             ConfigurationError: the URL has a password, and there is a function that returns one.
         """
-        if target.url.password and target.credentials is not None:
-            raise ConfigurationError(
-                "The database URL contains a password, and Database(password=...) returns another. "
-                "Leave the password out of DATABASE_URL, or the function out of the Database."
-            )
+        refuse_two_passwords(target)
         return target
 
     def engine_options(
@@ -103,7 +103,7 @@ class PostgreSQL:
 
     def error_steps(self) -> tuple[ErrorStep, ...]:
         """Explain outdated plans, and replace connections to a server that became read-only."""
-        return explain_outdated_plan, Failover().leave
+        return explain_outdated_plan, failover().leave
 
     def check(self, options: TransactionOptions) -> None:
         """Accept all options."""
@@ -157,6 +157,7 @@ class PostgreSQL:
     def cut(self, connection: DBAPIConnection) -> None:
         """Close its socket, which wakes up the task that waits there."""
         driver: Any = connection.driver_connection
+        driver.note_silence()
         if hasattr(driver, "terminate"):
             driver.terminate()
         elif not driver.closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from psycopg.generators import execute
 
 from fastapi_asyncdb import finishing
 from fastapi_asyncdb.dialects.postgresql.first_statement import BeginningCursor
+from fastapi_asyncdb.dialects.postgresql.hosts import no_note
 from fastapi_asyncdb.finishing import finish
 
 # Seconds between two looks for the server's answer; after the last one, the query is cancelled again.
@@ -44,6 +45,8 @@ class PsycopgConnection(psycopg.AsyncConnection[Any]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.note_silence: Callable[[], None] = no_note
+        """Called when its server does not answer: of several hosts, others are tried first then."""
         self.server_cursor_factory = _ServerCursor
         self.cursor_factory = BeginningCursor
 

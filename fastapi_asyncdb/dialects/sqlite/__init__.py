@@ -1,13 +1,13 @@
 """SQLite, by aiosqlite."""
 
-from fastapi_asyncdb.dialects.base import Backend
+from fastapi_asyncdb.dialects.backend import Backend
 from fastapi_asyncdb.dialects.bulk import on_conflict
 from fastapi_asyncdb.dialects.sqlite.advisory_locks import WriteLock
 from fastapi_asyncdb.dialects.sqlite.errors import is_conflict
 from fastapi_asyncdb.dialects.sqlite.migrations import MIGRATIONS
 from fastapi_asyncdb.dialects.sqlite.preset import SQLite
 from fastapi_asyncdb.dialects.sqlite.rejections import rejection_of
-from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite
+from fastapi_asyncdb.dialects.sqlite.url import for_aiosqlite, plain_url
 
 BACKEND = Backend(
     "sqlite",
@@ -15,6 +15,8 @@ BACKEND = Backend(
     is_conflict,
     rejection_of,
     SQLite(),
+    plain_url=plain_url,
+    sync_drivers=("pysqlite",),
     seeks_by_rows=True,
     wide_numbers=True,
     upsert=on_conflict("sqlalchemy.dialects.sqlite"),

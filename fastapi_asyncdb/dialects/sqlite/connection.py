@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
@@ -19,6 +20,34 @@ if TYPE_CHECKING:
     import aiosqlite
 
 
+class ClosingCursor(sqlite3.Cursor):
+    """A cursor that is closed when its statement fails, for Python 3.11.
+
+    There the failed statement is reset with the cursor only, by the garbage collector: in the thread
+    that it runs in, most often the event loop's, which then waits for the query that the connection is
+    busy with by then. Nothing can interrupt that query. Python 3.12 resets the statement at once.
+    """
+
+    def execute(self, *args: Any) -> Any:
+        """Execute a statement."""
+        try:
+            return super().execute(*args)
+        except Exception:
+            self.close()
+            raise
+
+    def executemany(self, *args: Any) -> Any:
+        """Execute a statement with each of several sets of parameters."""
+        try:
+            return super().executemany(*args)
+        except Exception:
+            self.close()
+            raise
+
+
+_CURSOR = ClosingCursor if sys.version_info < (3, 12) else sqlite3.Cursor
+
+
 class Connection(sqlite3.Connection):
     """A connection that can close its cursors, of which Python's own keeps no list."""
 
@@ -26,7 +55,7 @@ class Connection(sqlite3.Connection):
         super().__init__(*args, **options)
         self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
 
-    def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
+    def cursor(self, factory: Any = _CURSOR) -> Any:
         """Make a cursor, and remember it as long as it is in use."""
         cursor = super().cursor(factory)
         self._cursors.add(cursor)

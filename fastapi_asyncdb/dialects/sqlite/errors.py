@@ -23,14 +23,15 @@ def diagnose(error: BaseException) -> Diagnosis:
     for words, diagnosis in _DIAGNOSES.items():
         if words in text:
             return diagnosis
-    return Diagnosis("Check the path in DATABASE_URL", permanent=True)
+    return Diagnosis("Check the path in the database settings", permanent=True)
 
 
 _DIAGNOSES = {
     "locked": Diagnosis("Another process has the file's write lock: wait for it, or end it"),
     "unable to open": Diagnosis(
         "The folder of the file does not exist or may not be written: create it, or correct the "
-        "path in DATABASE_URL (three slashes for a relative path, four for an absolute one)",
+        "path in the database settings (a URL has three slashes before a relative path, four before an "
+        "absolute one)",
         permanent=True,
     ),
     "readonly": Diagnosis(
@@ -38,6 +39,7 @@ _DIAGNOSES = {
         permanent=True,
     ),
     "not a database": Diagnosis(
-        "The file exists and is something else: correct the path in DATABASE_URL", permanent=True
+        "The file exists and is something else: correct the path in the database settings",
+        permanent=True,
     ),
 }

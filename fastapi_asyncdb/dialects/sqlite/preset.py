@@ -51,8 +51,11 @@ class SQLite:
     separate_readers = True
     # "SELECT 1" would not look into the file.
     probe = "SELECT count(*) FROM sqlite_master"
+    verified_tls = ""
     timeout_words = ()
+    failures_keep_savepoints = False
     transaction_numbers = None
+    log_positions = None
 
     def install_hint(self, target: Target) -> str:
         """Return the package; it is one of the library's own dependencies."""

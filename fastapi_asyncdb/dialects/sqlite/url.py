@@ -38,6 +38,14 @@ _URI_PARAMETERS: dict[str, Converter] = {
 }
 
 
+def plain_url(drivername: str, rest: str) -> URL:
+    """Write everything into the query of the URL, for an engine that is made of nothing else."""
+    target = for_aiosqlite(drivername, rest)
+    return target.url.update_query_dict(
+        {name: str(arg) for name, arg in target.connect_args.items()}
+    )
+
+
 def for_aiosqlite(drivername: str, rest: str) -> Target:
     """Take the path and the driver's own parameters; there is no host."""
     path, _, query_text = rest.partition("?")

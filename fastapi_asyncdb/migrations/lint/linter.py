@@ -9,6 +9,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
+from fastapi_asyncdb.dialects.registry import family_of
+from fastapi_asyncdb.migrations.lint.checks.copies import check_copies
 from fastapi_asyncdb.migrations.lint.checks.downgrades import check_downgrade
 from fastapi_asyncdb.migrations.lint.checks.loads import check_loads
 from fastapi_asyncdb.migrations.lint.checks.old_code import check_mapped, check_plain
@@ -16,7 +18,7 @@ from fastapi_asyncdb.migrations.lint.checks.squawk_rules import check_squawk
 from fastapi_asyncdb.migrations.lint.checks.transactions import check_transactions, check_updates
 from fastapi_asyncdb.migrations.lint.finding import Finding
 from fastapi_asyncdb.migrations.lint.marks import without_marked
-from fastapi_asyncdb.migrations.lint.revision import Revision
+from fastapi_asyncdb.migrations.lint.revision import COMMIT_EACH, Revision
 from fastapi_asyncdb.migrations.lint.selection import new_revisions
 from fastapi_asyncdb.migrations.lint.squawk import run_squawk
 
@@ -37,7 +39,8 @@ def lint(
         config: The project's Alembic configuration.
         since: A revision, whose followers are checked; or a branch or commit of git, for the revisions
             whose files were added after the work left it. ``None`` checks all.
-        dialect: The name of the dialect: ``postgresql``, ``sqlite``, ``mysql``.
+        dialect: The name of the dialect: ``postgresql``, ``sqlite``, ``mysql``, ``mariadb``,
+            or one that was registered.
         metadata: The tables as the models have them: what is dropped while a model has it is found.
 
     Returns:
@@ -52,16 +55,18 @@ def lint(
         Revision.of(config, scripts, script, dialect) for script in new_revisions(scripts, since)
     ]
     mapped = check_mapped(revisions, metadata)
-    by_dialect = _by_dialect(revisions, dialect)
+    by_family = _by_family(revisions, family_of(dialect))
     return [
         finding
-        for revision, special in zip(revisions, by_dialect, strict=True)
+        for revision, special in zip(revisions, by_family, strict=True)
         for finding in without_marked(revision, _ordered(revision, special, mapped))
     ]
 
 
-def _by_dialect(revisions: Sequence[Revision], dialect: str) -> list[list[Finding]]:
-    if dialect != "postgresql" or not revisions:
+def _by_family(revisions: Sequence[Revision], family: str) -> list[list[Finding]]:
+    if family == COMMIT_EACH:
+        return [[*check_plain(revision), *check_copies(revision)] for revision in revisions]
+    if family != "postgresql" or not revisions:
         return [list(check_plain(revision)) for revision in revisions]
     folder = revisions[-1].source.path.parent
     found = run_squawk([revision.upgrade.statements for revision in revisions], folder)

@@ -9,11 +9,15 @@ from pathlib import Path
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
 
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.migrations.lint.finding import Finding, Level
 from fastapi_asyncdb.migrations.lint.rendering import Rendered, render
 from fastapi_asyncdb.migrations.lint.rules import RULES
 from fastapi_asyncdb.migrations.lint.source import Source
 from fastapi_asyncdb.migrations.lint.statements import Statement
+
+COMMIT_EACH = "mysql"
+"""The family of databases that commit each change of the schema by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Revision:
     source: Source
     upgrade: Rendered
     downgrade: Rendered
-    dialect: str
+    family: str
+    """The database whose SQL it has, such as ``mysql`` for MariaDB."""
     created: frozenset[str]
     """The tables that the upgrade creates: no other transaction sees them, so that no lock hurts."""
 
@@ -34,7 +39,14 @@ class Revision:
         upgrade = render(config, scripts, script, dialect)
         downgrade = render(config, scripts, script, dialect, downgrade=True)
         created = frozenset(it.created_table for it in upgrade.statements if it.created_table)
-        return cls(script.revision, Source(Path(script.path)), upgrade, downgrade, dialect, created)
+        return cls(
+            script.revision,
+            Source(Path(script.path)),
+            upgrade,
+            downgrade,
+            family_of(dialect),
+            created,
+        )
 
     def existing(self) -> Iterator[Statement]:
         """Return the statements of the upgrade that do not work on a table of its own."""

@@ -10,7 +10,10 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from fastapi_asyncdb.dialects import parse_url
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.errors import UnsupportedDriver
+from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.testing.databases.mysql import MySQLCopies
 from fastapi_asyncdb.testing.databases.postgresql import PostgreSQLCopies
 from fastapi_asyncdb.testing.databases.sqlite import SQLiteCopies
 
@@ -43,8 +46,12 @@ class Copies(Protocol):
         ...
 
 
-def copies_at(url: str | SecretStr) -> Copies:
+def copies_at(url: str | SecretStr, settings: DatabaseSettings | None = None) -> Copies:
     """Return the copies on the server, or in a folder, that a URL names.
+
+    Args:
+        url: A database of the server, or a file.
+        settings: How to connect to the server; by default those of the environment, without timeouts.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -53,13 +60,16 @@ def copies_at(url: str | SecretStr) -> Copies:
     secret = url if isinstance(url, SecretStr) else SecretStr(url)
     target = parse_url(secret)
     backend = target.url.get_backend_name()
-    if backend == "postgresql":
-        return PostgreSQLCopies(secret)
-    if backend == "sqlite":
+    family = family_of(backend)
+    if family == "postgresql":
+        return PostgreSQLCopies(secret, settings)
+    if family == "mysql":
+        return MySQLCopies(secret, settings)
+    if family == "sqlite":
         return SQLiteCopies(target)
     raise UnsupportedDriver(
-        f"{backend} has no templates to copy databases from. Use PostgreSQL (postgresql://) or SQLite "
-        "(sqlite://)."
+        f"Databases of {backend} cannot be copied. Use PostgreSQL (postgresql://), MySQL or MariaDB "
+        "(mysql://), or SQLite (sqlite://)."
     )
 
 

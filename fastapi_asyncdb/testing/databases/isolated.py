@@ -20,6 +20,7 @@ from fastapi_asyncdb.errors import ConfigurationError, DatabaseNotStarted
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.settings import DatabaseSettings
 from fastapi_asyncdb.testing.databases.copies import copies_at, unique_name
+from fastapi_asyncdb.testing.databases.settings import on_test_database
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,9 @@ class DatabaseTemplate:
     process that runs tests. One template serves several event loops.
 
     Args:
-        url: A PostgreSQL database: copies are made on its server, by its user, who needs CREATEDB; the
-            database itself is not changed. Or a SQLite URL, also of a database in memory: copies are
-            files in a temporary folder.
+        url: A database of PostgreSQL, MySQL or MariaDB: copies are made on its server, by its user, who
+            needs CREATEDB, or ``ALL ON *.*``; the database itself is not changed. Or a SQLite URL, also
+            of a database in memory: copies are files in a temporary folder.
         prepare: Awaited with a started ``Database`` on the empty template. For migrations, or for rows.
         metadata: Tables to create before that.
 
@@ -167,7 +168,7 @@ async def isolated_database(
     """
     async with template.copy() as url:
         base = settings or database.settings or DatabaseSettings(url=url)
-        with database.override_settings(base.model_copy(update={"url": url})):
+        with database.override_settings(on_test_database(base, url)):
             async with _running(database):
                 yield database
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pydantic import SecretStr
-
-from fastapi_asyncdb.database import Database
-from fastapi_asyncdb.settings import DatabaseSettings
-from fastapi_asyncdb.testing.servers.address import with_database
+from fastapi_asyncdb.testing.databases.server import ServerCopies
 
 # The version from which on CREATE DATABASE has STRATEGY.
 _HAS_STRATEGY = (15,)
@@ -17,30 +13,8 @@ _LOOKS = 50
 _LOOK_AGAIN = 0.002
 
 
-class PostgreSQLCopies:
-    """Databases on one server.
-
-    Args:
-        url: A database of the server to connect to; it is neither copied nor changed.
-        settings: How to connect to it; by default those of the environment, without timeouts.
-    """
-
-    def __init__(self, url: SecretStr, settings: DatabaseSettings | None = None) -> None:
-        self._url = url
-        self.server: Database = Database(
-            settings
-            or DatabaseSettings(
-                url=url, environment="test", statement_timeout=None, lock_timeout=None
-            )
-        )
-
-    async def open(self) -> None:
-        """Connect. Each event loop has a connection of its own."""
-        await self.server.start()
-
-    async def close(self) -> None:
-        """Disconnect."""
-        await self.server.stop()
+class PostgreSQLCopies(ServerCopies):
+    """Databases on one server, each a copy of another one."""
 
     async def create(self, name: str, template: str | None = None) -> None:
         """Make an empty database, or a copy, which the server does file by file.
@@ -68,10 +42,6 @@ class PostgreSQLCopies:
         async with self.server:
             await self._disconnect(name)
             await self._execute(f"DROP DATABASE IF EXISTS {self._quoted(name)} WITH (FORCE)")
-
-    def url(self, name: str) -> SecretStr:
-        """Return the server's URL with another database in it, and everything else as it was."""
-        return with_database(self._url, name)
 
     def _quoted(self, name: str) -> str:
         return self.server.engine.dialect.identifier_preparer.quote_identifier(name)

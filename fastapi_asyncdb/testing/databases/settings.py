@@ -24,7 +24,14 @@ def settings_for(url: SecretStr, database: Database[Any] | None = None) -> Datab
         ConfigurationError: a ``TEST_DATABASE_*`` variable is wrong.
     """
     if database is not None and database.settings is not None:
-        return database.settings.model_copy(update={"url": url, "environment": "test"})
+        return on_test_database(database.settings, url, environment="test")
     return DatabaseSettings(
         url=url, environment="test", _env_prefix="TEST_DATABASE_", _env_file=None
     )
+
+
+def on_test_database(
+    settings: DatabaseSettings, url: SecretStr, **changed: Any
+) -> DatabaseSettings:
+    """Return settings with the URL of a test database, which has no replicas."""
+    return settings.model_copy(update={"url": url, "replica_urls": [], **changed})

@@ -23,6 +23,9 @@ from fastapi_asyncdb.testing.databases.settings import settings_for
 from fastapi_asyncdb.testing.engine_events import listening_on_engines
 from fastapi_asyncdb.testing.threads import in_own_thread
 
+# Arguments of drivers: of asyncpg, of psycopg, of those for MySQL.
+_NAMES_DATABASE = ("database", "dbname", "db")
+
 
 def run_alembic(
     file: Path,
@@ -80,7 +83,8 @@ def _refuse_other_databases(url: SecretStr, file: Path) -> AbstractContextManage
     def check(
         dialect: Dialect, record: object, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> None:
-        found = options.get("database") or options.get("dbname") or next(iter(arguments), None)
+        named = (options[name] for name in _NAMES_DATABASE if options.get(name))
+        found = next(named, None) or next(iter(arguments), None)
         if found != wanted:
             raise ConfigurationError(
                 f"The migrations of {file} were about to run on the database {found!r}, which is not "

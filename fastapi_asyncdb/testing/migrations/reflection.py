@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, inspect
+from sqlalchemy.dialects.postgresql.base import PGInspector
 from sqlalchemy.engine.reflection import Inspector
 
 Schema = dict[str, list[str]]
@@ -21,10 +22,12 @@ def reflect(connection: Connection) -> Schema:
         if table != "alembic_version"
     }
     schema["views"] = sorted(inspector.get_view_names())
-    if connection.dialect.name == "postgresql":
+    if isinstance(inspector, PGInspector):
         # op.drop_table does not drop the type, so that revisions often leave it behind.
-        enums: Iterable[Any] = inspector.get_enums()  # type: ignore[attr-defined]
-        schema["enums"] = sorted(f"{enum['name']} {enum['labels']}" for enum in enums)
+        schema["enums"] = sorted(
+            f"{enum['name']} {enum['labels']}" for enum in inspector.get_enums()
+        )
+    if connection.dialect.supports_sequences:
         schema["sequences"] = sorted(inspector.get_sequence_names())
     return schema
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,23 +10,22 @@ from typing import Any
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
 
 from fastapi_asyncdb.concurrency import await_only, current_task, greenlet_spawn, task_name
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.dialects.sqlite.interrupt import close_cursor, interrupt
-from fastapi_asyncdb.engine.read_only import only_reads, statements_in
+from fastapi_asyncdb.engine.read_only import only_reads
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.pool.waiters import Slots
+from fastapi_asyncdb.testing.sandbox.mysql import (
+    Interruption,
+    is_gone,
+    is_in_transaction,
+    is_mysql,
+)
 from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint, Savepoints
 from fastapi_asyncdb.testing.sandbox.slots import Slot
+from fastapi_asyncdb.testing.sandbox.statements import taints
 
-# SQL that ends the sandbox's own transaction; savepoints of the user's own are allowed. SQLite skips a
-# byte order mark.
-_ENDS = re.compile(
-    r"[\s\ufeff]*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction"
-    r"|rollback(?!\s+(?:(?:transaction|work)\s+)?to\b))\b",
-    re.IGNORECASE,
-)
-_DDL = re.compile(r"\s*(?:create|alter|drop|do|call)\b", re.IGNORECASE)
-_LOCKS = re.compile(r"\bpg_(?:try_)?advisory_lock", re.IGNORECASE)
 _FOREVER = 3600.0
 _LIMIT = 5.0
 """Seconds to wait for a cancelled statement, before the sandbox is marked as broken."""
@@ -51,6 +49,7 @@ class SharedConnection:
         self._slots = Slots(1)
         self._broken: str | None = None
         self._running: asyncio.Task[Any] | None = None
+        self._interruption: Interruption | None = None
         self._running_description = ""
 
     def run(self, statement: str) -> None:
@@ -62,7 +61,10 @@ class SharedConnection:
         self.refuse_broken()
         try:
             return self._in_task(statement, self._ask, statement, limit=_LIMIT)
-        except self.dialect.loaded_dbapi.Error:
+        except self.dialect.loaded_dbapi.Error as error:
+            if is_mysql(self.dialect) and is_gone(error):
+                self.mark_broken("a procedure has committed its transaction")
+                self.refuse_broken()
             raise  # the server's answer, or SQLAlchemy recognises the end of the connection
         except Exception as error:
             self.mark_broken(f"its connection was lost ({type(error).__name__})")
@@ -86,13 +88,17 @@ class SharedConnection:
         while it cancels the query.
         """
         self.refuse_broken()
+        grace: Callable[[], float] = float  # 0.0
+        if is_mysql(self.dialect):
+            self._interruption = Interruption(self.driver, _LIMIT)
+            execute, grace = self._interruption.around(execute), self._interruption.begin
         try:
-            self._in_task(statement, execute, cursor, statement, *rest, grace=lambda: 0.0)
+            self._in_task(statement, execute, cursor, statement, *rest, grace=grace)
         except asyncio.CancelledError:
-            if self.dialect.name == "sqlite":
+            if family_of(self.dialect.name) == "sqlite":
                 # Its own cursor alone: another session may have rows left to fetch.
                 with suppress(TimeoutError, ValueError):
-                    await_only(finish(close_cursor(self._driver, cursor), limit=_LIMIT))
+                    await_only(finish(close_cursor(self.driver, cursor), limit=_LIMIT))
             raise
 
     def _in_task(
@@ -103,13 +109,13 @@ class SharedConnection:
         try:
             return await_only(finish(work, **bounds))
         except asyncio.CancelledError:
-            if self.dialect.name == "sqlite" and only_reads(statement):
+            if family_of(self.dialect.name) == "sqlite" and only_reads(statement):
                 self._interrupt()
             if not _is_cancelled():
                 self.refuse_broken()  # the end of the sandbox has cancelled it
             raise
         finally:
-            self._running = None
+            self._running = self._interruption = None
 
     def _interrupt(self) -> None:
         """Interrupt SQLite's query. An interrupted write would roll back the whole transaction.
@@ -117,16 +123,18 @@ class SharedConnection:
         https://sqlite.org/c3ref/interrupt.html
         """
         with suppress(TimeoutError, ValueError):  # ValueError: the connection is closed
-            await_only(finish(interrupt(self._driver), limit=_LIMIT))
+            await_only(finish(interrupt(self.driver), limit=_LIMIT))
 
     async def end(self) -> str | None:
         """Refuse further use, and cancel the statement that runs; return a description of it."""
         self.mark_broken("it has ended")
         if self._running is None:
             return None
-        description = self._running_description
-        self._running.cancel()
-        await asyncio.wait([self._running], timeout=_LIMIT)
+        running, description = self._running, self._running_description
+        if self._interruption is not None:
+            await asyncio.wait([running], timeout=self._interruption.begin())
+        running.cancel()
+        await asyncio.wait([running], timeout=_LIMIT)
         return description
 
     @contextmanager
@@ -143,7 +151,8 @@ class SharedConnection:
             self._slots.release()
 
     @property
-    def _driver(self) -> Any:
+    def driver(self) -> Any:
+        """The driver's own connection, or ``None``."""
         return getattr(self.connection, "driver_connection", None)
 
     @property
@@ -159,9 +168,15 @@ class SharedConnection:
         """
         self._broken = self._broken or reason
 
+    def look(self) -> None:
+        """Let MySQL say whether its transaction goes on, which the answer to an error does not."""
+        if is_mysql(self.dialect) and not self.broken:
+            with suppress(self.dialect.loaded_dbapi.Error):  # that of the statement matters more
+                self.run("DO 0")
+
     def mark_broken_if_ended(self, reason: str) -> bool:
         """Refuse further use if its transaction is over; return whether it is."""
-        ended = not self.broken and not _is_in_transaction(self._driver)
+        ended = not self.broken and not _is_in_transaction(self.driver)
         if ended:
             self.mark_broken(reason)
         return ended
@@ -179,22 +194,6 @@ class SharedConnection:
                 "the test ends; test lost connections and cancelled queries with isolated_database."
             )
 
-    def refuse_end(self, statement: str) -> None:
-        """Refuse SQL that would end the transaction.
-
-        Raises:
-            SandboxError: the statement is ``COMMIT`` or the like.
-        """
-        # Comments are nested in PostgreSQL, and not in SQLite.
-        parts = (part for each in statements_in(statement) for part in each.split("*/"))
-        if any(map(_ENDS.match, parts)):
-            words = " ".join(statement.split()[:2])
-            raise SandboxError(
-                f"{words} would end the transaction that the sandbox rolls back, and with it the "
-                "isolation of the tests. Use the session's commit() and rollback(), or test this "
-                "with isolated_database."
-            )
-
     def revive(self, savepoint: Savepoint) -> None:
         """Let other sessions go on after an error that has ended the transaction of one."""
         try:
@@ -203,10 +202,8 @@ class SharedConnection:
             self.mark_broken(f"its connection was lost ({type(error).__name__})")
 
     def note(self, statement: str) -> None:
-        """Note what a rollback does not undo: asyncpg's plans for changed tables, advisory locks."""
-        if self.dialect.driver == "asyncpg":
-            self.tainted |= any(map(_DDL.match, statements_in(statement)))
-        self.tainted |= _LOCKS.search(statement) is not None
+        """Note what a rollback does not undo: the connection is closed at the end then."""
+        self.tainted |= taints(statement, self.dialect)
 
     def undo(self, savepoint: Savepoint) -> None:
         """Roll back to the savepoint of a cancelled statement, although its caller is cancelled."""
@@ -233,6 +230,8 @@ def _is_in_transaction(driver: Any) -> bool:
     """Ask the driver. A closed connection counts as in its transaction: it raises errors of its own."""
     if hasattr(driver, "is_in_transaction"):  # asyncpg
         return bool(driver.is_closed() or driver.is_in_transaction())
+    if hasattr(driver, "server_status"):  # asyncmy, aiomysql
+        return is_in_transaction(driver)
     if hasattr(driver, "info"):  # psycopg: 0 is idle
         return bool(driver.info.transaction_status)
     return bool(getattr(driver, "in_transaction", True))

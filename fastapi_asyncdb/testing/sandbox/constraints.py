@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 
 # Checks now, and leaves the mode of each constraint as its definition has it.
@@ -29,9 +30,9 @@ _SQLITE_VIOLATIONS = "SELECT count(*) FROM pragma_foreign_key_check"
 
 def check_of(shared: SharedConnection) -> Callable[[], None]:
     """Return a function that checks them, and raises the driver's own ``IntegrityError``."""
-    if shared.dialect.name == "postgresql":
+    if family_of(shared.dialect.name) == "postgresql":
         return lambda: shared.run(_POSTGRESQL)
-    if shared.dialect.name == "sqlite":
+    if family_of(shared.dialect.name) == "sqlite":
         return _SQLite(shared)
     return lambda: None
 

@@ -28,6 +28,7 @@ from fastapi_asyncdb.testing.sandbox.reading import (
     refusing_writes,
 )
 from fastapi_asyncdb.testing.sandbox.savepoint_stack import Savepoint
+from fastapi_asyncdb.testing.sandbox.statements import refuse_end as refuse_transaction_end
 from fastapi_asyncdb.testing.sandbox.writing_functions import calls_writer
 
 Execute = Callable[..., None]
@@ -39,7 +40,7 @@ def writing(
     shared: SharedConnection,
     check: Callable[[], None],
     drops: Callable[[DBAPIConnection, BaseException], bool],
-    local: dict[str, int],
+    local: dict[str, str],
 ) -> Dialect:
     """Return a dialect in which a transaction is a savepoint.
 
@@ -47,7 +48,7 @@ def writing(
         shared: The connection.
         check: Checks what COMMIT would check; raises what it would raise.
         drops: Returns whether an error has ended the transaction.
-        local: PostgreSQL's settings for each transaction. A rollback undoes them, a commit does not.
+        local: The server's settings for each transaction, and their values.
     """
     ends = _Ends(shared, check, drops, local)
     dialect = _plain(shared)
@@ -71,15 +72,13 @@ class _Ends:
     shared: SharedConnection
     check: Callable[[], None]
     drops: Callable[[DBAPIConnection, BaseException], bool]
-    local: dict[str, int]
+    local: dict[str, str]
 
     def do_begin(self, dbapi_connection: PoolProxiedConnection) -> None:
         savepoint = dbapi_connection.info[SAVEPOINT] = Savepoint()
         self.shared.savepoints.begin(savepoint)
         settings = dbapi_connection.info[_SETTINGS] = LocalSettings(self.shared)
-        settings.keep(self.local)
-        for name, value in self.local.items():
-            self.shared.run(f"SET LOCAL {name} = {value:d}")
+        settings.change(self.local)
 
     def do_commit(self, dbapi_connection: PoolProxiedConnection) -> None:
         refuse_end(dbapi_connection, self.do_rollback)
@@ -101,8 +100,12 @@ class _Ends:
     def do_rollback(self, dbapi_connection: PoolProxiedConnection) -> None:
         forget_failure(dbapi_connection)
         savepoint = dbapi_connection.info.pop(SAVEPOINT, None)
-        if savepoint is not None and not self.shared.broken:
+        if self.shared.broken:
+            return
+        if savepoint is not None:
             self.shared.savepoints.rollback(savepoint)
+        if _SETTINGS in dbapi_connection.info:
+            dbapi_connection.info[_SETTINGS].undo()
 
     def do_savepoint(self, connection: Connection, name: str) -> None:
         refuse_savepoint_in_autocommit(connection)
@@ -119,7 +122,7 @@ class _Ends:
 
     def around(self, execute: Execute) -> Execute:
         def run(cursor: object, statement: str, *rest: Any) -> None:
-            self.shared.refuse_end(statement)
+            refuse_transaction_end(statement, self.shared.dialect)
             context = rest[-1]
             refuse_stream_in_autocommit(cursor, context)
             connection = context.root_connection.connection
@@ -147,8 +150,10 @@ class _Ends:
         """Leave the connection to the next session as it would find it in production."""
         if not isinstance(error, Exception):  # cancelled
             self.shared.undo(connection.info.pop(SAVEPOINT))
-        elif self.shared.mark_broken_if_ended("the database has rolled back the whole of it"):
-            pass  # so does SQLite when the disk is full, for example
+            return
+        self.shared.look()
+        if self.shared.mark_broken_if_ended("the database has rolled back the whole of it"):
+            pass  # so does SQLite when the disk is full, or MySQL after a deadlock
         elif self.drops(self.shared.connection, error):
             self.shared.revive(connection.info[SAVEPOINT])
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ResourceClosedError
 
 from fastapi_asyncdb.dialects.autocommit import commits_itself, reads_in_autocommit
 from fastapi_asyncdb.dialects.calls import READS
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.dialects.stream_cursors import CursorProxy, plain_cursor_of
 from fastapi_asyncdb.engine.read_only import is_savepoint
 from fastapi_asyncdb.errors import SandboxError
@@ -72,7 +73,7 @@ class _WholeCursor(CursorProxy):
         return self.fetchmany(len(self._rows))
 
     def _refuse_gone(self) -> None:
-        if self._connection.dialect.name != "postgresql":
+        if family_of(self._connection.dialect.name) != "postgresql":
             return
         if self._connection.get_transaction() is not self._transaction:
             raise ResourceClosedError(
@@ -97,7 +98,7 @@ def refuse_stream_in_autocommit(cursor: object, context: Any) -> None:
     Raises:
         SandboxError: PostgreSQL would refuse it.
     """
-    if not _is_stream(cursor) or context.dialect.name != "postgresql":
+    if not _is_stream(cursor) or family_of(context.dialect.name) != "postgresql":
         return
     if commits_itself(context.execution_options):
         raise SandboxError(
@@ -111,13 +112,13 @@ def refuse_savepoint_in_autocommit(connection: Connection) -> None:
     """Refuse a savepoint for which the application's connection has no transaction.
 
     Raises:
-        SandboxError: PostgreSQL would refuse it.
+        SandboxError: the server would refuse it, or its release.
     """
-    if connection.dialect.name != "postgresql":
+    if family_of(connection.dialect.name) == "sqlite":
         return
     if commits_itself(connection.get_execution_options()):
         raise SandboxError(
-            "begin_nested() was called in autocommit, and PostgreSQL has savepoints inside of "
+            "begin_nested() was called in autocommit, and servers have savepoints inside of "
             "transactions only: in production this fails. Leave AUTOCOMMIT out."
         )
 
@@ -154,7 +155,11 @@ def refusing_writes(
 
 
 def _is_read_only(shared: SharedConnection, cursor: object, statement: str, options: Any) -> bool:
-    if shared.dialect.name != "postgresql" or not options.get(READS) or is_savepoint(statement):
+    if (
+        family_of(shared.dialect.name) != "postgresql"
+        or not options.get(READS)
+        or is_savepoint(statement)
+    ):
         return False
     return not reads_in_autocommit(options) or _is_stream(cursor)
 

@@ -12,11 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from fastapi_asyncdb.database import Database
+from fastapi_asyncdb.dialects.registry import family_of
 from fastapi_asyncdb.engine.seam import refusing_connections, runs_of, session_on
 from fastapi_asyncdb.errors import SandboxError
 from fastapi_asyncdb.finishing import finish
 from fastapi_asyncdb.testing.sandbox.connection import SharedConnection
 from fastapi_asyncdb.testing.sandbox.engines import SandboxEngines, make_engines
+from fastapi_asyncdb.testing.sandbox.mysql import FirstSavepoint, is_mysql
 
 S = TypeVar("S", bound=AsyncSession)
 
@@ -26,9 +28,9 @@ _ENDED = (
     "commit(), or test this with isolated_database."
 )
 _OUTSIDE = (
-    "An engine or a session from before this sandbox, or of another event loop, was used while it is "
-    "open, and would commit for good. Take database.engine when it is needed, open sessions inside, and "
-    "run application and test on one loop."
+    "A session or a connection from before this sandbox, or of another event loop, was used while it is "
+    "open, and would commit for good. Open sessions inside, take engines from database.engine, and run "
+    "application and test on one loop."
 )
 
 
@@ -38,8 +40,8 @@ async def sandbox(database: Database[S], *, turn_timeout: float = 10.0) -> Async
 
     This includes requests, jobs, hooks, ``run_in_transaction``, and code that uses the engines: a commit
     becomes a savepoint, a rollback undoes its own work, ``on_commit`` hooks run at the application's
-    commit, deferred constraints are checked there. Nothing is stored, except that PostgreSQL's sequences
-    advance.
+    commit, deferred constraints are checked there. Nothing is stored, except that sequences and numbers
+    of ``AUTO_INCREMENT`` advance. On MySQL, statements that change the schema are refused: they commit.
 
     The sessions share one connection, one after the other: each has it from its first statement to the
     end of its transaction. A session that is opened inside of another one's transaction shares the
@@ -59,8 +61,8 @@ async def sandbox(database: Database[S], *, turn_timeout: float = 10.0) -> Async
             connection was lost; or the transaction was over already.
     """
     runs = runs_of(database)
-    async with database, database.engine.connect() as root:
-        await _begin(root)
+    async with database, runs.required().write.connect() as root:
+        first = await _begin(root)
         raw = (await root.get_raw_connection()).dbapi_connection
         shared = SharedConnection(cast(DBAPIConnection, raw), root.sync_engine.dialect)
         around = runs.required()
@@ -73,25 +75,36 @@ async def sandbox(database: Database[S], *, turn_timeout: float = 10.0) -> Async
             inner = runs.required()
             if inner is not around and isinstance(inner, SandboxEngines):
                 inner.shared.mark_broken("the sandbox around it has ended before it")
-            trouble = await finish(_end(root, shared, session))
+            trouble = await finish(_end(root, shared, session, first))
         if trouble is not None:
             raise SandboxError(trouble)
 
 
-async def _begin(root: AsyncConnection) -> None:
+async def _begin(root: AsyncConnection) -> FirstSavepoint | None:
+    """Begin the transaction, and return its first savepoint on MySQL."""
     await root.begin()
-    if root.dialect.name == "postgresql":
+    if is_mysql(root.dialect):
+        first = FirstSavepoint()
+        await root.run_sync(first.set)
+        return first
+    if family_of(root.dialect.name) == "postgresql":
         # A test that stands still in a debugger keeps its transaction.
         await root.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    return None
 
 
 async def _end(
-    root: AsyncConnection, shared: SharedConnection, session: AsyncSession
+    root: AsyncConnection,
+    shared: SharedConnection,
+    session: AsyncSession,
+    first: FirstSavepoint | None,
 ) -> str | None:
     """Roll back, and return what went wrong without an error, if anything."""
     broken = shared.broken
     ended = shared.mark_broken_if_ended("it has ended")
     cancelled = await shared.end()
+    if first is not None and not (broken or cancelled or ended):
+        ended = await root.run_sync(first.is_gone)
     if broken or cancelled or shared.tainted:
         await root.invalidate()
     await session.close()

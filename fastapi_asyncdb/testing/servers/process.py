@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from fastapi_asyncdb.errors import DatabaseUnavailable
-from fastapi_asyncdb.testing.servers.folder import GRACE, ServerFolder, is_alive
+from fastapi_asyncdb.testing.servers.folder import GRACE, until
+from fastapi_asyncdb.testing.servers.programs import PostgresFolder, is_alive
 
 if TYPE_CHECKING:
     import psutil
@@ -16,11 +15,8 @@ if TYPE_CHECKING:
 StopMode = Literal["smart", "fast", "immediate"]
 """``smart`` waits for clients, ``fast`` disconnects them, ``immediate`` crashes the server."""
 
-_INTERVAL = 0.02
-"""Seconds between two looks at a condition."""
 
-
-class ServerProcess(ServerFolder):
+class ServerProcess(PostgresFolder):
     """Start, stop and kill a server; a primary and a standby alike."""
 
     def start(self) -> None:
@@ -37,10 +33,7 @@ class ServerProcess(ServerFolder):
             try:
                 self._pg_ctl("-w", "-t", f"{GRACE:g}", "-l", str(self.data / "log"), "start")
             except subprocess.SubprocessError as error:
-                raise DatabaseUnavailable(
-                    f"{self!r} did not start. The end of its log: {self._end_of_log()!r}. Correct the "
-                    "options that it was given, or free what it could not get."
-                ) from error
+                raise self._failed_start() from error
             self._killed = False
 
     def stop(self, mode: StopMode = "fast", *, timeout: float = GRACE) -> None:
@@ -103,22 +96,6 @@ class ServerProcess(ServerFolder):
             (self.data / lock).unlink(missing_ok=True)
         self._killed = True
 
-    def wait(self, timeout: float = GRACE) -> None:
-        """Wait until the server answers, and accepts connections.
-
-        Args:
-            timeout: Seconds.
-
-        Raises:
-            TimeoutError: it does not answer.
-        """
-        until(
-            self._answers,
-            timeout,
-            f"{self!r} does not answer within {timeout:g} s. It was not started, or still recovers: "
-            "see the file 'log' in its data folder, and start() it.",
-        )
-
     def remove(self) -> None:
         """Stop the server, if it runs, and remove its folder."""
         if self._folder is None:
@@ -132,24 +109,6 @@ class ServerProcess(ServerFolder):
             self.kill()
         finally:
             self._remove_folder()
-
-
-def until(condition: Callable[[], object], timeout: float, message: str) -> None:
-    """Wait until a condition is true; look at least once.
-
-    Args:
-        condition: What to wait for.
-        timeout: Seconds.
-        message: Of the error.
-
-    Raises:
-        TimeoutError: it is still false.
-    """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() >= deadline:
-            raise TimeoutError(message)
-        time.sleep(_INTERVAL)
 
 
 def _kill(process: psutil.Process) -> None:

@@ -9,10 +9,16 @@ from pathlib import Path
 # Without "ps" the server is not stopped, and ends within two minutes, since its folder is gone.
 _SCRIPT = """
 read -r line && exit
-for lock in "$0"/data/postmaster.pid "$0"/r*/data/postmaster.pid; do
-    read -r pid < "$lock" && ps -wwo args= -p "$pid" | grep -qF "$0" && kill -QUIT "$pid"
-done
+signal() {
+    for file in "$0"/data/*.pid "$0"/r*/data/*.pid; do
+        read -r pid < "$file" && ps -wwo args= -p "$pid" | grep -qF "$0" && kill "-$1" "$pid"
+    done
+}
+signal QUIT
+# For those that stand still, and then for those that do not end.
+signal CONT
 sleep 1
+signal KILL
 rm -rf "$0"
 """
 

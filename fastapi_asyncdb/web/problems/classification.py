@@ -22,6 +22,8 @@ _BY_CLASS: tuple[tuple[type[BaseException], Kind], ...] = (
     (errors.ServerReadOnly, kinds.UNAVAILABLE),
     (errors.NotFoundError, kinds.NOT_FOUND),
     (errors.InvalidCursor, kinds.INVALID_CURSOR),
+    (errors.InvalidValue, kinds.INVALID_VALUE),
+    (errors.OperationTimeout, kinds.STATEMENT_TIMEOUT),
     (StaleDataError, kinds.STALE),
 )
 _BY_REJECTION: dict[str, Kind] = {
@@ -46,14 +48,17 @@ def classify(error: BaseException) -> tuple[Kind | None, Rejection | None]:
     """
     if not isinstance(error, exc.SQLAlchemyError | errors.AsyncDBError):
         return (kinds.INVALID_VALUE if _is_half_a_character(error) else None), None
+    if isinstance(error, errors.DuplicateKey):
+        return kinds.UNIQUE, Rejection("unique", constraint=error.index, columns=error.fields)
     for cls, kind in _BY_CLASS:
         if isinstance(error, cls):
             return kind, None
-    if is_retryable(error):
+    rejection = rejection_of(error) if isinstance(error, exc.StatementError) else None
+    # On MySQL a lock that is not free in time can be retried as well.
+    if is_retryable(error) and (rejection is None or rejection.kind != "lock timeout"):
         return kinds.CONFLICT, None
     if getattr(error, "connection_invalidated", False):
         return kinds.UNAVAILABLE, None
-    rejection = rejection_of(error) if isinstance(error, exc.StatementError) else None
     return (kinds.INTERNAL if rejection is None else _BY_REJECTION[rejection.kind]), rejection
 
 

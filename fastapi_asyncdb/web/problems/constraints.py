@@ -1,7 +1,7 @@
 """Names of constraints and columns, by what the metadata knows of the tables.
 
-PostgreSQL names the constraint that a statement violated, and not its columns; SQLite the other way
-round. The metadata has both.
+PostgreSQL and MySQL name the constraint that a statement violated, and not its columns; SQLite the other
+way round. The metadata has both.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def complete(rejection: Rejection, metadata: MetaData) -> Rejection:
         if rejection.constraint is None:
             if _is_meant(constraint, columns, rejection):
                 return replace(rejection, constraint=_name(constraint))
-        elif rejection.constraint in (constraint.name, _default_name(table, constraint)):
-            return replace(rejection, columns=rejection.columns or columns)
+        elif rejection.constraint in _names(table, constraint, rejection):
+            name = _name(constraint) or rejection.constraint
+            return replace(rejection, constraint=name, columns=rejection.columns or columns)
     return rejection
 
 
@@ -64,8 +65,17 @@ def _name(constraint: ColumnCollectionConstraint | Index) -> str | None:
     return str(constraint.name) if isinstance(constraint.name, str) else None
 
 
-def _default_name(table: Table, constraint: ColumnCollectionConstraint | Index) -> str:
+def _names(
+    table: Table, constraint: ColumnCollectionConstraint | Index, rejection: Rejection
+) -> set[str | None]:
+    """Return the name of a constraint, and those that databases give it in its place."""
+    columns = [column.name for column in constraint.columns]
+    own = _name(constraint)
     if isinstance(constraint, PrimaryKeyConstraint):
-        return f"{table.name}_pkey"
-    columns = "_".join(column.name for column in constraint.columns)
-    return f"{table.name}_{columns}_{_SUFFIXES.get(type(constraint), 'idx')}"
+        # MySQL's and MariaDB's, whatever the metadata says.
+        return {own, f"{table.name}_pkey"} | ({"PRIMARY"} if rejection.table else set())
+    if own is not None:
+        return {own}
+    suffix = _SUFFIXES.get(type(constraint), "idx")
+    # MySQL names a key by its first column: https://dev.mysql.com/doc/refman/8.4/en/create-table.html
+    return {"_".join([table.name, *columns, suffix]), *columns[:1]}

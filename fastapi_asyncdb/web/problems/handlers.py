@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.requests import HTTPConnection, Request
 from sqlalchemy import MetaData
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.websockets import WebSocket
 
@@ -32,12 +33,13 @@ _DEFAULTS = (http_exception_handler, request_validation_exception_handler)
 
 
 def install_error_handlers(
-    app: FastAPI,
+    app: Starlette,
     *,
     constraints: Mapping[str, str | Problem] | None = None,
     metadata: MetaData | None = None,
     type_base: str = TYPE_BASE,
     http_exceptions: bool = False,
+    validation_errors: bool = True,
 ) -> None:
     """Answer errors of databases, and invalid requests, with problems (RFC 9457).
 
@@ -46,7 +48,8 @@ def install_error_handlers(
     own: call this for each. Sockets are left alone.
 
     Args:
-        app: The application. It describes the problems in its OpenAPI.
+        app: The application, FastAPI's or Starlette's. One of FastAPI describes the problems in its
+            OpenAPI.
         constraints: What to answer for the constraint of this name: the ``detail``, or a whole
             ``Problem``.
         metadata: The tables, for the names of constraints and columns; by default those of
@@ -54,18 +57,23 @@ def install_error_handlers(
         type_base: What stands before the name of a kind in the ``type`` of a problem.
         http_exceptions: Answer each ``HTTPException`` with a problem too. The default leaves
             FastAPI's answer, ``{"detail": ...}``.
+        validation_errors: Answer each ``RequestValidationError`` with a problem, unless the application
+            has a handler of its own for it. ``False`` keeps FastAPI's 422.
     """
     problems = ProblemMapping(constraints or {}, metadata, type_base)
     answer = _Answers(app, problems)
-    for cls in (AsyncDBError, SQLAlchemyError, RequestValidationError, UnicodeEncodeError):
+    for cls in (AsyncDBError, SQLAlchemyError, UnicodeEncodeError):
         _add(app, cls, answer.error)
     _add(app, ExceptionGroup, answer.group)
+    if validation_errors:
+        _add(app, RequestValidationError, answer.error)
     if http_exceptions:
         _add(app, HTTPException, answer.http_exception)
-    describe_problems(app, problems, all_errors=http_exceptions)
+    if isinstance(app, FastAPI):
+        describe_problems(app, problems, handler=answer.error, all_errors=http_exceptions)
 
 
-def _add(app: FastAPI, cls: type[Exception], handler: Any) -> None:
+def _add(app: Starlette, cls: type[Exception], handler: Any) -> None:
     if app.exception_handlers.get(cls) in (None, *_DEFAULTS):
         app.add_exception_handler(cls, handler)
 
@@ -73,7 +81,7 @@ def _add(app: FastAPI, cls: type[Exception], handler: Any) -> None:
 class _Answers:
     """The exception handlers of one application."""
 
-    def __init__(self, app: FastAPI, problems: ProblemMapping) -> None:
+    def __init__(self, app: Starlette, problems: ProblemMapping) -> None:
         self._app = app
         self._problems = problems
         self._log = ProblemLog()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 import traceback
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ _SECONDS, _RECORDS = 10.0, 10
 """So many records of one kind in so many seconds: during an outage every request fails, and a client
 can send the same wrong request again and again. Errors with status 500 are logged each time."""
 _TRACEBACK_SECONDS = 60.0
-_LONGEST, _LONGEST_OF_500 = 200, 1000
+_LONGEST, _LONGEST_OF_5XX = 200, 1000
 """Characters of a message. One for the developer may be longer: it says what to change."""
 
 
@@ -47,7 +48,7 @@ class ProblemLog:
         if omitted is None:
             return
         more = f" Not logged since the last of this kind: {omitted}." if omitted else ""
-        longest = _LONGEST_OF_500 if problem.status == 500 else _LONGEST
+        longest = _LONGEST if problem.status < 500 else _LONGEST_OF_5XX
         logger.log(
             _level(problem.status),
             "%s was answered with %d %s, %s: %s.%s%s",
@@ -55,7 +56,7 @@ class ProblemLog:
             problem.status,
             found.kind,
             problem.instance,
-            _describe(error, found.rejection)[:longest],
+            textwrap.shorten(_describe(error, found.rejection), longest),
             more,
             self._traceback(found.kind, problem, error),
         )

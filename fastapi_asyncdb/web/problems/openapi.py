@@ -8,8 +8,9 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 
-from fastapi_asyncdb.web.problems.kinds import KINDS
+from fastapi_asyncdb.web.problems.kinds import INVALID_REQUEST, KINDS
 from fastapi_asyncdb.web.problems.mapping import ProblemMapping
 from fastapi_asyncdb.web.problems.problem import MEDIA_TYPE
 
@@ -47,7 +48,9 @@ PROBLEM: Schema = {
 }
 
 
-def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: bool) -> None:
+def describe_problems(
+    app: FastAPI, problems: ProblemMapping, *, handler: Any, all_errors: bool
+) -> None:
     """Let ``app.openapi()`` describe the problems. The responses that a route declares stay.
 
     https://fastapi.tiangolo.com/how-to/extending-openapi/
@@ -55,6 +58,8 @@ def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: boo
     Args:
         app: The application.
         problems: Knows the types.
+        handler: The exception handler that answers with problems. Where the application has another for
+            requests that are not valid when the schema is generated, FastAPI's description stays.
         all_errors: Whether every response of an error is a problem, so also those that a route declares
             without a content.
     """
@@ -66,7 +71,8 @@ def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: boo
         # FastAPI keeps what it has generated, until the application gets another route.
         if not any(name.startswith("Problem") for name in responses):
             reference = _add_problem(schema["components"].setdefault("schemas", {}))
-            _extend(schema, problems, reference)
+            validates = app.exception_handlers.get(RequestValidationError) == handler
+            _extend(schema, problems, reference, validates=validates)
             if all_errors:
                 _fill_in(schema, reference)
         return schema
@@ -74,19 +80,24 @@ def describe_problems(app: FastAPI, problems: ProblemMapping, *, all_errors: boo
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _extend(schema: Schema, problems: ProblemMapping, reference: Schema) -> None:
-    by_status = _kinds_by_status(problems)
+def _extend(
+    schema: Schema, problems: ProblemMapping, reference: Schema, *, validates: bool
+) -> None:
+    by_status = _kinds_by_status(problems, validates=validates)
     schema["components"]["responses"] |= {
         f"Problem{status}": _response(status, types, reference)
         for status, types in by_status.items()
     }
     for path, method, operation in _operations(schema):
         responses = operation.setdefault("responses", {})
-        if _is_fastapis_own(responses.get("422")):
-            del responses["422"]
+        if _is_fastapis_own(response := responses.get("422", {})):
+            if validates:
+                del responses["422"]
+            else:  # a value that the database refuses is a problem even so
+                response["content"][MEDIA_TYPE] = {"schema": reference}
         for status in _statuses(path, method, by_status):
-            response = {"$ref": f"#/components/responses/Problem{status}"}
-            responses.setdefault(str(status), response)
+            problem = {"$ref": f"#/components/responses/Problem{status}"}
+            responses.setdefault(str(status), problem)
     _forget_unused(schema)
 
 
@@ -108,9 +119,11 @@ def _fill_in(schema: Schema, reference: Schema) -> None:
                 response.setdefault("content", content)
 
 
-def _kinds_by_status(problems: ProblemMapping) -> dict[int, list[str]]:
+def _kinds_by_status(problems: ProblemMapping, *, validates: bool) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for kind in KINDS:
+        if kind is INVALID_REQUEST and not validates:
+            continue
         found.setdefault(kind.status, []).append(problems.type_base + kind.name)
     return found
 
@@ -134,9 +147,9 @@ def _operations(schema: Schema) -> Iterator[tuple[str, str, Schema]]:
                 yield path, method, operation
 
 
-def _is_fastapis_own(response: Schema | None) -> bool:
-    """Return whether FastAPI has added the response, which the handlers replace."""
-    media = (response or {}).get("content", {}).get("application/json", {})
+def _is_fastapis_own(response: Schema) -> bool:
+    """Return whether FastAPI has added the response."""
+    media = response.get("content", {}).get("application/json", {})
     return bool(media.get("schema", {}).get("$ref") == _VALIDATION)
 
 

@@ -10,7 +10,11 @@ from fastapi_asyncdb.dialects.postgresql.doctor.indexes import (
     unused_indexes,
 )
 from fastapi_asyncdb.dialects.postgresql.doctor.numbers import sequences, transaction_ids
-from fastapi_asyncdb.dialects.postgresql.doctor.replication import replica_lag, replication_slots
+from fastapi_asyncdb.dialects.postgresql.doctor.replication import (
+    replica_lag,
+    replication_slots,
+    standby,
+)
 from fastapi_asyncdb.dialects.postgresql.doctor.rights import explain
 from fastapi_asyncdb.dialects.postgresql.doctor.server import clock, extensions, version
 from fastapi_asyncdb.dialects.postgresql.doctor.storage import bloat, cache
@@ -43,4 +47,15 @@ DOCTOR = Doctor(
     ),
     reader=lambda settings: settings,
     explain=explain,
+    replica_checks={
+        "server version": version,
+        "TLS": tls,
+        "clock": clock,
+        "pooler": pooler,
+        "connections": connections,
+        "standby": standby,
+        "cache": cache,
+        "long transactions": long_transactions,
+        "replica lag": replica_lag,
+    },
 )

@@ -46,6 +46,17 @@ FROM pg_replication_slots WHERE NOT active AND NOT temporary ORDER BY bytes DESC
 """)
 
 
+def standby(connection: Connection, deployment: Deployment) -> Result:
+    """Return whether a replica of the application follows a primary."""
+    if connection.execute(_IS_STANDBY).scalar_one():
+        return ok("The server is a standby.")
+    return warn(
+        "The server is no standby: it was promoted, or is the primary.",
+        "Correct DATABASE_REPLICA_URLS. After a failover, a server that no longer follows the primary "
+        "has old rows: let it follow the new one.",
+    )
+
+
 def replica_lag(connection: Connection, deployment: Deployment) -> Result:
     """Return how far the standbys are behind, or this one."""
     if connection.execute(_IS_STANDBY).scalar_one():

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 
 from sqlalchemy import Connection, text
 
-from fastapi_asyncdb.dialects.doctor import Deployment, Result, fail, listed, ok, warn
+from fastapi_asyncdb.dialects.doctor import (
+    Deployment,
+    Result,
+    compare_clocks,
+    fail,
+    listed,
+    ok,
+    warn,
+)
 
 # The date of the last minor release: https://www.postgresql.org/support/versioning/
 _END_OF_LIFE = {
@@ -49,21 +56,9 @@ def support(major: int, full: str, today: date) -> Result:
 
 
 def clock(connection: Connection, deployment: Deployment) -> Result:
-    """Compare the clocks, by the middle of a round trip."""
+    """Compare the clock of the server with that of this machine."""
     connection.execute(_CLOCK)  # what the driver prepares is no part of the next round trip
-    before = time.time()
-    server = connection.execute(_CLOCK).scalar_one()
-    after = time.time()
-    ahead = server - (before + after) / 2
-    accuracy = (after - before) / 2
-    if abs(ahead) - accuracy <= deployment.thresholds.clock_skew:
-        return ok(f"The clocks differ by at most {abs(ahead) + accuracy:.3f} s.")
-    direction = "ahead of" if ahead > 0 else "behind"
-    return warn(
-        f"The server's clock is {abs(ahead):.1f} s {direction} that of this machine.",
-        "Synchronize both by NTP (chrony, systemd-timesyncd): tokens, expiry times and the order of "
-        "rows compare the two.",
-    )
+    return compare_clocks(connection, _CLOCK, deployment)
 
 
 def extensions(connection: Connection, deployment: Deployment) -> Result:

@@ -34,7 +34,7 @@ def reader(settings: DatabaseSettings) -> DatabaseSettings:
         if not Path(path).is_file():
             raise DatabaseUnavailable(
                 f"There is no file {path}. Migrations or the first start of the application create it, "
-                "in a folder that exists: run them first, or correct the path in DATABASE_URL."
+                "in a folder that exists: run them first, or correct the path in the database settings."
             )
         path = f"file:{quote(path)}"
     options = urlencode({**target.connect_args, **query, "mode": "ro"})

@@ -71,7 +71,7 @@ def _rules(statement: Statement) -> Iterator[str]:
         yield "ban-drop-column"
     if statement.matches(r"\bRENAME TO\b"):
         yield "renaming-table"
-    elif statement.matches(r"\bRENAME (COLUMN )?\S+ TO\b"):
+    elif statement.matches(r"\bRENAME (COLUMN )?\S+ TO\b|\bCHANGE (COLUMN )?(\S+) (?!\2 )"):
         yield "renaming-column"
     required = any(statement.added_columns()) and statement.matches(r"\bNOT NULL\b")
     if required and not statement.matches(r"\b(DEFAULT|GENERATED|AUTO_INCREMENT)\b"):

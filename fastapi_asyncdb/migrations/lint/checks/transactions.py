@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fastapi_asyncdb.migrations.lint.finding import Finding
-from fastapi_asyncdb.migrations.lint.revision import Revision
+from fastapi_asyncdb.migrations.lint.revision import COMMIT_EACH, Revision
 from fastapi_asyncdb.migrations.lint.statements import Statement
 
 _REPEATABLE = r"\bIF (NOT )?EXISTS\b|^(SET|RESET|SELECT|ANALYZE|VACUUM)\b|\bVALIDATE CONSTRAINT\b"
@@ -35,12 +35,26 @@ def _added_value(statement: Statement) -> str | None:
 
 def _commits(revision: Revision, statements: Sequence[Statement]) -> Iterator[Finding]:
     """Return the first statement that is stored although a later one can fail."""
+    if revision.family == COMMIT_EACH:
+        yield from _half_way(revision)
+        return
     if all(statement.transaction is not None for statement in statements):
         return
     last = statements[-1]
     for statement in statements[:-1]:
         with_last = statement.transaction is not None and statement.transaction == last.transaction
         if not (with_last or _is_repeatable(statement)):
+            yield revision.finding_of("commits-half-way", statement)
+            return
+
+
+def _half_way(revision: Revision) -> Iterator[Finding]:
+    """Return the first statement before one that can fail: at the rows or a lock of an older table."""
+    statements, older = revision.upgrade.statements, set(revision.existing())
+    can_fail = (number for number, each in enumerate(statements) if each in older and each.table)
+    last = max(can_fail, default=0)
+    for statement in statements[:last]:
+        if not _is_repeatable(statement):
             yield revision.finding_of("commits-half-way", statement)
             return
 
@@ -54,7 +68,7 @@ def check_updates(revision: Revision) -> Iterator[Finding]:
     """Return each UPDATE and DELETE that writes a whole table, or while all others are locked out."""
     locked: set[tuple[str, int | None]] = set()
     for statement in revision.existing():
-        if revision.dialect == "postgresql" and statement.altered_table:
+        if revision.family == "postgresql" and statement.altered_table:
             locked.add((statement.altered_table, statement.transaction))
         table = statement.written_table
         if table is None:

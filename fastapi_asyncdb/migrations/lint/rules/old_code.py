@@ -54,8 +54,8 @@ Keep the name in the database, and rename the class only. Or leave a view under 
     Rule(
         "adding-required-field",
         "error",
-        "A column that is NOT NULL and has no default cannot be added to {table} if it has rows, "
-        "and each INSERT of code that does not know the column fails.",
+        "A column that is NOT NULL and has no default cannot be added to {table} if it has rows (MySQL "
+        "fills them with 0 or ''), and each INSERT of code that does not know the column fails.",
         """\
 Give it a default on the server:
     op.add_column("{table}", sa.Column(COLUMN, TYPE, server_default=VALUE, nullable=False))

@@ -29,7 +29,7 @@ Commit the new value first:
         "The revision commits before its end. If a later statement fails, this one is stored and "
         "the revision is not: the next upgrade runs it again, and it fails.",
         """\
-Let each statement in an autocommit block have a revision of its own, or make this one repeatable:
+Let each statement that commits have a revision of its own, or make this one repeatable:
     op.create_table(..., if_not_exists=True)""",
     ),
     Rule(

@@ -1,0 +1,1 @@
+"""Engines that can be handed around before the start."""

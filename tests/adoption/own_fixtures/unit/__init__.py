@@ -1,0 +1,1 @@
+"""unittest without pytest: ``python -m unittest``."""

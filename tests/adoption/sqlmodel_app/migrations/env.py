@@ -1,0 +1,3 @@
+from fastapi_asyncdb.migrations import run_env
+
+run_env()

@@ -1,0 +1,1 @@
+from fastapi_asyncdb.testing.migrations import *  # noqa: F403
