@@ -87,6 +87,10 @@ class Cancellable:
             self.scope.cancel()
         else:
             self.task.cancel()
+        await self.cancelled()
+
+    async def cancelled(self) -> None:
+        """Wait for the end."""
         with suppress(asyncio.CancelledError):
             await self.task
 

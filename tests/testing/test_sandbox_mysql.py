@@ -1,9 +1,9 @@
 """A sandbox on MySQL and MariaDB, which commit when the schema changes, and forget all in a deadlock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb import Database, DatabaseSettings, create_lifespan
 from fastapi_asyncdb.errors import SandboxError, TransactionAborted
 from fastapi_asyncdb.testing import sandbox
+from fastapi_asyncdb.testing.sandbox.mysql import Interruption
 from tests.support.application import Base, Counter, Note, running, stored
 from tests.support.cancelling import Cancellable
 from tests.support.databases import MARIADB
@@ -202,6 +203,34 @@ async def test_cancelled_statement_leaves_the_connection(database: Database, how
         await cancelled.cancel()
         assert await stored(database) == ["before", "kept"]
         assert await number_of(own) == number
+
+
+async def test_cancellation_at_the_end_of_a_statement(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """A statement that has ended is not interrupted: what comes next would be."""
+    around = Interruption.around
+
+    def cancelling_at_the_end(self: Interruption, execute: Callable[..., None]):
+        def run(*arguments: Any) -> None:
+            execute(*arguments)
+            asyncio.get_running_loop().call_soon(request.task.cancel)
+
+        return around(self, run)
+
+    async def write() -> None:
+        async with database.session() as session:
+            await session.execute(insert(Note).values(text="cut off"))
+
+    async with sandbox(database):
+        request, tasks = Cancellable(write, "task"), asyncio.all_tasks()
+        with monkeypatch.context() as patch:
+            patch.setattr(Interruption, "around", cancelling_at_the_end)
+            request.start()
+            await request.cancelled()
+        assert asyncio.all_tasks() == tasks
+        await add(database, "later")
+        assert await stored(database) == ["before", "later"]
 
 
 async def test_cancelled_write_is_undone(database: Database):

@@ -52,10 +52,13 @@ class Interruption:
         self._driver = driver
         self._grace = grace
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        """Whether the statement has ended: an interruption would end the next one."""
 
     def begin(self) -> float:
-        """Begin, and return the grace period."""
-        self._task = self._task or asyncio.create_task(self._driver.server_thread.kill(query=True))
+        """Begin, unless the statement has ended, and return the grace period."""
+        if self._task is None and not self._is_over:
+            self._task = asyncio.create_task(self._driver.server_thread.kill(query=True))
         return self._grace
 
     def around(self, execute: Callable[..., None]) -> Callable[..., None]:
@@ -69,6 +72,7 @@ class Interruption:
                     raise
                 raise asyncio.CancelledError from None
             finally:
+                self._is_over = True
                 if self._task is not None:
                     await_only(asyncio.gather(self._task, return_exceptions=True))
 
