@@ -13,6 +13,9 @@ PEERS_PYTHON := import sys; from tests.other_pythons import find; print(find("3.
 TESTS :=
 # Of pytest: most of what the tests of faults do is to wait, so there are more workers than cores.
 PYTEST := -n 4 --dist worksteal
+# Not empty: tests that fail run once more, at the end and one after the other. `.ci/run` sets it.
+REPEAT :=
+AGAIN := -n 0 --last-failed --last-failed-no-failures none --maxfail 3
 # What has to work with the newest of everything, and with each Python: what users see.
 CONTRACT := tests/contract
 PUBLIC := $(CONTRACT) tests/testing tests/example_app tests/test_docs.py tests/test_public_api.py
@@ -42,7 +45,7 @@ migrate: .venv-run/.ready ## Bring the example application's database up to date
 	.venv-run/bin/asyncdb upgrade
 
 test: $(READY) ## Run the tests, on SQLite, PostgreSQL and MariaDB; TESTS=tests/contract runs some of them
-	$(BIN)/pytest $(PYTEST) $(TESTS)
+	$(BIN)/pytest $(PYTEST) $(TESTS) $(if $(REPEAT),|| { echo "REPEATED: what failed above"; $(BIN)/pytest $(AGAIN) $(TESTS); })
 
 test-drivers: ## Run the tests on the drivers that `make test` leaves out
 	$(MAKE) test TESTS=--drivers=other
