@@ -4,6 +4,8 @@ Importing this module imports FastAPI and SQLAlchemy.
 """
 
 from fastapi_asyncdb.credentials import Credentials
+from fastapi_asyncdb.data.answers.related import Related
+from fastapi_asyncdb.data.answers.validated import rows
 from fastapi_asyncdb.data.filters.any_of import AnyOf
 from fastapi_asyncdb.data.filters.filter import Filter
 from fastapi_asyncdb.data.filters.filter_set import FilterSet
@@ -38,6 +40,7 @@ from fastapi_asyncdb.models import (
 )
 from fastapi_asyncdb.session.hooks import on_commit, on_rollback
 from fastapi_asyncdb.settings import DatabaseSettings
+from fastapi_asyncdb.web.answers import Answer, answer
 from fastapi_asyncdb.web.health import health_router
 from fastapi_asyncdb.web.lifespan import create_lifespan
 from fastapi_asyncdb.web.problems.handlers import install_error_handlers
@@ -48,6 +51,7 @@ from fastapi_asyncdb.web.retry_route import RetryRoute
 
 __all__ = [
     "DB",
+    "Answer",
     "AnyOf",
     "Base",
     "Credentials",
@@ -63,6 +67,7 @@ __all__ = [
     "Problem",
     "ReadDB",
     "ReadRepository",
+    "Related",
     "Repository",
     "RetryRoute",
     "Search",
@@ -73,6 +78,7 @@ __all__ = [
     "UnitOfWork",
     "VersionMixin",
     "advisory_lock",
+    "answer",
     "create_lifespan",
     "db_lifespan",
     "default_database",
@@ -89,5 +95,6 @@ __all__ = [
     "problem_of",
     "register_dialect",
     "remember_transaction_id",
+    "rows",
     "try_advisory_lock",
 ]

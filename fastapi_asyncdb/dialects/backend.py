@@ -10,6 +10,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Result, Select
 
 from fastapi_asyncdb.dialects.base import Preset
 from fastapi_asyncdb.dialects.bulk import BulkLoader, UpsertStatement
+from fastapi_asyncdb.dialects.json import JsonFormat
 from fastapi_asyncdb.dialects.migrations import MigrationSupport
 from fastapi_asyncdb.dialects.rejection import Rejection
 from fastapi_asyncdb.dialects.target import Target
@@ -90,6 +91,8 @@ class Backend:
     """``None`` if INSERT with parameters is the only way in."""
     locks: AdvisoryLocks | None = None
     """``None`` if it has no locks of the application's own that end with the transaction."""
+    json: JsonFormat | None = None
+    """How it builds JSON; ``None`` if it cannot build what Pydantic would."""
     migrations: MigrationSupport = MigrationSupport()
     doctor: str | None = None
     """The module of its checks, which has a ``DOCTOR``; by its name, since few processes need it."""

@@ -103,9 +103,17 @@ async def paginate_cursor(
             by ``text()``; a cursor cannot carry the type or a value of an ordering key.
     """
     check_select(statement)
-    check_walk(statement)
     dialect = session.get_bind(clause=statement).dialect
     source = Source(statement, backend_of(dialect))
+    return await cursor_page_of(session, source, query, secret)
+
+
+async def cursor_page_of(
+    session: AsyncSession, source: Source, query: CursorQuery, secret: Secret | None
+) -> CursorPage[Any]:
+    """Return one page of a source: see ``paginate_cursor``."""
+    check_walk(source.statement)
+    dialect = session.get_bind(clause=source.statement).dialect
     cursors = CursorFormat(source.keys, source.names, dialect, secret)
     position = Position() if query.cursor is None else cursors.read(query.cursor)
     items, rows = await _rows(session, source, position, dialect, query.limit + 1)

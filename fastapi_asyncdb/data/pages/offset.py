@@ -104,6 +104,13 @@ async def paginate(
     """
     check_select(statement)
     source = Source(statement, backend_of(session.get_bind(clause=statement).dialect))
+    return await page_of(session, source, query, total)
+
+
+async def page_of(
+    session: AsyncSession, source: Source, query: PageQuery, total: Total | None
+) -> Page[Any]:
+    """Return one page of a source: see ``paginate``."""
     number: int | None = None
     if total == "exact":
         items, number = await _counted(session, source, query)

@@ -19,7 +19,7 @@ S = TypeVar("S")
 async def items_of(session: AsyncSession, source: Source, statement: Select[Any]) -> list[Any]:
     """Return the items of a page: of one entity or column what it is, of several the rows."""
     result = await _execute(session, source, statement)
-    return list(result.scalars() if source.has_one_column else result)
+    return list(result.scalars() if source.width == 1 else result)
 
 
 async def items_with_more(
@@ -27,16 +27,16 @@ async def items_with_more(
 ) -> tuple[list[Any], list[Sequence[Any]]]:
     """Return the items of a page, and the rows, which have more columns than the source selects."""
     result = await _execute(session, source, statement)
-    if source.has_one_column:
+    if source.width == 1:
         rows: list[Any] = list(result)
         return [row[0] for row in rows], rows
     # The rows of a frozen result can be read twice: as the source selects them, and with the others.
     frozen = result.freeze()
-    return list(frozen().columns(*range(len(source.columns)))), list(frozen())
+    return list(frozen().columns(*range(source.width))), list(frozen())
 
 
 async def _execute(session: AsyncSession, source: Source, statement: Select[Any]) -> Result[Any]:
-    result: Result[Any] = await execute(session, statement)
+    result: Result[Any] = await execute(session, source.reading(statement))
     # SQLAlchemy insists on unique() where joined loading repeats an object.
     needed = source.repeats or result._unique_filter_state is not None
     return result.unique() if needed else result

@@ -74,10 +74,20 @@ def bare(statement: Select[Any]) -> Select[Any]:
     """Return a copy without ORDER BY, FOR UPDATE and loader options; criteria stay."""
     copy = statement.order_by(None)
     copy._for_update_arg = None
-    copy._with_options = tuple(
-        option for option in statement._with_options if not isinstance(option, LoaderOption)
-    )
+    copy._with_options = _criteria(statement)
     return copy
+
+
+def reading(statement: Select[Any], *columns: Any) -> Select[Any]:
+    """Return a copy that selects columns of the same rows, without loader options; criteria stay."""
+    copy = statement.with_only_columns(*columns, maintain_column_froms=True)
+    copy._with_options = _criteria(statement)
+    return copy
+
+
+def _criteria(statement: Select[Any]) -> tuple[Any, ...]:
+    options = statement._with_options
+    return tuple(option for option in options if not isinstance(option, LoaderOption))
 
 
 def groups(statement: Select[Any]) -> Sequence[ColumnElement[Any]]:

@@ -22,6 +22,7 @@ from fastapi_asyncdb.data.pages.selects import (
     is_distinct,
     multiplies,
     primary_key,
+    reading,
     tables,
 )
 from fastapi_asyncdb.dialects.backend import Backend
@@ -36,6 +37,7 @@ class Source:
     Args:
         statement: The statement.
         backend: The database; ``None`` for an unknown one.
+        reads: What is read of each row instead of the entity.
 
     Attributes:
         entity: The only entity that the statement selects, or ``None``.
@@ -44,8 +46,15 @@ class Source:
         is_plain: Whether each row is one of the entity, and nothing is joined to it.
     """
 
-    def __init__(self, statement: Select[Any], backend: Backend | None = None) -> None:
+    def __init__(
+        self,
+        statement: Select[Any],
+        backend: Backend | None = None,
+        *,
+        reads: Sequence[ColumnElement[Any]] = (),
+    ) -> None:
         self.statement = statement
+        self._reads = reads
         self._exactly = None if backend is None else backend.exactly
         self._has_nulls = backend is None or backend.orders_nulls
         self.entity = entity_of(statement)
@@ -69,9 +78,17 @@ class Source:
         return [str(column["name"]) for column in self.columns]
 
     @property
-    def has_one_column(self) -> bool:
-        """Whether the items are objects or values, instead of rows."""
-        return self.entity is not None or len(self.columns) == 1
+    def width(self) -> int:
+        """The number of columns of an item: one if it is an object or a value, instead of a row."""
+        if self._reads:
+            return len(self._reads)
+        return 1 if self.entity is not None else len(self.columns)
+
+    def reading(self, statement: Select[Any]) -> Select[Any]:
+        """Return a statement of this source as it is executed, with what is read of each row."""
+        if not self._reads:
+            return statement
+        return reading(statement, *self._reads, *statement._raw_columns[1:])
 
     @cached_property
     def keys(self) -> list[OrderKey]:

@@ -5,6 +5,7 @@ from fastapi_asyncdb.dialects.bulk import on_conflict
 from fastapi_asyncdb.dialects.postgresql.advisory_locks import AdvisoryLocks
 from fastapi_asyncdb.dialects.postgresql.errors import is_conflict
 from fastapi_asyncdb.dialects.postgresql.estimates import ESTIMATE
+from fastapi_asyncdb.dialects.postgresql.json import PostgreSQLJson
 from fastapi_asyncdb.dialects.postgresql.loading import CopyLoader
 from fastapi_asyncdb.dialects.postgresql.migrations import MIGRATIONS
 from fastapi_asyncdb.dialects.postgresql.plain_url import plain_url
@@ -29,6 +30,7 @@ BACKEND = Backend(
     upsert=on_conflict("sqlalchemy.dialects.postgresql"),
     loader=CopyLoader(),
     locks=AdvisoryLocks(),
+    json=PostgreSQLJson(),
     migrations=MIGRATIONS,
     doctor="fastapi_asyncdb.dialects.postgresql.doctor",
 )

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from fastapi_asyncdb.extras.redis.entries import values_of
+from fastapi_asyncdb.web.etags import etag_of, is_known
 
 _LONGEST_QUERY = 2000
 _OF_THE_BODY = {"content-length", "content-type"}
@@ -45,9 +46,7 @@ class StoredResponse(BaseModel):
             return None
         headers = [header for header in headers if header[0] != "content-length"]
         if "etag" not in names:
-            # Weak, since a middleware may compress the body: RFC 9110, section 8.8.1.
-            digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-            headers.append(("etag", f'W/"{digest}"'))
+            headers.append(("etag", etag_of(body)))
         return cls(body=body, headers=headers)
 
     def answer(self, request: Request, defaults: Sequence[tuple[str, str]]) -> Response:
@@ -61,19 +60,13 @@ class StoredResponse(BaseModel):
         headers = self.headers + [header for header in defaults if header[0] not in names]
         etag = next(value for name, value in headers if name == "etag")
         response = Response(self.body)
-        if _matches(request.headers.get("if-none-match", ""), etag):
+        if is_known(request.headers.get("if-none-match", ""), etag):
             response = Response(status_code=304)
             headers = [header for header in headers if header[0] not in _OF_THE_BODY]
         response.headers.raw.extend(
             (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers
         )
         return response
-
-
-def _matches(condition: str, etag: str) -> bool:
-    """Compare weakly: https://www.rfc-editor.org/rfc/rfc9110#section-13.1.2."""
-    known = {each.strip().removeprefix("W/") for each in condition.split(",")}
-    return "*" in known or etag.removeprefix("W/") in known
 
 
 def rendered(result: Any, request: Request) -> Response:

@@ -1,0 +1,139 @@
+"""The forms of an answer: one row, a list, or a page, and their JSON."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from sqlalchemy import Select
+from sqlalchemy.exc import MultipleResultsFound
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.answers.plan import Plan
+from fastapi_asyncdb.data.answers.reader import (
+    by_objects,
+    has_unfit,
+    items_of,
+    plan_for,
+    text_of,
+    validated,
+)
+from fastapi_asyncdb.data.pages.cursor import CursorPage, cursor_page_of
+from fastapi_asyncdb.data.pages.offset import Page, Total, page_of
+from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
+from fastapi_asyncdb.data.pages.selects import check_select
+from fastapi_asyncdb.data.pages.statements import Source
+from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.errors import ConfigurationError, NotFoundError
+from fastapi_asyncdb.signatures import Secret
+
+Kind = Literal["one", "optional", "list", "page", "cursor page"]
+_EMPTY = '{"items":[]'
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a schema is, and the schema of each row."""
+
+    kind: Kind
+    item: Any
+
+
+def form_of(schema: Any) -> Form:
+    """Return the form of a schema: ``PostOut``, ``PostOut | None``, ``list[PostOut]``, a page of it."""
+    origin, arguments = get_origin(schema), get_args(schema)
+    if origin is list:
+        return Form("list", arguments[0])
+    if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
+        [item] = (each for each in arguments if each is not type(None))
+        return Form("optional", item)
+    generic = getattr(schema, "__pydantic_generic_metadata__", None) or {}
+    if generic.get("origin") is Page:
+        return Form("page", generic["args"][0])
+    if generic.get("origin") is CursorPage:
+        return Form("cursor page", generic["args"][0])
+    return Form("one", schema)
+
+
+async def document(session: AsyncSession, statement: Any, schema: Any) -> str:
+    """Return the JSON of a schema that is no page.
+
+    Raises:
+        NotFoundError: the schema is one row, and there is none.
+        sqlalchemy.exc.MultipleResultsFound: there are several.
+        pydantic.ValidationError: a row does not fit the schema.
+    """
+    form = form_of(schema)
+    if form.kind in ("page", "cursor page"):
+        raise ConfigurationError(f"{schema.__name__} needs the query of a page: 'page=query'.")
+    plan = plan_for(session, statement, form.item)
+    items = await items_of(session, statement, plan)
+    if form.kind == "list":
+        return f"[{items.text}]"
+    if items.rows > 1:
+        raise MultipleResultsFound("Multiple rows were found when one or none was required")
+    if items.rows or form.kind == "one":
+        return items.text or _missing(plan)
+    return "null"
+
+
+def _missing(plan: Plan) -> NoReturn:
+    name = "row" if plan.model is None else plan.model.__name__
+    message = f"There is no such {name}. It was deleted or never stored."
+    raise NotFoundError(message, model=name)
+
+
+async def page_document(
+    session: AsyncSession,
+    statement: Select[Any],
+    schema: Any,
+    query: PageQuery | CursorQuery,
+    *,
+    total: Total | None = "exact",
+    secret: Secret | None = None,
+) -> str:
+    """Return the JSON of a page.
+
+    Raises:
+        ConfigurationError: the schema is no page, or one of another query.
+        pydantic.ValidationError: a row does not fit the schema.
+    """
+    form = form_of(schema)
+    if form.kind != ("page" if isinstance(query, PageQuery) else "cursor page"):
+        raise ConfigurationError(
+            f"{schema} is no page of a {type(query).__name__}: Page[...] has a PageQuery, "
+            "CursorPage[...] a CursorQuery."
+        )
+    check_select(statement)
+    plan = plan_for(session, statement, form.item)
+
+    async def read(source: Source) -> Page[Any] | CursorPage[Any]:
+        if isinstance(query, PageQuery):
+            return await page_of(session, source, query, total)
+        return await cursor_page_of(session, source, query, secret)
+
+    backend = backend_of(session.get_bind(clause=statement).dialect)
+    source = Source(statement, backend, reads=_reads(plan))
+    if source.repeats and plan.way != "objects":
+        plan = by_objects(plan, statement)  # unique() tells objects apart, and not what they say
+    if plan.way == "objects":
+        source = Source(statement.options(*plan.options), backend)
+    page = await read(source)
+    if plan.way == "database" and has_unfit(page.items):
+        plan = by_objects(plan, statement)
+        page = await read(Source(statement.options(*plan.options), backend))
+    return _enveloped(page, plan)
+
+
+def _reads(plan: Plan) -> tuple[Any, ...]:
+    return plan.columns if plan.row is None else (plan.row,)
+
+
+def _enveloped(page: Page[Any] | CursorPage[Any], plan: Plan) -> str:
+    if plan.way == "database":
+        items = ",".join(page.items)
+    else:
+        items = text_of(validated(page.items, plan), plan)
+    around = page.model_copy(update={"items": []}).model_dump_json()
+    return f'{{"items":[{items}]{around.removeprefix(_EMPTY)}'

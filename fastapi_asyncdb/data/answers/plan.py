@@ -1,0 +1,308 @@
+"""``Plan``: how the rows of a model become the JSON of a schema, decided once for both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from sqlalchemy import Column, ColumnElement, case, func, inspect
+from sqlalchemy.orm import (
+    ColumnProperty,
+    Mapper,
+    RelationshipProperty,
+    SynonymProperty,
+    aliased,
+    selectinload,
+)
+from sqlalchemy.orm.interfaces import LoaderOption
+
+from fastapi_asyncdb.data.answers.json_row import JsonRow
+from fastapi_asyncdb.data.answers.relations import related_rows, restricted
+from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of
+from fastapi_asyncdb.dialects.json import JsonFormat, Stored
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.models import UTCDateTime
+
+Way = Literal["database", "rows", "objects"]
+"""What makes the JSON: the database; Pydantic, of rows without objects; Pydantic, of mapped objects."""
+
+Purpose = Literal["answer", "values", "objects"]
+"""What rows are for: JSON; values of the schema; either of them, from mapped objects in any case."""
+
+logger = logging.getLogger("fastapi_asyncdb.answers")
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How rows of a model become JSON of a schema."""
+
+    schema: Any
+    way: Way
+    reason: str
+    """Why it is not a faster way; empty for the fastest."""
+    adapter: TypeAdapter[Any]
+    """Of a list of the schema."""
+    model: type[Any] | None = None
+    """The mapped class; ``None`` for rows of columns."""
+    row: JsonRow | None = None
+    """The JSON of a row."""
+    columns: tuple[Any, ...] = ()
+    """What is selected of a row that Pydantic validates."""
+    names: tuple[str, ...] = ()
+    """The names of the columns in what is validated."""
+    options: tuple[LoaderOption, ...] = ()
+    """Load what an object needs of its relationships."""
+
+    def __str__(self) -> str:
+        source = "" if self.model is None else f" from {self.model.__name__}"
+        why = f", since {self.reason}" if self.reason else ""
+        return f"{_name(self.schema)}{source}: {_MAKERS[self.way]}{why}."
+
+
+_MAKERS = {
+    "database": "the database builds the JSON",
+    "rows": "Pydantic validates rows without objects",
+    "objects": "Pydantic validates mapped objects",
+}
+
+
+def _name(schema: Any) -> str:
+    return getattr(schema, "__name__", None) or str(schema)
+
+
+_REASONS = {"answer": "", "values": "", "objects": "the statement decides which objects there are"}
+
+
+class _Unproved(Exception):
+    """The database cannot build the JSON of a field; the text says why."""
+
+
+@lru_cache(maxsize=1024)
+def plan_of(
+    schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose: Purpose = "answer"
+) -> Plan:
+    """Return the plan.
+
+    Args:
+        schema: A Pydantic model, or another type that Pydantic validates.
+        model: The mapped class; ``None`` for rows of columns.
+        json: How the database builds JSON; ``None`` if it does not.
+        purpose: What the rows are for.
+
+    Raises:
+        ConfigurationError: the model has no attribute for a field that is required.
+    """
+    plan = _plan(schema, model, json, purpose)
+    logger.debug("%s", plan)
+    return plan
+
+
+def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose: Purpose) -> Plan:
+    adapter = adapter_of(schema)
+    shape = shape_of(schema)
+    if shape is None:
+        return Plan(schema, "objects", f"{schema!r} has no fields", adapter)
+    if model is None:
+        return Plan(schema, "rows", "the statement selects columns", adapter)
+    check_attributes(shape, model)
+    columns = _columns(shape, model)
+    reason = _REASONS[purpose]
+    if purpose == "answer" or (purpose == "values" and not columns):
+        try:
+            row = _row(shape, model, json, by_input_key=purpose == "values")
+            return Plan(schema, "database", "", adapter, model, row=row)
+        except _Unproved as unproved:
+            reason = str(unproved)
+    if columns and purpose != "objects":
+        names = tuple(field.input_key for field in shape.fields)
+        return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
+    options = tuple(_options(shape, model))
+    return Plan(schema, "objects", reason, adapter, model, options=options)
+
+
+@lru_cache(maxsize=1024)
+def adapter_of(schema: Any) -> TypeAdapter[Any]:
+    """Return what validates and writes a list of a schema."""
+    return TypeAdapter(list[schema])
+
+
+@lru_cache(maxsize=1024)
+def has_relationships(schema: Any) -> bool:
+    """Return whether a schema contains others."""
+    shape = shape_of(schema)
+    return shape is not None and any(shape.nested)
+
+
+def check_attributes(shape: Shape, model: type[Any]) -> None:
+    """Check that each required field has an attribute.
+
+    Raises:
+        ConfigurationError: one has not.
+    """
+    for field in shape.fields:
+        if field.required and field.attributes and _attribute(field, model) is None:
+            raise ConfigurationError(
+                f"{model.__name__} has no attribute {field.attributes[0]!r}, which {shape.name} "
+                f"requires for its field {field.name!r}. Rename the field, give it a validation_alias "
+                "or a default."
+            )
+
+
+def _attribute(field: Field, model: type[Any]) -> str | None:
+    return next((name for name in field.attributes if hasattr(model, name)), None)
+
+
+def _property(field: Field, model: type[Any]) -> Any:
+    """Return what is mapped under the name of the attribute; ``None`` if nothing is."""
+    name = _attribute(field, model)
+    mapper: Mapper[Any] = inspect(model)
+    found: Any = mapper.attrs.get(name) if name else None
+    while isinstance(found, SynonymProperty):
+        found = mapper.attrs.get(found.name)
+    return found
+
+
+def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_input_key: bool) -> JsonRow:
+    if json is None:
+        raise _Unproved("the database does not build JSON as Pydantic does")
+    expression = json.text(_Builder(json, by_input_key=by_input_key).object(shape, model))
+    return JsonRow(f"answer_{next(_numbers)}", expression, [inspect(model).selectable])
+
+
+class _Builder:
+    """Builds the JSON of a shape.
+
+    Args:
+        json: The functions of the database.
+        by_input_key: Whether the names are those that Pydantic reads, instead of those that it writes.
+    """
+
+    def __init__(self, json: JsonFormat, *, by_input_key: bool) -> None:
+        self._json = json
+        self._by_input_key = by_input_key
+
+    def object(self, shape: Shape, entity: Any) -> ColumnElement[Any]:
+        """Return the JSON of the row that an entity stands for."""
+        if shape.doubt:
+            raise _Unproved(f"{shape.name} has {shape.doubt}")
+        if len(shape.fields) > self._json.max_fields:
+            raise _Unproved(f"{shape.name} has more than {self._json.max_fields} fields")
+        _check_class(inspect(entity).mapper)
+        values = []
+        for field in shape.fields:
+            if field.doubt:
+                raise _Unproved(f"{shape.name}.{field.name} has {field.doubt}")
+            key = field.input_key if self._by_input_key else field.key
+            value = self._value(shape, field, entity)
+            values.append((key, value))
+        try:
+            return self._json.object(values)
+        except ValueError as error:
+            raise _Unproved(str(error)) from None
+
+    def _value(self, shape: Shape, field: Field, entity: Any) -> ColumnElement[Any]:
+        model: type[Any] = inspect(entity).mapper.class_
+        found = _property(field, model)
+        if isinstance(found, ColumnProperty) and isinstance(field.value, Leaf):
+            value = self._leaf(field.value, getattr(entity, found.key))
+            if value is None:
+                raise _Unproved(f"{shape.name}.{field.name} is {_described(field.value, found)}")
+            column = found.columns[0]
+            if field.nullable or (isinstance(column, Column) and not column.nullable):
+                return value
+            return case((getattr(entity, found.key).is_(None), self._json.unfit), else_=value)
+        if isinstance(found, RelationshipProperty) and isinstance(field.value, Shape):
+            return self._related(shape, field, found, entity)
+        raise _Unproved(f"{model.__name__}.{_attribute(field, model)} is read in Python")
+
+    def _leaf(self, leaf: Leaf, attribute: Any) -> ColumnElement[Any] | None:
+        kind = attribute.type
+        utc = isinstance(kind, UTCDateTime)
+        stored = Stored(attribute, kind.impl_instance if utc else kind, utc)
+        try:
+            if leaf.cls is not None:
+                return self._json.member(leaf.cls, stored)
+            return self._json.leaf(leaf.kind, stored)
+        except ValueError:
+            return None
+
+    def _related(
+        self, shape: Shape, field: Field, found: RelationshipProperty[Any], entity: Any
+    ) -> ColumnElement[Any]:
+        if found.collection_class not in (None, list) or found.uselist != field.many:
+            raise _Unproved(f"{shape.name}.{field.name} is not of the kind of the relationship")
+        target = aliased(found.mapper.class_)
+        item = self.object(field.value, target)  # type: ignore[arg-type]
+        rows = related_rows(entity, found, target, item)
+        rows = restricted(rows, field.related, target)
+        if field.many:
+            return self._json.array(rows)
+        value = self._json.nested(rows)
+        return value if field.nullable else func.coalesce(value, self._json.unfit)
+
+
+def _check_class(mapper: Mapper[Any]) -> None:
+    """Check that objects of a class are what their columns say."""
+    name = mapper.class_.__name__
+    if mapper.polymorphic_on is not None and list(mapper.self_and_descendants) != [mapper]:
+        raise _Unproved(f"rows of {name} are objects of several classes")
+    if mapper.class_manager.dispatch.load:
+        raise _Unproved(f"{name} has a listener for loaded objects")
+
+
+def _described(leaf: Leaf, found: ColumnProperty[Any]) -> str:
+    kind = leaf.cls.__name__ if leaf.cls else leaf.kind
+    return (
+        f"{kind}, which the database does not write as Pydantic does from {found.columns[0].type!r}"
+    )
+
+
+def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
+    """Return the columns of the fields; none if one is something else."""
+    if shape.needs_object:
+        return ()
+    try:
+        _check_class(inspect(model))
+    except _Unproved:
+        return ()
+    found = [_property(field, model) for field in shape.fields]
+    if not all(isinstance(each, ColumnProperty) for each in found):
+        return ()
+    return tuple(getattr(model, each.key) for each in found)
+
+
+def _options(shape: Shape, model: type[Any]) -> Sequence[LoaderOption]:
+    """Return what loads the relationships of a schema, so that none is loaded row by row."""
+    options: list[LoaderOption] = []
+    for field in shape.nested:
+        found = _property(field, model)
+        if not isinstance(found, RelationshipProperty):
+            continue
+        _refuse_related(shape, field)
+        attribute = getattr(model, found.key)
+        related = found.mapper.class_
+        if field.related is not None:
+            attribute = attribute.and_(*field.related.conditions(related))
+        if isinstance(field.value, Shape):
+            check_attributes(field.value, related)
+            below: Any = _options(field.value, related)
+            options.append(selectinload(attribute).options(*below))
+        elif related is model:
+            options.append(selectinload(attribute, recursion_depth=-1))
+    return options
+
+
+def _refuse_related(shape: Shape, field: Field) -> None:
+    related = field.related
+    if related is not None and (related.limit is not None or related.order_by is not None):
+        raise ConfigurationError(
+            f"Related(limit=..., order_by=...) of {shape.name}.{field.name} needs JSON that the "
+            "database builds, and this schema is validated by Pydantic: see answer.explain(). "
+            "Leave them out, or give the relationship an order_by."
+        )

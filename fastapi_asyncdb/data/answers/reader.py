@@ -1,0 +1,192 @@
+"""Reads the rows of a statement as a plan says: as JSON, or as values of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import Delete, Insert, Result, Select, Update, inspect, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from fastapi_asyncdb.data.answers.plan import Plan, Purpose, has_relationships, plan_of
+from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, primary_key, reading
+from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.dialects.json import UNFIT
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.session.managed import execute
+
+Write = Insert | Update | Delete
+
+
+class UnfitRow(ValueError):
+    """The database cannot write a row as Pydantic would, and the row cannot be read again."""
+
+
+def plan_for(
+    session: AsyncSession, statement: Any, schema: Any, purpose: Purpose = "answer"
+) -> Plan:
+    """Return the plan for a statement.
+
+    Raises:
+        ConfigurationError: the model has no attribute for a field that is required; or the statement is
+            one that writes, and has a RETURNING of its own.
+    """
+    model: Any
+    if isinstance(statement, Write):
+        model = _written(statement)
+        # Criteria, such as those of SoftDeleteMixin, are not applied to subqueries of RETURNING.
+        purpose = "objects" if has_relationships(schema) else purpose
+    else:
+        model = entity_of(statement) if isinstance(statement, Select) else None
+        if model is not None and (
+            not isinstance(model, type) or groups(statement) or is_distinct(statement)
+        ):
+            purpose = "objects"  # of an alias; or the columns decide which rows there are
+            model = inspect(model).mapper.class_
+    backend = backend_of(session.get_bind(clause=statement).dialect)
+    return plan_of(schema, model, backend.json if backend else None, purpose)
+
+
+def _written(statement: Write) -> type[Any]:
+    model: Any = statement.entity_description["entity"]
+    if list(statement.exported_columns):
+        raise ConfigurationError(
+            "The statement has a returning() of its own, and an answer adds what the schema has: "
+            "leave it out."
+        )
+    if isinstance(model, type):
+        return model
+    raise ConfigurationError(
+        f"The statement writes to the table '{statement.table}', and an answer is made of a mapped "
+        "class: write insert(Post), with the class, instead of its table."
+    )
+
+
+def statement_of(statement: Any, plan: Plan) -> Any:
+    """Return the statement that reads what the plan needs."""
+    if plan.model is None:
+        return statement
+    columns = (plan.row,) if plan.way == "database" else plan.columns
+    if isinstance(statement, Write):
+        return statement.returning(*(columns or (plan.model,)))
+    return reading(statement, *columns) if columns else statement.options(*plan.options)
+
+
+class Items(NamedTuple):
+    """Rows as the items of a JSON array, without its brackets."""
+
+    text: str
+    rows: int
+
+
+async def items_of(session: AsyncSession, statement: Any, plan: Plan) -> Items:
+    """Return the rows of a statement as JSON."""
+    result = await execute(session, statement_of(statement, plan))
+    if plan.way == "database":
+        texts: list[str] = list(result.scalars())
+        if not has_unfit(texts):
+            return Items(",".join(texts), len(texts))
+        plan = by_objects(plan, statement)
+        result = await execute(session, statement_of(statement, plan))
+    values = await _validated(session, statement, plan, result)
+    return Items(text_of(values, plan), len(values))
+
+
+async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
+    """Return the rows as values of the schema."""
+    result = await execute(session, statement_of(statement, plan))
+    if plan.way == "database":
+        texts = list(result.scalars())
+        if not has_unfit(texts):
+            values: list[Any] = plan.adapter.validate_json(f"[{','.join(texts)}]")
+            return values
+        plan = by_objects(plan, statement)
+        result = await execute(session, statement_of(statement, plan))
+    return await _validated(session, statement, plan, result)
+
+
+def by_objects(plan: Plan, statement: Any) -> Plan:
+    """Return the plan for rows of which one is unfit: Pydantic writes it, or says what is wrong with it.
+
+    Raises:
+        UnfitRow: the statement has written, and cannot be repeated.
+    """
+    if isinstance(statement, Write):
+        raise _unfit(plan)
+    return plan_of(plan.schema, cast(Any, plan.model), None, "objects")
+
+
+async def stream_of(
+    session: AsyncSession, statement: Any, plan: Plan, batch_size: int
+) -> AsyncGenerator[list[str], None]:
+    """Open a stream; return what yields the JSON of so many rows at a time.
+
+    Raises:
+        UnfitRow: later, a row is none that the database can write.
+    """
+    streamed = statement_of(statement, plan).execution_options(yield_per=batch_size)
+    result = await session.stream(streamed)
+    return _batches(result, plan, batch_size)
+
+
+async def _batches(result: Any, plan: Plan, size: int) -> AsyncGenerator[list[str], None]:
+    one = plan.way == "database" or (plan.way == "objects" and plan.model is not None)
+    rows = result.scalars() if one else result
+    try:
+        async for batch in rows.partitions(size):
+            if plan.way != "database":
+                yield [text_of([value], plan) for value in validated(batch, plan)]
+            elif has_unfit(batch):
+                raise _unfit(plan)
+            else:
+                yield batch
+    finally:
+        await result.close()
+
+
+def has_unfit(texts: Iterable[str]) -> bool:
+    """Return whether one has a value that the database has not written."""
+    return any(UNFIT in text for text in texts)
+
+
+def text_of(values: list[Any], plan: Plan) -> str:
+    """Return values of the schema as the items of a JSON array."""
+    return plan.adapter.dump_json(values, by_alias=True).decode()[1:-1]
+
+
+def validated(rows: Sequence[Any], plan: Plan) -> list[Any]:
+    """Return rows, or objects, as values of the schema."""
+    items: Sequence[Any] = rows
+    if plan.columns:
+        items = [dict(zip(plan.names, row, strict=True)) for row in rows]
+    values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
+    return values
+
+
+async def _validated(
+    session: AsyncSession, statement: Any, plan: Plan, result: Result[Any]
+) -> list[Any]:
+    if plan.way == "rows" or plan.model is None:
+        return validated(result.all(), plan)
+    unique = result.unique() if result._unique_filter_state is not None else result
+    objects = unique.scalars().all()
+    if isinstance(statement, Write) and objects and plan.options:
+        objects = await _loaded(session, plan, objects)
+    return validated(objects, plan)
+
+
+async def _loaded(session: AsyncSession, plan: Plan, objects: Sequence[Any]) -> Sequence[Any]:
+    """Load the relationships of objects that were written."""
+    keys = [inspect(each).identity for each in objects]
+    query = select(plan.model).where(tuple_(*primary_key(plan.model)).in_(keys))  # type: ignore[arg-type]
+    options = query.options(*plan.options).execution_options(populate_existing=True)
+    await execute(session, options)
+    return objects
+
+
+def _unfit(plan: Plan) -> UnfitRow:
+    return UnfitRow(
+        f"The database cannot write a row as {plan.schema.__name__} has it: a field that requires a "
+        "value is NULL, a date is outside of the years 1 to 9999, or a number is infinite. Make the "
+        "field optional, or correct the row."
+    )

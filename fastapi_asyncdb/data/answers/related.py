@@ -1,0 +1,49 @@
+"""``Related``: which rows of a relationship a field of a schema has, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi_asyncdb.errors import ConfigurationError
+
+Clauses = Callable[[Any], Any]
+"""Gets the related class, or an alias of it; returns one clause or a sequence of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """Which rows of a relationship a field has: ``Annotated[list[TagOut], Related(limit=3)]``.
+
+    Args:
+        where: Returns conditions, as in ``lambda tag: tag.is_public``.
+        order_by: Returns the order; by default that of the relationship.
+        limit: The most rows for each parent.
+
+    Raises:
+        ConfigurationError: the limit is negative.
+    """
+
+    where: Clauses | None = None
+    order_by: Clauses | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 0:
+            raise ConfigurationError(f"Related(limit={self.limit}) is negative.")
+
+    def conditions(self, entity: Any) -> Sequence[Any]:
+        """Return the conditions for the related class, or an alias of it."""
+        return _several(self.where, entity)
+
+    def order(self, entity: Any) -> Sequence[Any]:
+        """Return the order for the related class, or an alias of it."""
+        return _several(self.order_by, entity)
+
+
+def _several(clauses: Clauses | None, entity: Any) -> Sequence[Any]:
+    if clauses is None:
+        return ()
+    found = clauses(entity)
+    return tuple(found) if isinstance(found, list | tuple) else (found,)

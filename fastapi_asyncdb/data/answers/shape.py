@@ -1,0 +1,245 @@
+"""``Shape``: the fields of a schema, as Pydantic has compiled them, and what is not plain about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from fastapi_asyncdb.data.answers.related import Related
+
+CoreSchema = Mapping[str, Any]
+
+LEAVES = {"any", "bool", "date", "datetime", "decimal", "enum", "float", "int", "str", "uuid"}
+"""Types of Pydantic's core whose JSON the databases may know."""
+_MODELS = {"model": "model-fields", "dataclass": "dataclass-args", "typed-dict": "typed-dict"}
+# What changes neither a value nor its JSON. All other keys make a schema one that Pydantic has to apply.
+_PLAIN_LEAF = {"type", "ref", "metadata", "cls", "members", "microseconds_precision"}
+_PLAIN_FIELD = {
+    "type", "name", "schema", "metadata", "required", "frozen", "init_only", "kw_only", "init",
+    "validation_alias", "serialization_alias",
+}  # fmt: skip
+_PLAIN_MODEL = {
+    "type", "cls", "schema", "config", "ref", "metadata", "custom_init", "root_model", "frozen",
+    "generic_origin", "fields", "cls_name", "slots", "computed_fields", "model_name", "dataclass_name",
+}  # fmt: skip
+_PLAIN_CONFIG = {
+    "title", "from_attributes", "validate_by_name", "validate_by_alias", "serialize_by_alias",
+    "populate_by_name", "regex_engine", "validate_default", "hide_input_in_errors", "frozen",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A value that is one JSON value."""
+
+    kind: str
+    """The type of Pydantic's core, such as ``datetime``."""
+    cls: type[Any] | None = None
+    """The class of an enumeration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a schema."""
+
+    name: str
+    attributes: tuple[str, ...]
+    """The attributes that it is read from; the first that the object has."""
+    key: str
+    """Its name in JSON."""
+    input_key: str
+    """Its name in a mapping that is validated."""
+    value: Leaf | Shape | None
+    """What its values are; ``None`` if Pydantic alone knows."""
+    doubt: str | None = None
+    """Why Pydantic has to validate or to write its values."""
+    many: bool = False
+    nullable: bool = False
+    required: bool = True
+    recursive: bool = False
+    """Whether its schema contains itself."""
+    related: Related | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The fields of a schema: of a Pydantic model, a dataclass or a TypedDict."""
+
+    schema: type[Any]
+    fields: tuple[Field, ...]
+    doubt: str | None = None
+    """Why Pydantic has to validate the whole of it."""
+    needs_object: bool = False
+    """Whether it has to validate an object, since a mapping is not the same to it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the schema."""
+        return self.schema.__name__
+
+    @property
+    def nested(self) -> Iterator[Field]:
+        """The fields that are other schemas, or lists of them."""
+        return (field for field in self.fields if isinstance(field.value, Shape) or field.recursive)
+
+
+def shape_of(schema: Any) -> Shape | None:
+    """Return the shape of a schema; ``None`` if it is none with fields, such as ``int``."""
+    core: Any = TypeAdapter(schema).core_schema
+    definitions: dict[str, CoreSchema] = {}
+    while core["type"] == "definitions":
+        definitions |= {each["ref"]: each for each in core["definitions"]}
+        core = core["schema"]
+    return _Reader(definitions).shape(core)
+
+
+class _Reader:
+    def __init__(self, definitions: Mapping[str, CoreSchema]) -> None:
+        self._definitions = definitions
+        self._open: list[Any] = []
+        """The schemas that are being read, the outermost first."""
+
+    def shape(self, core: CoreSchema) -> Shape | None:
+        core = self._resolved(core)
+        doubt, needs_object = None, False
+        while core["type"] not in _MODELS:
+            # Validators around a model, such as model_validator(mode="before").
+            if "schema" not in core or not core["type"].startswith("function-"):
+                return None
+            doubt = f"{core['type'].removeprefix('function-')} validator"
+            needs_object |= core["type"] != "function-after"
+            core = self._resolved(core["schema"])
+        inner = core if core["type"] == "typed-dict" else self._inner(core)
+        if inner is None:
+            return None
+        if inner is not core and inner.get("_doubt"):
+            doubt, inner = inner["_doubt"], inner["schema"]
+            needs_object = True
+        doubt = doubt or self._doubt(core) or self._doubt(inner)
+        needs_object |= core.get("config", {}).get("extra_fields_behavior", "ignore") != "ignore"
+        cls = core["cls"]
+        self._open.append(cls)
+        fields = tuple(self._fields(cls, inner))
+        self._open.pop()
+        return Shape(cls, fields, doubt, needs_object)
+
+    def _resolved(self, core: CoreSchema) -> CoreSchema:
+        while core["type"] == "definition-ref":
+            core = self._definitions[core["schema_ref"]]
+        return core
+
+    def _inner(self, core: CoreSchema) -> CoreSchema | None:
+        inner = self._resolved(core["schema"])
+        if inner["type"] == _MODELS[core["type"]]:
+            return inner
+        if inner["type"].startswith("function-"):  # a validator of the model's own, inside
+            below = self._resolved(inner["schema"])
+            if below["type"] == _MODELS[core["type"]]:
+                return {"_doubt": "model validator", "schema": below, "type": inner["type"]}
+        return None  # a root model
+
+    def _doubt(self, core: CoreSchema) -> str | None:
+        if core.get("computed_fields"):
+            return "computed fields"
+        if "serialization" in core:
+            return "a serializer of its own"
+        if core.get("custom_init"):
+            return "an __init__ of its own"
+        more = {key for key in core if key not in _PLAIN_MODEL and core[key] is not None}
+        more |= {key for key in core.get("config") or {} if key not in _PLAIN_CONFIG}
+        return f"the setting {min(more)}" if more - {"extra_behavior"} else None
+
+    def _fields(self, cls: type[Any], inner: CoreSchema) -> Iterator[Field]:
+        fields = inner["fields"]
+        named = fields.items() if isinstance(fields, Mapping) else ((f["name"], f) for f in fields)
+        config = {**(inner.get("config") or {}), **_config(cls)}
+        for name, field in named:
+            yield self._field(cls, name, field, config)
+
+    def _field(
+        self, cls: type[Any], name: str, field: CoreSchema, config: Mapping[str, Any]
+    ) -> Field:
+        core, required = self._resolved(field["schema"]), field.get("required", True)
+        if core["type"] == "default":
+            core, required = self._resolved(core["schema"]), False
+        nullable = core["type"] == "nullable"
+        if nullable:
+            core = self._resolved(core["schema"])
+        many = core["type"] == "list"
+        doubt = _more(field, _PLAIN_FIELD)
+        if many:
+            doubt = doubt or _more(core, {"type", "items_schema", "metadata", "ref"})
+            core = self._resolved(core.get("items_schema", {"type": "any"}))
+        aliases, by_name = _aliases(field, config)
+        recursive = core.get("cls") in self._open
+        value = None if recursive else self._value(core, many=many)
+        if value is None:
+            doubt = doubt or ("it contains itself" if recursive else f"the type {_name(core)}")
+        elif isinstance(value, Leaf):
+            doubt = doubt or _more(core, _PLAIN_LEAF)
+        if aliases is None:
+            doubt, aliases = doubt or "its aliases", ()
+        return Field(
+            name=name,
+            attributes=(*aliases, *((name,) if by_name else ())),
+            key=field.get("serialization_alias", name),
+            input_key=aliases[0] if aliases else name,
+            value=value,
+            doubt=doubt,
+            many=many,
+            nullable=nullable,
+            required=required,
+            recursive=recursive,
+            related=_related(cls, name),
+        )
+
+    def _value(self, core: CoreSchema, *, many: bool) -> Leaf | Shape | None:
+        if core["type"] in LEAVES:
+            return None if many else Leaf(core["type"], core.get("cls"))
+        return self.shape(core)
+
+
+def _config(cls: type[Any]) -> Mapping[str, Any]:
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
+    return dict(config)
+
+
+def _aliases(field: CoreSchema, config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, bool]:
+    """Return the aliases by which an attribute is found, and whether it is by the field's name.
+
+    ``None`` stands for paths, such as ``AliasPath("a", 0)``.
+    """
+    alias = field.get("validation_alias")
+    by_name = bool(
+        alias is None or config.get("populate_by_name") or config.get("validate_by_name")
+    )
+    if alias is None or config.get("validate_by_alias") is False:
+        return (), True
+    if isinstance(alias, str):
+        return (alias,), by_name
+    paths = alias if isinstance(alias[0], list) else [alias]
+    if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
+        return tuple(path[0] for path in paths), by_name
+    return None, by_name
+
+
+def _more(core: CoreSchema, plain: set[str]) -> str | None:
+    more = {key for key in core if key not in plain and core[key] is not None}
+    if "serialization" in more:
+        return "a serializer of its own"
+    if core.get("microseconds_precision", "truncate") != "truncate":
+        return "the setting microseconds_precision"
+    return f"the setting {min(more)}" if more else None
+
+
+def _name(core: CoreSchema) -> str:
+    return f"{core['type']}{' validator' if core['type'].startswith('function-') else ''}"
+
+
+def _related(cls: type[Any], name: str) -> Related | None:
+    fields = getattr(cls, "__pydantic_fields__", {})
+    found = fields[name].metadata if name in fields else ()
+    return next((each for each in found if isinstance(each, Related)), None)

@@ -1,0 +1,138 @@
+"""``JsonFormat``: how a database writes JSON that equals Pydantic's."""
+
+from __future__ import annotations
+
+import enum
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, Select, case, literal_column, null
+from sqlalchemy import types as sql
+
+UNFIT = '{"$unfit":1}'
+"""Stands for a value that is not written as Pydantic writes it; no text contains it unescaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A column, and how its driver returns the values."""
+
+    column: ColumnElement[Any]
+    type: sql.TypeEngine[Any]
+    """SQLAlchemy's, which converts nothing that the format does not know."""
+    utc: bool = False
+    """Whether points in time are returned in UTC."""
+
+
+Writer = tuple[type[Any], str, Callable[[Any, Stored], "ColumnElement[Any] | None"]]
+"""A type of SQLAlchemy, the type of Pydantic's core that fits, and a method that returns the JSON."""
+
+
+class JsonFormat(ABC):
+    """Expressions for JSON, as one database has them.
+
+    An expression for a value is NULL where the value is, and ``UNFIT`` where its JSON is another one
+    than Pydantic's.
+    """
+
+    max_fields = 50
+    """Functions have 100 arguments at most."""
+    writers: ClassVar[Sequence[Writer]]
+    """The first of a column's type counts."""
+
+    @abstractmethod
+    def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
+        """Return a JSON object.
+
+        Raises:
+            ValueError: a name is no plain text.
+        """
+
+    @abstractmethod
+    def array(self, items: Select[Any]) -> ColumnElement[Any]:
+        """Return a JSON array of the only column of a select, which is named ``item``."""
+
+    @abstractmethod
+    def nested(self, item: Select[Any]) -> ColumnElement[Any]:
+        """Return the only value of a select, which is a JSON object."""
+
+    @abstractmethod
+    def text(self, expression: ColumnElement[Any]) -> ColumnElement[str]:
+        """Return JSON as a text."""
+
+    @abstractmethod
+    def constant(self, text: str) -> ColumnElement[Any]:
+        """Return JSON by its text."""
+
+    def leaf(self, kind: str, stored: Stored) -> ColumnElement[Any] | None:
+        """Return the JSON of a column, or ``None`` if it cannot be made equal.
+
+        Args:
+            kind: The type of Pydantic's core.
+            stored: The column.
+        """
+        if type(stored.type).__module__.partition(".")[0] != "sqlalchemy":
+            return None  # it may convert values
+        for type_, fitting, write in self.writers:
+            if isinstance(stored.type, type_):
+                return write(self, stored) if kind == fitting else None
+        return None
+
+    def member(self, enumeration: type[enum.Enum], stored: Stored) -> ColumnElement[Any] | None:
+        """Return the value of a member, which SQLAlchemy stores by its name, or ``None``."""
+        kind, column = stored.type, stored.column
+        if not isinstance(kind, sql.Enum) or kind.enum_class is not enumeration:
+            return None
+        members = _members(kind, enumeration)
+        if not members or not all(
+            isinstance(each, enum.Enum) and type(each.value) is str for each in members
+        ):
+            return None
+        text = column.cast(sql.Text())
+        values = zip(kind.enums, members, strict=True)
+        return case(
+            (column.is_(None), null()),
+            *((text == quoted(name), self.string(each.value)) for name, each in values),
+            else_=self.unfit,
+        )
+
+    def string(self, text: str) -> ColumnElement[Any]:
+        """Return a constant string."""
+        return self.constant(json.dumps(text, ensure_ascii=False))
+
+    def guarded(
+        self, value: ColumnElement[Any], column: ColumnElement[Any], fits: ColumnElement[bool]
+    ) -> ColumnElement[Any]:
+        """Return the value where it fits."""
+        return case((column.is_(None), null()), (fits, value), else_=self.unfit)
+
+    @property
+    def unfit(self) -> ColumnElement[Any]:
+        """``UNFIT``."""
+        return self.constant(UNFIT)
+
+
+def number(value: int) -> ColumnElement[int]:
+    """Return a constant number, which needs no parameter."""
+    return literal_column(str(value), sql.Integer())
+
+
+def _members(kind: sql.Enum, enumeration: type[enum.Enum]) -> list[enum.Enum]:
+    """Return the members in the order of the names by which SQLAlchemy stores them."""
+    members = list(enumeration.__members__.values())
+    return members if kind.enums == list(enumeration.__members__) else list(enumeration)
+
+
+def quoted(text: str) -> ColumnElement[str]:
+    """Return a constant text.
+
+    Raises:
+        ValueError: it has a backslash, or a character that is not printable.
+    """
+    if "\\" in text or not text.isprintable():
+        raise ValueError(f"{text!r} is no plain text")
+    escaped = text.replace("'", "''")
+    return literal_column(f"'{escaped}'", sql.Text())

@@ -1,0 +1,202 @@
+"""``answer``: the rows of a statement as a response, from one statement and without objects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Generic, Literal, TypeVar, cast, overload
+
+from fastapi import Request
+from fastapi.exceptions import ResponseValidationError
+from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.responses import Response, StreamingResponse
+
+from fastapi_asyncdb.data.answers.forms import document, form_of, page_document
+from fastapi_asyncdb.data.answers.plan import plan_of
+from fastapi_asyncdb.data.answers.reader import UnfitRow, plan_for, stream_of
+from fastapi_asyncdb.data.pages.offset import Total
+from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
+from fastapi_asyncdb.database import Database
+from fastapi_asyncdb.default import default_database
+from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.signatures import Secret
+from fastapi_asyncdb.web.etags import etag_of, is_known
+
+S = TypeVar("S")
+
+
+class Answer(Response, Generic[S]):
+    """A response with the JSON of a schema, which OpenAPI has by ``-> Answer[list[PostOut]]``."""
+
+    media_type = "application/json"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of what the response contains, for OpenAPI."""
+        return handler.generate_schema(source.__args__[0])
+
+
+class _Answers:
+    """Makes answers: see ``__call__``."""
+
+    @overload
+    async def __call__(
+        self,
+        session: AsyncSession,
+        statement: Any,
+        schema: type[S],
+        *,
+        page: PageQuery | CursorQuery | None = None,
+        total: Total | None = "exact",
+        secret: Secret | None = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        request: Request | None = None,
+    ) -> Answer[S]: ...
+    @overload
+    async def __call__(
+        self,
+        session: AsyncSession,
+        statement: Any,
+        schema: Any,
+        *,
+        page: PageQuery | CursorQuery | None = None,
+        total: Total | None = "exact",
+        secret: Secret | None = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        request: Request | None = None,
+    ) -> Answer[Any]: ...
+    async def __call__(
+        self,
+        session: AsyncSession,
+        statement: Any,
+        schema: Any,
+        *,
+        page: PageQuery | CursorQuery | None = None,
+        total: Total | None = "exact",
+        secret: Secret | None = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        request: Request | None = None,
+    ) -> Answer[Any]:
+        """Return the rows of a statement as FastAPI would send them for the schema.
+
+        The statement reads only the columns that the schema has, relationships included. PostgreSQL and
+        SQLite build the JSON where it is proved to be the same; elsewhere Pydantic does, from rows
+        without objects, or from objects whose relationships are loaded with one statement each.
+
+        Args:
+            session: Any session.
+            statement: A select of a mapped class or of columns; or ``insert()``, ``update()`` or
+                ``delete()`` of a mapped class without ``returning()``, which is added.
+            schema: What ``response_model`` is: ``PostOut``, ``PostOut | None``, ``list[PostOut]``,
+                ``Page[PostOut]`` or ``CursorPage[PostOut]``.
+            page: Which page; the statement has no LIMIT then.
+            total: Of a ``Page``: see ``paginate``.
+            secret: Signs the cursors of a ``CursorPage``: see ``paginate_cursor``.
+            status_code: Of the response.
+            headers: Of the response.
+            request: Gives the response an ``ETag``. A client that has the body already gets 304.
+
+        Raises:
+            NotFoundError: ``PostOut`` is one row, and there is none. FastAPI answers 404.
+            sqlalchemy.exc.MultipleResultsFound: there are several.
+            fastapi.exceptions.ResponseValidationError: a row does not fit the schema.
+            ConfigurationError: the mapped class has no attribute for a field that is required.
+        """
+        try:
+            if page is None:
+                body = await document(session, statement, schema)
+            else:
+                body = await page_document(
+                    session, statement, schema, page, total=total, secret=secret
+                )
+        except ValidationError as error:
+            raise ResponseValidationError(error.errors(include_url=False), body=None) from error
+        except UnfitRow as error:
+            raise ResponseValidationError([{"type": "unfit", "msg": str(error)}]) from error
+        return _response(body.encode(), status_code, headers, request)
+
+    async def stream(
+        self,
+        session: AsyncSession,
+        statement: Select[Any],
+        schema: Any,
+        *,
+        format: Literal["ndjson", "json"] = "ndjson",  # noqa: A002 - the word for it
+        batch_size: int = 500,
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamingResponse:
+        """Return a response that sends the rows while they are read, in constant memory.
+
+        Args:
+            session: Any session; of ``ReadDB`` the connection is held until the last row is sent.
+            statement: A select of a mapped class or of columns.
+            schema: That of one row, or ``list`` of it.
+            format: ``ndjson`` is a row on each line (``application/x-ndjson``), ``json`` an array.
+            batch_size: How many rows are in memory at a time.
+            headers: Of the response.
+
+        Raises:
+            ConfigurationError: the mapped class has no attribute for a field that is required.
+        """
+        form = form_of(schema)
+        if form.kind not in ("one", "list"):
+            raise ConfigurationError(
+                f"A stream has rows of a schema, and {schema} is a {form.kind}."
+            )
+        plan = plan_for(session, statement, form.item)
+        batches = await stream_of(session, statement, plan, batch_size)
+        lines, media_type = _FORMATS[format]
+        return StreamingResponse(lines(batches), media_type=media_type, headers=headers)
+
+    def explain(
+        self, schema: Any, model: type[Any], *, database: Database = default_database
+    ) -> str:
+        """Return what makes the JSON of a schema from a mapped class, and why nothing faster does.
+
+        Args:
+            schema: As for an answer.
+            model: The mapped class.
+            database: Where its rows are; it need not be started.
+        """
+        backend = backend_of(database.engine.sync_engine.dialect)
+        return str(
+            plan_of(form_of(schema).item, cast(Any, model), backend.json if backend else None)
+        )
+
+
+answer = _Answers()
+
+
+def _response(
+    body: bytes, status_code: int, headers: Mapping[str, str] | None, request: Request | None
+) -> Answer[Any]:
+    response: Answer[Any] = Answer(body, status_code, headers)
+    if request is None:
+        return response
+    etag = response.headers.setdefault("etag", etag_of(body))
+    if not is_known(request.headers.get("if-none-match", ""), etag):
+        return response
+    return Answer(status_code=304, headers={**(headers or {}), "etag": etag})
+
+
+async def _lines(batches: AsyncIterator[list[str]]) -> AsyncIterator[str]:
+    async for batch in batches:
+        # Of a column of the type json, the text has the line breaks that were written.
+        yield "".join(f"{text}\n" for text in (each.replace("\n", " ") for each in batch))
+
+
+async def _array(batches: AsyncIterator[list[str]]) -> AsyncIterator[str]:
+    before = "["
+    async for batch in batches:
+        yield before + ",".join(batch)
+        before = ","
+    yield "[]" if before == "[" else "]"
+
+
+_FORMATS = {"ndjson": (_lines, "application/x-ndjson"), "json": (_array, "application/json")}
