@@ -14,7 +14,7 @@ TESTS :=
 # Of pytest: most of what the tests of faults do is to wait, so there are more workers than cores.
 PYTEST := -n 4 --dist worksteal
 # Not empty: tests that fail run once more, at the end and one after the other. `.ci/run` sets it.
-REPEAT :=
+REPEAT ?=
 AGAIN := -n 0 --last-failed --last-failed-no-failures none --maxfail 3
 # What has to work with the newest of everything, and with each Python: what users see.
 CONTRACT := tests/contract

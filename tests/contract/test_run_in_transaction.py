@@ -108,7 +108,7 @@ async def test_real_deadlock_is_resolved(database_url: str):
             database.run_in_transaction(work, 1, 2), database.run_in_transaction(work, 2, 1)
         )
         assert await values(database) == [2, 2]
-        assert attempts == 3
+        assert attempts >= 3  # the one that is repeated may be in the way of the other once more
         await database.stop()
 
 

@@ -17,6 +17,7 @@ from fastapi_asyncdb.dialects import family_of
 from fastapi_asyncdb.errors import ReadOnlySession
 from tests.contract.test_read_only import WRITES
 from tests.support.application import Base, Note, Request, checked_out, client, running, stored
+from tests.support.cancelling import FOREVER
 
 SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "read_only": True}
 COUNT = select(func.count()).select_from(Note)
@@ -177,14 +178,16 @@ async def test_stream_after_a_commit_has_a_new_snapshot(database: Database):
 
 async def test_cancelled_snapshot_gives_its_connection_back(database: Database):
     """A report that is cut off leaves no connection in use, and no transaction open in it."""
+    under_way = asyncio.Barrier(6)
 
     async def report() -> None:
         async with database.session(**SNAPSHOT) as session:
             await session.scalar(COUNT)
-            await asyncio.sleep(5)
+            await under_way.wait()
+            await asyncio.sleep(FOREVER)
 
     tasks = [asyncio.create_task(report()) for _ in range(5)]
-    await asyncio.sleep(0.2)
+    await under_way.wait()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

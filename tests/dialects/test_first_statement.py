@@ -139,7 +139,7 @@ async def test_killed_backend_has_said_why(database: Database, url: str, when: s
         async with database.session() as session:
             await session.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": FOREVER})
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if when == "before":
             await kill("state = 'idle'")
         sleeping = asyncio.create_task(sleep())
