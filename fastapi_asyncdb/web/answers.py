@@ -1,4 +1,4 @@
-"""``answer``: the rows of a statement as a response, from one statement and without objects."""
+"""``answer``: the rows of a statement as a response. Where the database builds it, no object is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response, StreamingResponse
 
 from fastapi_asyncdb.data.answers.forms import document, form_of, page_document
-from fastapi_asyncdb.data.answers.plan import plan_of
+from fastapi_asyncdb.data.answers.plan import name_of, plan_of
 from fastapi_asyncdb.data.answers.reader import UnfitRow, plan_for, stream_of
 from fastapi_asyncdb.data.pages.offset import Total
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
@@ -29,7 +29,11 @@ S = TypeVar("S")
 
 
 class Answer(Response, Generic[S]):
-    """A response with the JSON of a schema, which OpenAPI has by ``-> Answer[list[PostOut]]``."""
+    """A response whose body is the JSON of a schema.
+
+    With the return annotation ``-> Answer[list[PostOut]]`` the route has the OpenAPI of
+    ``response_model=list[PostOut]``. ``answer`` makes them; an application need not.
+    """
 
     media_type = "application/json"
 
@@ -40,7 +44,7 @@ class Answer(Response, Generic[S]):
 
 
 class _Answers:
-    """Makes answers: see ``__call__``."""
+    """Makes responses of statements and schemas: see ``__call__``, ``stream`` and ``explain``."""
 
     @overload
     async def __call__(
@@ -88,25 +92,35 @@ class _Answers:
         The statement reads only the columns that the schema has, relationships included. PostgreSQL and
         SQLite build the JSON where it is proved to be the same; elsewhere Pydantic does, from rows
         without objects, or from objects whose relationships are loaded with one statement each.
+        ``explain()`` says which.
+
+        The options of the route that change an answer, such as ``response_model_exclude_none`` and
+        ``status_code``, do not apply to a response that the handler returns.
 
         Args:
-            session: Any session.
+            session: Any ``AsyncSession``; one that writes for a statement that writes.
             statement: A select of a mapped class or of columns; or ``insert()``, ``update()`` or
                 ``delete()`` of a mapped class without ``returning()``, which is added.
             schema: What ``response_model`` is: ``PostOut``, ``PostOut | None``, ``list[PostOut]``,
                 ``Page[PostOut]`` or ``CursorPage[PostOut]``.
-            page: Which page; the statement has no LIMIT then.
-            total: Of a ``Page``: see ``paginate``.
-            secret: Signs the cursors of a ``CursorPage``: see ``paginate_cursor``.
-            status_code: Of the response.
-            headers: Of the response.
-            request: Gives the response an ``ETag``. A client that has the body already gets 304.
+            page: Which page, for ``Page`` and ``CursorPage`` only; the statement has no LIMIT then.
+            total: Of a ``Page``: ``"exact"`` by default, ``"estimated"``, or ``None``. See ``paginate``.
+            secret: Signs the cursors of a ``CursorPage``; by default they are not signed. See
+                ``paginate_cursor``.
+            status_code: Of the response; 200 by default.
+            headers: Of the response; those of JSON by default.
+            request: That of the route: gives the response a weak ``ETag``, and a client that has the
+                body already gets 304 without one. By default there is no ``ETag``.
 
         Raises:
             NotFoundError: ``PostOut`` is one row, and there is none. FastAPI answers 404.
-            sqlalchemy.exc.MultipleResultsFound: there are several.
-            fastapi.exceptions.ResponseValidationError: a row does not fit the schema.
-            ConfigurationError: the mapped class has no attribute for a field that is required.
+            sqlalchemy.exc.MultipleResultsFound: ``PostOut`` is one row, and there are several.
+            InvalidCursor: the cursor of ``page`` was not made for this statement. FastAPI answers 422.
+            fastapi.exceptions.ResponseValidationError: a row does not fit the schema, a 500.
+            ConfigurationError: the mapped class has no attribute for a field that is required; the
+                schema and ``page`` do not belong together; the statement has a ``returning()``, or
+                writes to a table instead of a mapped class; a ``Related`` has an order or a limit, and
+                Pydantic validates objects.
         """
         try:
             if page is None:
@@ -133,25 +147,36 @@ class _Answers:
     ) -> StreamingResponse:
         """Return a response that sends the rows while they are read, in constant memory.
 
+        The statement is sent before this returns, so that its errors are answered as errors. A row that
+        does not fit the schema, or one that the database cannot write as Pydantic would, breaks off the
+        response, since its status is sent already.
+
         Args:
-            session: Any session; of ``ReadDB`` the connection is held until the last row is sent.
+            session: That of ``ReadDB``, or any other; its connection is held until the last row is sent.
             statement: A select of a mapped class or of columns.
             schema: That of one row, or ``list`` of it.
-            format: ``ndjson`` is a row on each line (``application/x-ndjson``), ``json`` an array.
-            batch_size: How many rows are in memory at a time.
+            format: ``ndjson``, the default, is a row on each line (``application/x-ndjson``);
+                ``json`` is one array (``application/json``).
+            batch_size: How many rows are read, and are in memory, at a time; 500 by default.
             headers: Of the response.
 
         Raises:
-            ConfigurationError: the mapped class has no attribute for a field that is required.
+            ConfigurationError: the mapped class has no attribute for a field that is required; the
+                schema is a page or optional; there is no such format; a ``Related`` has an order or a
+                limit, and Pydantic validates objects.
         """
         form = form_of(schema)
         if form.kind not in ("one", "list"):
             raise ConfigurationError(
-                f"A stream has rows of a schema, and {schema} is a {form.kind}."
+                f"A stream sends rows, and {name_of(schema)} is not the schema of one: it is "
+                f"{_KINDS[form.kind]}. Pass the schema of a row, such as PostOut."
             )
+        if format not in _FORMATS:
+            known = " or ".join(f"'{each}'" for each in _FORMATS)
+            raise ConfigurationError(f"A stream has no format={format!r}. Write {known}.")
+        lines, media_type = _FORMATS[format]
         plan = plan_for(session, statement, form.item)
         batches = await stream_of(session, statement, plan, batch_size)
-        lines, media_type = _FORMATS[format]
         return StreamingResponse(lines(batches), media_type=media_type, headers=headers)
 
     def explain(
@@ -159,10 +184,20 @@ class _Answers:
     ) -> str:
         """Return what makes the JSON of a schema from a mapped class, and why nothing faster does.
 
+        The logger ``fastapi_asyncdb.data.answers.plan`` has the same text at DEBUG, once for each schema
+        and model. A statement with DISTINCT, GROUP BY or an alias is read as objects in any case.
+
         Args:
             schema: As for an answer.
             model: The mapped class.
-            database: Where its rows are; it need not be started.
+            database: Where its rows are, by default ``default_database``; it need not be started.
+
+        Returns:
+            One sentence, such as "PostOut from Post: the database builds the JSON."
+
+        Raises:
+            ConfigurationError: the mapped class has no attribute for a field that is required; a
+                ``Related`` has an order or a limit, and Pydantic validates objects.
         """
         backend = backend_of(database.engine.sync_engine.dialect)
         return str(
@@ -199,4 +234,5 @@ async def _array(batches: AsyncIterator[list[str]]) -> AsyncIterator[str]:
     yield "[]" if before == "[" else "]"
 
 
+_KINDS = {"optional": "optional", "page": "a page", "cursor page": "a page"}
 _FORMATS = {"ndjson": (_lines, "application/x-ndjson"), "json": (_array, "application/json")}

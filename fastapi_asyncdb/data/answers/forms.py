@@ -10,7 +10,7 @@ from sqlalchemy import Select
 from sqlalchemy.exc import MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.answers.plan import Plan
+from fastapi_asyncdb.data.answers.plan import Plan, name_of
 from fastapi_asyncdb.data.answers.reader import (
     by_objects,
     has_unfit,
@@ -34,7 +34,7 @@ _EMPTY = '{"items":[]'
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a schema is, and the schema of each row."""
+    """What a schema says of the rows, and the schema of each of them."""
 
     kind: Kind
     item: Any
@@ -60,13 +60,18 @@ async def document(session: AsyncSession, statement: Any, schema: Any) -> str:
     """Return the JSON of a schema that is no page.
 
     Raises:
+        ConfigurationError: the schema is a page.
         NotFoundError: the schema is one row, and there is none.
-        sqlalchemy.exc.MultipleResultsFound: there are several.
+        sqlalchemy.exc.MultipleResultsFound: the schema is one row, and there are several.
         pydantic.ValidationError: a row does not fit the schema.
     """
     form = form_of(schema)
     if form.kind in ("page", "cursor page"):
-        raise ConfigurationError(f"{schema.__name__} needs the query of a page: 'page=query'.")
+        query = "PageQuery" if form.kind == "page" else "CursorQuery"
+        raise ConfigurationError(
+            f"{name_of(schema)} is a page, and page= does not say which one. Declare "
+            f"'query: Annotated[{query}, Depends()]' in the route, and pass 'page=query'."
+        )
     plan = plan_for(session, statement, form.item)
     items = await items_of(session, statement, plan)
     if form.kind == "list":
@@ -96,14 +101,14 @@ async def page_document(
     """Return the JSON of a page.
 
     Raises:
-        ConfigurationError: the schema is no page, or one of another query.
+        ConfigurationError: the schema is no page, or one of another query; the statement has a LIMIT.
         pydantic.ValidationError: a row does not fit the schema.
     """
     form = form_of(schema)
     if form.kind != ("page" if isinstance(query, PageQuery) else "cursor page"):
         raise ConfigurationError(
-            f"{schema} is no page of a {type(query).__name__}: Page[...] has a PageQuery, "
-            "CursorPage[...] a CursorQuery."
+            f"page= is a {type(query).__name__}, and the schema is {name_of(schema)}. A PageQuery reads "
+            "Page[...], a CursorQuery reads CursorPage[...], and all other schemas have no page=."
         )
     check_select(statement)
     plan = plan_for(session, statement, form.item)

@@ -22,6 +22,7 @@ from sqlalchemy.orm import (
 from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.json_row import JsonRow
+from fastapi_asyncdb.data.answers.mappings import reads_mappings
 from fastapi_asyncdb.data.answers.relations import related_rows, restricted
 from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of
 from fastapi_asyncdb.dialects.json import JsonFormat, Stored
@@ -31,10 +32,11 @@ from fastapi_asyncdb.models import UTCDateTime
 Way = Literal["database", "rows", "objects"]
 """What makes the JSON: the database; Pydantic, of rows without objects; Pydantic, of mapped objects."""
 
-Purpose = Literal["answer", "values", "objects"]
-"""What rows are for: JSON; values of the schema; either of them, from mapped objects in any case."""
+Purpose = Literal["answer", "values", "objects", "repeat"]
+"""What rows are for: JSON; values of the schema; either of them from mapped objects, since the statement
+needs them, or since a row was unfit."""
 
-logger = logging.getLogger("fastapi_asyncdb.answers")
+logger = logging.getLogger(__name__)
 _numbers = count(1)
 
 
@@ -58,11 +60,15 @@ class Plan:
     """The names of the columns in what is validated."""
     options: tuple[LoaderOption, ...] = ()
     """Load what an object needs of its relationships."""
+    mapping: Shape | None = None
+    """What objects and rows become before they are validated; ``None`` if Pydantic reads them."""
+    has_fields: bool = True
+    """Whether the schema has; otherwise a row of one column is its value."""
 
     def __str__(self) -> str:
         source = "" if self.model is None else f" from {self.model.__name__}"
         why = f", since {self.reason}" if self.reason else ""
-        return f"{_name(self.schema)}{source}: {_MAKERS[self.way]}{why}."
+        return f"{name_of(self.schema)}{source}: {_MAKERS[self.way]}{why}."
 
 
 _MAKERS = {
@@ -72,11 +78,17 @@ _MAKERS = {
 }
 
 
-def _name(schema: Any) -> str:
-    return getattr(schema, "__name__", None) or str(schema)
+def name_of(schema: Any) -> str:
+    """Return the name of a schema, as messages have it."""
+    return schema.__name__ if isinstance(schema, type) else str(schema)
 
 
-_REASONS = {"answer": "", "values": "", "objects": "the statement decides which objects there are"}
+_REASONS = {
+    "answer": "",
+    "values": "",
+    "objects": "the statement has DISTINCT, GROUP BY or an alias, or writes and answers relationships",
+    "repeat": "a row has a value that the database does not write as Pydantic does",
+}
 
 
 class _Unproved(Exception):
@@ -107,9 +119,11 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     adapter = adapter_of(schema)
     shape = shape_of(schema)
     if shape is None:
-        return Plan(schema, "objects", f"{schema!r} has no fields", adapter)
+        way: Way = "objects" if model else "rows"
+        return Plan(schema, way, f"{name_of(schema)} has no fields", adapter, has_fields=False)
+    mapping = shape if reads_mappings(shape) else None
     if model is None:
-        return Plan(schema, "rows", "the statement selects columns", adapter)
+        return Plan(schema, "rows", "the statement selects columns", adapter, mapping=mapping)
     check_attributes(shape, model)
     columns = _columns(shape, model)
     reason = _REASONS[purpose]
@@ -119,17 +133,18 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
             return Plan(schema, "database", "", adapter, model, row=row)
         except _Unproved as unproved:
             reason = str(unproved)
-    if columns and purpose != "objects":
+    if columns and purpose not in ("objects", "repeat"):
         names = tuple(field.input_key for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
-    options = tuple(_options(shape, model))
-    return Plan(schema, "objects", reason, adapter, model, options=options)
+    options = tuple(_options(shape, model, reason))
+    return Plan(schema, "objects", reason, adapter, model, options=options, mapping=mapping)
 
 
 @lru_cache(maxsize=1024)
 def adapter_of(schema: Any) -> TypeAdapter[Any]:
     """Return what validates and writes a list of a schema."""
-    return TypeAdapter(list[schema])
+    lists: Any = list
+    return TypeAdapter(lists[schema])
 
 
 @lru_cache(maxsize=1024)
@@ -149,8 +164,8 @@ def check_attributes(shape: Shape, model: type[Any]) -> None:
         if field.required and field.attributes and _attribute(field, model) is None:
             raise ConfigurationError(
                 f"{model.__name__} has no attribute {field.attributes[0]!r}, which {shape.name} "
-                f"requires for its field {field.name!r}. Rename the field, give it a validation_alias "
-                "or a default."
+                f"requires for its field {field.name!r}: the schema is that of another model, or has "
+                "another name for it. Rename the field, give it a validation_alias or a default."
             )
 
 
@@ -277,32 +292,37 @@ def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
     return tuple(getattr(model, each.key) for each in found)
 
 
-def _options(shape: Shape, model: type[Any]) -> Sequence[LoaderOption]:
-    """Return what loads the relationships of a schema, so that none is loaded row by row."""
+def _options(shape: Shape, model: type[Any], reason: str) -> Sequence[LoaderOption]:
+    """Return what loads the relationships of a schema, so that none is loaded row by row.
+
+    Raises:
+        ConfigurationError: an order or a limit of one needs JSON that the database builds; the reason
+            says why it does not.
+    """
     options: list[LoaderOption] = []
     for field in shape.nested:
         found = _property(field, model)
         if not isinstance(found, RelationshipProperty):
             continue
-        _refuse_related(shape, field)
+        _refuse_related(shape, field, reason)
         attribute = getattr(model, found.key)
         related = found.mapper.class_
         if field.related is not None:
             attribute = attribute.and_(*field.related.conditions(related))
         if isinstance(field.value, Shape):
             check_attributes(field.value, related)
-            below: Any = _options(field.value, related)
+            below: Any = _options(field.value, related, reason)
             options.append(selectinload(attribute).options(*below))
         elif related is model:
             options.append(selectinload(attribute, recursion_depth=-1))
     return options
 
 
-def _refuse_related(shape: Shape, field: Field) -> None:
+def _refuse_related(shape: Shape, field: Field, reason: str) -> None:
     related = field.related
     if related is not None and (related.limit is not None or related.order_by is not None):
         raise ConfigurationError(
             f"Related(limit=..., order_by=...) of {shape.name}.{field.name} needs JSON that the "
-            "database builds, and this schema is validated by Pydantic: see answer.explain(). "
-            "Leave them out, or give the relationship an order_by."
+            f"database builds, and Pydantic validates objects here, since {reason}. Change that, or "
+            "leave them out and give the relationship an order_by."
         )

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import Delete, Insert, Result, Select, Update, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fastapi_asyncdb.data.answers.plan import Plan, Purpose, has_relationships, plan_of
+from fastapi_asyncdb.data.answers.mappings import mapping_of, values_of_rows
+from fastapi_asyncdb.data.answers.plan import Plan, Purpose, has_relationships, name_of, plan_of
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, primary_key, reading
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.json import UNFIT
@@ -48,7 +49,7 @@ def plan_for(
 
 
 def _written(statement: Write) -> type[Any]:
-    model: Any = statement.entity_description["entity"]
+    model: Any = statement.entity_description.get("entity")
     if list(statement.exported_columns):
         raise ConfigurationError(
             "The statement has a returning() of its own, and an answer adds what the schema has: "
@@ -66,9 +67,9 @@ def statement_of(statement: Any, plan: Plan) -> Any:
     """Return the statement that reads what the plan needs."""
     if plan.model is None:
         return statement
-    columns = (plan.row,) if plan.way == "database" else plan.columns
+    columns: tuple[Any, ...] = (plan.row,) if plan.way == "database" else plan.columns
     if isinstance(statement, Write):
-        return statement.returning(*(columns or (plan.model,)))
+        return statement.returning(*columns or (plan.model,))
     return reading(statement, *columns) if columns else statement.options(*plan.options)
 
 
@@ -113,7 +114,7 @@ def by_objects(plan: Plan, statement: Any) -> Plan:
     """
     if isinstance(statement, Write):
         raise _unfit(plan)
-    return plan_of(plan.schema, cast(Any, plan.model), None, "objects")
+    return plan_of(plan.schema, cast(Any, plan.model), None, "repeat")
 
 
 async def stream_of(
@@ -156,9 +157,11 @@ def text_of(values: list[Any], plan: Plan) -> str:
 
 def validated(rows: Sequence[Any], plan: Plan) -> list[Any]:
     """Return rows, or objects, as values of the schema."""
-    items: Sequence[Any] = rows
+    items: Sequence[Any] = rows if plan.has_fields else values_of_rows(rows)
     if plan.columns:
         items = [dict(zip(plan.names, row, strict=True)) for row in rows]
+    elif plan.mapping is not None:
+        items = [mapping_of(each, plan.mapping) for each in rows]
     values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
     return values
 
@@ -186,7 +189,8 @@ async def _loaded(session: AsyncSession, plan: Plan, objects: Sequence[Any]) -> 
 
 def _unfit(plan: Plan) -> UnfitRow:
     return UnfitRow(
-        f"The database cannot write a row as {plan.schema.__name__} has it: a field that requires a "
-        "value is NULL, a date is outside of the years 1 to 9999, or a number is infinite. Make the "
-        "field optional, or correct the row."
+        f"The database cannot write a row as {name_of(plan.schema)} has it: a field that requires a "
+        "value is NULL, a date is outside of the years 1 to 9999, a number is infinite, or SQLite has "
+        "stored a value of another type than that of the column. Make the field optional, or correct "
+        "the row."
     )

@@ -16,10 +16,15 @@ Clauses = Callable[[Any], Any]
 class Related:
     """Which rows of a relationship a field has: ``Annotated[list[TagOut], Related(limit=3)]``.
 
+    An order and a limit need JSON that the database builds. Where Pydantic validates objects instead, an
+    answer with such a field raises ``ConfigurationError``.
+
     Args:
-        where: Returns conditions, as in ``lambda tag: tag.is_public``.
-        order_by: Returns the order; by default that of the relationship.
-        limit: The most rows for each parent.
+        where: Called with the related class, or an alias of it; returns one condition or a list of them,
+            as in ``lambda tag: tag.is_public``. By default all rows are meant.
+        order_by: Called likewise; returns one expression or a list of them. By default the order is that
+            of the relationship.
+        limit: The most rows for each parent, from 0. By default there is no limit.
 
     Raises:
         ConfigurationError: the limit is negative.
@@ -31,7 +36,10 @@ class Related:
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 0:
-            raise ConfigurationError(f"Related(limit={self.limit}) is negative.")
+            raise ConfigurationError(
+                f"Related(limit={self.limit}) is negative. Pass the most rows for each parent, or leave "
+                "the limit out for all of them."
+            )
 
     def conditions(self, entity: Any) -> Sequence[Any]:
         """Return the conditions for the related class, or an alias of it."""

@@ -109,7 +109,7 @@ class _Reader:
             # Validators around a model, such as model_validator(mode="before").
             if "schema" not in core or not core["type"].startswith("function-"):
                 return None
-            doubt = f"{core['type'].removeprefix('function-')} validator"
+            doubt = _validator(core)
             needs_object |= core["type"] != "function-after"
             core = self._resolved(core["schema"])
         inner = core if core["type"] == "typed-dict" else self._inner(core)
@@ -138,7 +138,7 @@ class _Reader:
         if inner["type"].startswith("function-"):  # a validator of the model's own, inside
             below = self._resolved(inner["schema"])
             if below["type"] == _MODELS[core["type"]]:
-                return {"_doubt": "model validator", "schema": below, "type": inner["type"]}
+                return {"_doubt": _validator(inner), "schema": below, "type": inner["type"]}
         return None  # a root model
 
     def _doubt(self, core: CoreSchema) -> str | None:
@@ -148,7 +148,7 @@ class _Reader:
             return "a serializer of its own"
         if core.get("custom_init"):
             return "an __init__ of its own"
-        more = {key for key in core if key not in _PLAIN_MODEL and core[key] is not None}
+        more = {key for key in core if key not in _PLAIN_MODEL and core[key] not in (None, False)}
         more |= {key for key in core.get("config") or {} if key not in _PLAIN_CONFIG}
         return f"the setting {min(more)}" if more - {"extra_behavior"} else None
 
@@ -169,7 +169,7 @@ class _Reader:
         if nullable:
             core = self._resolved(core["schema"])
         many = core["type"] == "list"
-        doubt = _more(field, _PLAIN_FIELD)
+        doubt = _more(field, _PLAIN_FIELD) or _outside_of_init(field)
         if many:
             doubt = doubt or _more(core, {"type", "items_schema", "metadata", "ref"})
             core = self._resolved(core.get("items_schema", {"type": "any"}))
@@ -177,7 +177,7 @@ class _Reader:
         recursive = core.get("cls") in self._open
         value = None if recursive else self._value(core, many=many)
         if value is None:
-            doubt = doubt or ("it contains itself" if recursive else f"the type {_name(core)}")
+            doubt = doubt or ("itself in it" if recursive else _type(core))
         elif isinstance(value, Leaf):
             doubt = doubt or _more(core, _PLAIN_LEAF)
         if aliases is None:
@@ -235,8 +235,20 @@ def _more(core: CoreSchema, plain: set[str]) -> str | None:
     return f"the setting {min(more)}" if more else None
 
 
-def _name(core: CoreSchema) -> str:
-    return f"{core['type']}{' validator' if core['type'].startswith('function-') else ''}"
+def _outside_of_init(field: CoreSchema) -> str | None:
+    """Return what a field of a dataclass has that is not both an argument and an attribute."""
+    if field.get("init_only"):
+        return "the type InitVar"
+    return "init=False" if field.get("init") is False else None
+
+
+def _type(core: CoreSchema) -> str:
+    return _validator(core) if core["type"].startswith("function-") else f"the type {core['type']}"
+
+
+def _validator(core: CoreSchema) -> str:
+    kind = core["type"].removeprefix("function-")
+    return f"{'an' if kind == 'after' else 'a'} {kind} validator"
 
 
 def _related(cls: type[Any], name: str) -> Related | None:
