@@ -109,6 +109,10 @@ class JsonFormat(ABC):
         """Return the value where it fits."""
         return case((column.is_(None), null()), (fits, value), else_=self.unfit)
 
+    def required(self, value: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return the value of a column that may be NULL, for a field that requires one."""
+        return case((column.is_(None), self.unfit), else_=value)
+
     @property
     def unfit(self) -> ColumnElement[Any]:
         """``UNFIT``."""

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, case, func, inspect
+from sqlalchemy import Column, ColumnElement, func, inspect
 from sqlalchemy.orm import (
     ColumnProperty,
     Mapper,
@@ -231,7 +231,7 @@ class _Builder:
             column = found.columns[0]
             if field.nullable or (isinstance(column, Column) and not column.nullable):
                 return value
-            return case((getattr(entity, found.key).is_(None), self._json.unfit), else_=value)
+            return self._json.required(value, getattr(entity, found.key))
         if isinstance(found, RelationshipProperty) and isinstance(field.value, Shape):
             return self._related(shape, field, found, entity)
         raise _Unproved(f"{model.__name__}.{_attribute(field, model)} is read in Python")

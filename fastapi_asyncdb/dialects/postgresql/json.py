@@ -47,6 +47,10 @@ class PostgreSQLJson(JsonFormat):
         """Return a cast."""
         return cast(quoted(text), JSON())
 
+    def required(self, value: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return JSON in each case: a CASE has one type."""
+        return super().required(func.to_json(value, type_=JSON()), column)
+
     def _as_it_is(self, stored: Stored) -> ColumnElement[Any]:
         return stored.column
 
