@@ -36,6 +36,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
 from fastapi_asyncdb.engine.seam import runs_of
+from tests.support.application import Note
 
 PACKAGE = Path(__file__).parent.parent / "fastapi_asyncdb"
 NAMES_OF_THE_LANGUAGE = {"_getframe": "sys"}
@@ -312,6 +313,7 @@ NEEDED = [
             ("_with_options", "selects", "a count loads nothing"),
             ("_with_options", "counts", "criteria go around a subquery"),
             ("_raw_columns", "selects", "window functions are refused"),
+            ("_raw_columns", "statements", "an answer reads something else than the entity"),
             ("_setup_joins", "selects", "a statement without joins is spared a compilation"),
             ("_from_obj", "selects", "likewise, with select_from()"),
             ("_from_objects", "selects", "WHERE may add tables"),
@@ -324,11 +326,26 @@ NEEDED = [
         "data/pages/selects.py",
         "describing the columns costs a tenth of a page",
     ),
+    *(
+        Needed(
+            "_unique_filter_state", "SQLAlchemy's Result", module, "joined loading needs unique()"
+        )
+        for module in ("data/pages/rows.py", "data/answers/reader.py")
+    ),
     Needed(
-        "_unique_filter_state",
-        "SQLAlchemy's Result",
-        "data/pages/rows.py",
-        "joined loading needs unique()",
+        "_with_options",
+        "SQLAlchemy's Select",
+        "data/answers/loader_options.py",
+        "some decide which objects are related",
+    ),
+    *(
+        Needed(name, "SQLAlchemy's loader option", "data/answers/loader_options.py", why)
+        for name, why in (
+            ("_reconcile_to_other", "two options for one relationship are a conflict"),
+            ("_extra_criteria", "they decide which objects are related"),
+            ("strategy", "some decide which objects are related"),
+            ("local_opts", "likewise"),
+        )
     ),
 ]
 if sys.version_info < (3, 12):
@@ -377,6 +394,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
         assert isinstance(aio, aiosqlite.Connection)
         assert isinstance(driver, psycopg.AsyncConnection)
         plain: Any = sqlalchemy.create_engine("sqlite://")
+        loads: Any = sqlalchemy.orm.defer(Note.text)
         route = APIRoute("/", lambda number: number)
         yield {
             "FastAPI's APIRoute": route,
@@ -391,6 +409,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's Result": sqlalchemy.Result,
             "SQLAlchemy's Select": sqlalchemy.select(1),
             "SQLAlchemy's entity in a Select": sqlalchemy.select(1)._raw_columns[0],
+            "SQLAlchemy's loader option": loads.context[0],
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,
             "SQLAlchemy's Connection": connections[worker_database],

@@ -15,6 +15,7 @@ from fastapi_asyncdb.data.answers.reader import (
     by_objects,
     has_unfit,
     items_of,
+    loading,
     plan_for,
     text_of,
     validated,
@@ -123,11 +124,11 @@ async def page_document(
     if source.repeats and plan.way != "objects":
         plan = by_objects(plan, statement)  # unique() tells objects apart, and not what they say
     if plan.way == "objects":
-        source = Source(statement.options(*plan.options), backend)
+        source = Source(loading(statement, plan), backend)
     page = await read(source)
     if plan.way == "database" and has_unfit(page.items):
         plan = by_objects(plan, statement)
-        page = await read(Source(statement.options(*plan.options), backend))
+        page = await read(Source(loading(statement, plan), backend))
     return _enveloped(page, plan)
 
 

@@ -11,22 +11,20 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from sqlalchemy import Column, ColumnElement, func, inspect
-from sqlalchemy.orm import (
-    ColumnProperty,
-    Mapper,
-    RelationshipProperty,
-    SynonymProperty,
-    aliased,
-    selectinload,
-)
+from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import LoaderOption
 
+from fastapi_asyncdb.data.answers.attributes import (
+    attribute_of,
+    check_attributes,
+    property_of,
+)
 from fastapi_asyncdb.data.answers.json_row import JsonRow
+from fastapi_asyncdb.data.answers.loader_options import loader_options
 from fastapi_asyncdb.data.answers.mappings import reads_mappings
 from fastapi_asyncdb.data.answers.relations import related_rows, restricted
 from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of
 from fastapi_asyncdb.dialects.json import JsonFormat, Stored
-from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.models import UTCDateTime
 
 Way = Literal["database", "rows", "objects"]
@@ -86,7 +84,10 @@ def name_of(schema: Any) -> str:
 _REASONS = {
     "answer": "",
     "values": "",
-    "objects": "the statement has DISTINCT, GROUP BY or an alias, or writes and answers relationships",
+    "objects": (
+        "the statement has DISTINCT, GROUP BY, an alias or a loader option that decides what is "
+        "related, is a text, or writes and answers relationships"
+    ),
     "repeat": "a row has a value that the database does not write as Pydantic does",
 }
 
@@ -136,7 +137,7 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     if columns and purpose not in ("objects", "repeat"):
         names = tuple(field.input_key for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
-    options = tuple(_options(shape, model, reason))
+    options = tuple(loader_options(shape, model, reason))
     return Plan(schema, "objects", reason, adapter, model, options=options, mapping=mapping)
 
 
@@ -147,40 +148,19 @@ def adapter_of(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(lists[schema])
 
 
+def options_of(plan: Plan, entity: Any) -> Sequence[LoaderOption]:
+    """Return what loads the relationships from the mapped class of a plan, or from an alias of it."""
+    if not plan.options or isinstance(entity, type):
+        return plan.options
+    shape = shape_of(plan.schema)
+    return () if shape is None else loader_options(shape, entity, plan.reason)
+
+
 @lru_cache(maxsize=1024)
 def has_relationships(schema: Any) -> bool:
     """Return whether a schema contains others."""
     shape = shape_of(schema)
     return shape is not None and any(shape.nested)
-
-
-def check_attributes(shape: Shape, model: type[Any]) -> None:
-    """Check that each required field has an attribute.
-
-    Raises:
-        ConfigurationError: one has not.
-    """
-    for field in shape.fields:
-        if field.required and field.attributes and _attribute(field, model) is None:
-            raise ConfigurationError(
-                f"{model.__name__} has no attribute {field.attributes[0]!r}, which {shape.name} "
-                f"requires for its field {field.name!r}: the schema is that of another model, or has "
-                "another name for it. Rename the field, give it a validation_alias or a default."
-            )
-
-
-def _attribute(field: Field, model: type[Any]) -> str | None:
-    return next((name for name in field.attributes if hasattr(model, name)), None)
-
-
-def _property(field: Field, model: type[Any]) -> Any:
-    """Return what is mapped under the name of the attribute; ``None`` if nothing is."""
-    name = _attribute(field, model)
-    mapper: Mapper[Any] = inspect(model)
-    found: Any = mapper.attrs.get(name) if name else None
-    while isinstance(found, SynonymProperty):
-        found = mapper.attrs.get(found.name)
-    return found
 
 
 def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_input_key: bool) -> JsonRow:
@@ -223,7 +203,7 @@ class _Builder:
 
     def _value(self, shape: Shape, field: Field, entity: Any) -> ColumnElement[Any]:
         model: type[Any] = inspect(entity).mapper.class_
-        found = _property(field, model)
+        found = property_of(field, model)
         if isinstance(found, ColumnProperty) and isinstance(field.value, Leaf):
             value = self._leaf(field.value, getattr(entity, found.key))
             if value is None:
@@ -234,7 +214,7 @@ class _Builder:
             return self._json.required(value, getattr(entity, found.key))
         if isinstance(found, RelationshipProperty) and isinstance(field.value, Shape):
             return self._related(shape, field, found, entity)
-        raise _Unproved(f"{model.__name__}.{_attribute(field, model)} is read in Python")
+        raise _Unproved(f"{model.__name__}.{attribute_of(field, model)} is read in Python")
 
     def _leaf(self, leaf: Leaf, attribute: Any) -> ColumnElement[Any] | None:
         kind = attribute.type
@@ -286,43 +266,7 @@ def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
         _check_class(inspect(model))
     except _Unproved:
         return ()
-    found = [_property(field, model) for field in shape.fields]
+    found = [property_of(field, model) for field in shape.fields]
     if not all(isinstance(each, ColumnProperty) for each in found):
         return ()
     return tuple(getattr(model, each.key) for each in found)
-
-
-def _options(shape: Shape, model: type[Any], reason: str) -> Sequence[LoaderOption]:
-    """Return what loads the relationships of a schema, so that none is loaded row by row.
-
-    Raises:
-        ConfigurationError: an order or a limit of one needs JSON that the database builds; the reason
-            says why it does not.
-    """
-    options: list[LoaderOption] = []
-    for field in shape.nested:
-        found = _property(field, model)
-        if not isinstance(found, RelationshipProperty):
-            continue
-        _refuse_related(shape, field, reason)
-        attribute = getattr(model, found.key)
-        related = found.mapper.class_
-        if field.related is not None:
-            attribute = attribute.and_(*field.related.conditions(related))
-        if isinstance(field.value, Shape):
-            check_attributes(field.value, related)
-            below: Any = _options(field.value, related, reason)
-            options.append(selectinload(attribute).options(*below))
-        elif related is model:
-            options.append(selectinload(attribute, recursion_depth=-1))
-    return options
-
-
-def _refuse_related(shape: Shape, field: Field, reason: str) -> None:
-    related = field.related
-    if related is not None and (related.limit is not None or related.order_by is not None):
-        raise ConfigurationError(
-            f"Related(limit=..., order_by=...) of {shape.name}.{field.name} needs JSON that the "
-            f"database builds, and Pydantic validates objects here, since {reason}. Change that, or "
-            "leave them out and give the relationship an order_by."
-        )

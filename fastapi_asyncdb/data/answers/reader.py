@@ -7,9 +7,18 @@ from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Delete, Insert, Result, Select, Update, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import FromStatement
 
+from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
 from fastapi_asyncdb.data.answers.mappings import mapping_of, values_of_rows
-from fastapi_asyncdb.data.answers.plan import Plan, Purpose, has_relationships, name_of, plan_of
+from fastapi_asyncdb.data.answers.plan import (
+    Plan,
+    Purpose,
+    has_relationships,
+    name_of,
+    options_of,
+    plan_of,
+)
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, primary_key, reading
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.json import UNFIT
@@ -17,6 +26,8 @@ from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import execute
 
 Write = Insert | Update | Delete
+_SELECTS: Any = (Select, FromStatement)
+"""What may select entities."""
 
 
 class UnfitRow(ValueError):
@@ -38,14 +49,19 @@ def plan_for(
         # Criteria, such as those of SoftDeleteMixin, are not applied to subqueries of RETURNING.
         purpose = "objects" if has_relationships(schema) else purpose
     else:
-        model = entity_of(statement) if isinstance(statement, Select) else None
-        if model is not None and (
-            not isinstance(model, type) or groups(statement) or is_distinct(statement)
-        ):
-            purpose = "objects"  # of an alias; or the columns decide which rows there are
+        model = entity_of(statement) if isinstance(statement, _SELECTS) else None
+        if model is not None and _needs_objects(statement, model):
+            purpose = "objects"
             model = inspect(model).mapper.class_
     backend = backend_of(session.get_bind(clause=statement).dialect)
     return plan_of(schema, model, backend.json if backend else None, purpose)
+
+
+def _needs_objects(statement: Any, entity: Any) -> bool:
+    """Return whether other columns, or no loader options, would make other rows or other objects."""
+    if not isinstance(statement, Select) or not isinstance(entity, type):
+        return True
+    return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement)
 
 
 def _written(statement: Write) -> type[Any]:
@@ -70,7 +86,12 @@ def statement_of(statement: Any, plan: Plan) -> Any:
     columns: tuple[Any, ...] = (plan.row,) if plan.way == "database" else plan.columns
     if isinstance(statement, Write):
         return statement.returning(*columns or (plan.model,))
-    return reading(statement, *columns) if columns else statement.options(*plan.options)
+    return reading(statement, *columns) if columns else loading(statement, plan)
+
+
+def loading(statement: Any, plan: Plan) -> Any:
+    """Return the statement that also loads what the schema needs of relationships."""
+    return statement.options(*options_of(plan, entity_of(statement)))
 
 
 class Items(NamedTuple):
