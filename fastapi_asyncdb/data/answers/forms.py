@@ -124,11 +124,11 @@ async def page_document(
     if source.repeats and plan.way != "objects":
         plan = by_objects(plan, statement)  # unique() tells objects apart, and not what they say
     if plan.way == "objects":
-        source = Source(loading(statement, plan), backend)
+        source = Source(loading(session, statement, plan), backend)
     page = await read(source)
     if plan.way == "database" and has_unfit(page.items):
         plan = by_objects(plan, statement)
-        page = await read(Source(loading(statement, plan), backend))
+        page = await read(Source(loading(session, statement, plan), backend))
     return _enveloped(page, plan)
 
 

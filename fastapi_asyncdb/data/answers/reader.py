@@ -11,6 +11,7 @@ from sqlalchemy.orm import FromStatement
 
 from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
 from fastapi_asyncdb.data.answers.mappings import mapping_of, values_of_rows
+from fastapi_asyncdb.data.answers.narrowed import Narrowed, forget, narrowed_of
 from fastapi_asyncdb.data.answers.plan import (
     Plan,
     Purpose,
@@ -79,19 +80,27 @@ def _written(statement: Write) -> type[Any]:
     )
 
 
-def statement_of(statement: Any, plan: Plan) -> Any:
+def statement_of(session: AsyncSession, statement: Any, plan: Plan) -> Any:
     """Return the statement that reads what the plan needs."""
     if plan.model is None:
         return statement
     columns: tuple[Any, ...] = (plan.row,) if plan.way == "database" else plan.columns
     if isinstance(statement, Write):
         return statement.returning(*columns or (plan.model,))
-    return reading(statement, *columns) if columns else loading(statement, plan)
+    return reading(statement, *columns) if columns else loading(session, statement, plan)
 
 
-def loading(statement: Any, plan: Plan) -> Any:
+def loading(session: AsyncSession, statement: Any, plan: Plan) -> Any:
     """Return the statement that also loads what the schema needs of relationships."""
+    if _narrowed(plan) and session.autoflush:
+        # Of a collection that is loaded already, conditions are not applied. What is pending has been
+        # flushed then; without autoflush it would be lost.
+        statement = statement.execution_options(populate_existing=True)
     return statement.options(*options_of(plan, entity_of(statement)))
+
+
+def _narrowed(plan: Plan) -> Sequence[Narrowed]:
+    return narrowed_of(plan.schema, cast(Any, plan.model)) if plan.options else ()
 
 
 class Items(NamedTuple):
@@ -103,27 +112,27 @@ class Items(NamedTuple):
 
 async def items_of(session: AsyncSession, statement: Any, plan: Plan) -> Items:
     """Return the rows of a statement as JSON."""
-    result = await execute(session, statement_of(statement, plan))
+    result = await execute(session, statement_of(session, statement, plan))
     if plan.way == "database":
         texts: list[str] = list(result.scalars())
         if not has_unfit(texts):
             return Items(",".join(texts), len(texts))
         plan = by_objects(plan, statement)
-        result = await execute(session, statement_of(statement, plan))
+        result = await execute(session, statement_of(session, statement, plan))
     values = await _validated(session, statement, plan, result)
     return Items(text_of(values, plan), len(values))
 
 
 async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
     """Return the rows as values of the schema."""
-    result = await execute(session, statement_of(statement, plan))
+    result = await execute(session, statement_of(session, statement, plan))
     if plan.way == "database":
         texts = list(result.scalars())
         if not has_unfit(texts):
             values: list[Any] = plan.adapter.validate_json(f"[{','.join(texts)}]")
             return values
         plan = by_objects(plan, statement)
-        result = await execute(session, statement_of(statement, plan))
+        result = await execute(session, statement_of(session, statement, plan))
     return await _validated(session, statement, plan, result)
 
 
@@ -146,7 +155,7 @@ async def stream_of(
     Raises:
         UnfitRow: later, a row is none that the database can write.
     """
-    streamed = statement_of(statement, plan).execution_options(yield_per=batch_size)
+    streamed = statement_of(session, statement, plan).execution_options(yield_per=batch_size)
     result = await session.stream(streamed)
     return _batches(result, plan, batch_size)
 
@@ -183,7 +192,10 @@ def validated(rows: Sequence[Any], plan: Plan) -> list[Any]:
         items = [dict(zip(plan.names, row, strict=True)) for row in rows]
     elif plan.mapping is not None:
         items = [mapping_of(each, plan.mapping) for each in rows]
-    values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
+    try:
+        values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
+    finally:
+        forget(rows, _narrowed(plan))
     return values
 
 

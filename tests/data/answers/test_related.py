@@ -1,0 +1,261 @@
+"""``Related``: which rows of a relationship a field has, in which order, and how many."""
+
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import MetaData, bindparam, inspect, select
+from sqlalchemy.orm import selectinload
+
+from fastapi_asyncdb import Database, Page, PageQuery, Related, answer, rows
+from fastapi_asyncdb.dialects import family_of
+from fastapi_asyncdb.errors import ConfigurationError
+from fastapi_asyncdb.testing import assert_queries
+from tests.data.answers.forum import (
+    BOB,
+    NOON,
+    POSTS,
+    Author,
+    AuthorOut,
+    Base,
+    Comment,
+    Post,
+    TagOut,
+    fill,
+    sent,
+)
+
+IN_ORDER = select(Post).order_by(Post.id)
+JSON = ("sqlite", "postgresql-asyncpg", "postgresql-psycopg")
+"""The databases that build JSON."""
+
+
+class Text(BaseModel):
+    text: str
+
+
+class Web(BaseModel):
+    """Conditions, with a value and with another table."""
+
+    id: int
+    tags: Annotated[list[TagOut], Related(where=lambda tag: tag.name == "web")]
+    comments: Annotated[
+        list[Text],
+        Related(where=lambda comment: (comment.author.has(Author.name == "Bob"), comment.id < 9)),
+    ]
+
+
+class CheckedWeb(Web):
+    def model_post_init(self, context: Any) -> None:
+        """Keep the database from building the JSON."""
+
+
+class Latest(BaseModel):
+    """The last two comments of each post."""
+
+    id: int
+    comments: Annotated[list[Text], Related(order_by=lambda each: each.id.desc(), limit=2)]
+
+
+class Tagged(BaseModel):
+    id: int
+    tags: list[TagOut]
+
+
+@pytest.fixture
+def tables() -> MetaData:
+    """The tables of ``database``."""
+    return Base.metadata
+
+
+@pytest.fixture(autouse=True)
+async def _filled(database: Database) -> None:
+    await fill(database)
+
+
+@pytest.mark.parametrize("schema", [Web, CheckedWeb])
+async def test_conditions(database: Database, schema: Any):
+    """Only the rows that fulfil them are related, on every database; the parents stay."""
+    web = [{"name": "web"}]
+    expected = [
+        {"id": 1, "tags": web, "comments": [{"text": "nice"}]},
+        {"id": 2, "tags": [], "comments": []},
+        {"id": 3, "tags": web, "comments": []},
+    ]
+    async with database.read_session() as session:
+        assert await sent(session, IN_ORDER, list[schema]) == expected
+        page = await sent(session, IN_ORDER, Page[schema], page=PageQuery(limit=2))
+        assert (page["items"], page["total"]) == (expected[:2], 3)
+        assert [each.model_dump() for each in await rows(session, IN_ORDER, schema)] == expected
+
+
+@pytest.mark.parametrize("schema", [Web, CheckedWeb])
+async def test_conditions_of_objects_that_the_session_has(database: Database, schema: Any):
+    """A collection that is loaded already is no answer to them."""
+    async with database.session() as session:
+        whole = IN_ORDER.options(selectinload(Post.tags), selectinload(Post.comments))
+        kept = (await session.scalars(whole)).all()
+        found = await sent(session, IN_ORDER.where(Post.id == 1), schema)
+        assert found == {"id": 1, "tags": [{"name": "web"}], "comments": [{"text": "nice"}]}
+        await session.refresh(kept[0], ["tags"])
+        assert [tag.name for tag in kept[0].tags] == ["sql", "web"]
+
+
+async def test_narrowed_collections_do_not_stay(database: Database):
+    """An object of the session never has a part of a collection as if it were the whole."""
+
+    class Busy(BaseModel):
+        posts: list[Web]
+
+    class CheckedBusy(CheckedWeb):
+        author: Busy
+
+    async with database.session() as session:
+        kept = (await session.scalars(IN_ORDER)).all()
+        ada = await session.get_one(Author, 1)
+        await answer(session, IN_ORDER.where(Post.id == 1), CheckedBusy)
+        for post in kept:
+            assert "tags" in inspect(post).unloaded
+            assert "comments" in inspect(post).unloaded
+        assert "posts" not in inspect(ada).unloaded
+
+
+async def test_pending_changes_are_kept(database: Database):
+    """They are flushed before; without autoflush, the objects keep them."""
+    async with database.session() as session:
+        post = await session.get_one(Post, 1)
+        post.title = "Flushed"
+        await answer(session, IN_ORDER, list[CheckedWeb])
+        assert post.title == "Flushed"
+        session.sync_session.autoflush = False
+        post.title = "Pending"
+        await answer(session, IN_ORDER, list[CheckedWeb])
+        assert post.title == "Pending"
+
+
+async def test_condition_of_a_relationship_to_one(database: Database):
+    """The field is null where the row does not fulfil it."""
+
+    class OfBob(BaseModel):
+        id: int
+        author: Annotated[AuthorOut | None, Related(where=lambda author: author.name == "Bob")]
+
+    async with database.read_session() as session:
+        assert await sent(session, IN_ORDER, list[OfBob]) == [
+            {"id": 1, "author": None},
+            {"id": 2, "author": BOB},
+            {"id": 3, "author": None},
+        ]
+
+
+@pytest.mark.databases(*JSON)
+async def test_order_and_limit(database: Database):
+    """The limit is of each parent; rows that are deleted do not count."""
+    async with database.session() as session:
+        session.add_all(Comment(id=5 + n, post_id=2, text=str(n)) for n in range(3))
+        session.add(Comment(id=9, post_id=2, text="deleted", deleted_at=NOON))
+    async with database.read_session() as session:
+        with assert_queries(database, exactly=1):
+            assert await sent(session, IN_ORDER, list[Latest]) == [
+                {"id": 1, "comments": [{"text": "of none"}, {"text": "of a deleted author"}]},
+                {"id": 2, "comments": [{"text": "2"}, {"text": "1"}]},
+                {"id": 3, "comments": []},
+            ]
+
+
+@pytest.mark.databases(*JSON)
+async def test_nested_orders_and_limits(database: Database):
+    """Below each other, through a table between, and in several keys."""
+
+    class Heavy(BaseModel):
+        id: int
+        tags: Annotated[
+            list[TagOut], Related(order_by=lambda tag: [tag.weight.desc(), tag.name], limit=1)
+        ]
+
+    class Busy(BaseModel):
+        name: str
+        posts: Annotated[list[Heavy], Related(order_by=lambda post: post.id.desc())]
+
+    async with database.read_session() as session:
+        with assert_queries(database, exactly=1):
+            assert await sent(session, select(Author).order_by(Author.id), list[Busy]) == [
+                {
+                    "name": "Ada",
+                    "posts": [
+                        {"id": 3, "tags": [{"name": "web"}]},
+                        {"id": 1, "tags": [{"name": "sql"}]},
+                    ],
+                },
+                {"name": "Bob", "posts": [{"id": 2, "tags": []}]},
+            ]
+
+
+async def test_order_of_the_relationship(database: Database):
+    """It is the order where the schema has none, on every database."""
+
+    class Listed(BaseModel):
+        name: str
+        posts: list[Tagged]
+
+    async with database.read_session() as session:
+        [ada, _] = await sent(session, select(Author).order_by(Author.id), list[Listed])
+        assert [post["id"] for post in ada["posts"]] == [1, 3]
+        assert ada["posts"][0]["tags"] == POSTS[0]["tags"]
+
+
+@pytest.mark.databases(*JSON)
+async def test_no_rows_at_all(database: Database):
+    """A limit of zero is an empty list."""
+
+    class Empty(BaseModel):
+        id: int
+        tags: Annotated[list[TagOut], Related(limit=0)]
+
+    async with database.read_session() as session:
+        assert await sent(session, IN_ORDER.where(Post.id == 1), Empty) == {"id": 1, "tags": []}
+
+
+@pytest.mark.databases(*JSON)
+async def test_value_that_is_found_when_the_statement_runs(database: Database):
+    """The function is called once for a schema; a value of each request is a ``callable_``."""
+    now = ["web"]
+
+    class Now(BaseModel):
+        tags: Annotated[
+            list[TagOut],
+            Related(where=lambda tag: tag.name == bindparam(None, callable_=lambda: now[0])),
+        ]
+
+    async with database.read_session() as session:
+        first = IN_ORDER.where(Post.id == 1)
+        assert await sent(session, first, Now) == {"tags": [{"name": "web"}]}
+        now[0] = "sql"
+        assert await sent(session, first, Now) == {"tags": [{"name": "sql"}]}
+
+
+class CheckedLatest(Latest):
+    def model_post_init(self, context: Any) -> None:
+        """Keep the database from building the JSON."""
+
+
+async def test_orders_and_limits_need_the_database(database: Database):
+    """Where it builds no JSON, the error names the field, and what to do."""
+    builds = family_of(database.engine.dialect.name) != "mysql"
+    schema: Any = CheckedLatest if builds else Latest
+    async with database.read_session() as session:
+        for form in (schema, list[schema]):
+            with pytest.raises(ConfigurationError, match=r"of \w+\.comments needs JSON.* since"):
+                await answer(session, IN_ORDER.where(Post.id == 1), form)
+        with pytest.raises(ConfigurationError, match=r"give the relationship an order_by"):
+            await answer(session, IN_ORDER, Page[schema], page=PageQuery())
+        with pytest.raises(ConfigurationError, match=r"give the relationship an order_by"):
+            await rows(session, IN_ORDER, CheckedLatest)
+
+
+@pytest.mark.databases(*JSON)
+async def test_limits_of_statements_that_need_objects(database: Database):
+    """An alias is read as objects, and the error says the same."""
+    async with database.read_session() as session:
+        with pytest.raises(ConfigurationError, match=r"Latest\.comments"):
+            await answer(session, select(Post).distinct(), list[Latest])
