@@ -21,6 +21,11 @@ _PLAIN_FIELD = {
     "type", "name", "schema", "metadata", "required", "frozen", "init_only", "kw_only", "init",
     "validation_alias", "serialization_alias",
 }  # fmt: skip
+_PLAIN_AROUND = {"type", "schema", "ref", "metadata"}
+# Of a default that no attribute of an object lets Pydantic use.
+_PLAIN_DEFAULT = _PLAIN_AROUND | {
+    "default", "default_factory", "default_factory_takes_data", "validate_default", "copy_default",
+}  # fmt: skip
 _PLAIN_MODEL = {
     "type", "cls", "schema", "config", "ref", "metadata", "custom_init", "root_model", "frozen",
     "generic_origin", "fields", "cls_name", "slots", "computed_fields", "model_name", "dataclass_name",
@@ -163,13 +168,15 @@ class _Reader:
         self, cls: type[Any], name: str, field: CoreSchema, config: Mapping[str, Any]
     ) -> Field:
         core, required = self._resolved(field["schema"]), field.get("required", True)
+        doubt = _more(field, _PLAIN_FIELD) or _outside_of_init(field)
         if core["type"] == "default":
+            doubt = doubt or _more(core, _PLAIN_DEFAULT)
             core, required = self._resolved(core["schema"]), False
         nullable = core["type"] == "nullable"
         if nullable:
+            doubt = doubt or _more(core, _PLAIN_AROUND)
             core = self._resolved(core["schema"])
         many = core["type"] == "list"
-        doubt = _more(field, _PLAIN_FIELD) or _outside_of_init(field)
         if many:
             doubt = doubt or _more(core, {"type", "items_schema", "metadata", "ref"})
             core = self._resolved(core.get("items_schema", {"type": "any"}))

@@ -1,0 +1,69 @@
+"""FastAPI's own answer: objects whose relationships are loaded, through a ``response_model``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient
+from pydantic import TypeAdapter
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.interfaces import LoaderOption
+
+from fastapi_asyncdb import answer
+
+
+def validated(objects: Sequence[Any], schema: type[Any]) -> list[Any]:
+    """Return the objects as FastAPI validates them."""
+    values: list[Any] = _adapter(schema).validate_python(objects, from_attributes=True)
+    return values
+
+
+def written(values: list[Any], schema: type[Any]) -> str:
+    """Return the values as FastAPI writes them."""
+    return _adapter(schema).dump_json(values, by_alias=True).decode()
+
+
+def _adapter(schema: type[Any]) -> TypeAdapter[Any]:
+    many: Any = list[schema]  # type: ignore[valid-type]
+    return TypeAdapter(many)
+
+
+async def by_route(objects: Any, response_model: Any) -> str:
+    """Return what a route sends that returns the objects."""
+    app = FastAPI()
+
+    @app.get("/", response_model=response_model)
+    async def read() -> Any:
+        return objects
+
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+        response = await client.get("/")
+    return response.text
+
+
+def parsed(text: str, *, unordered: bool = False) -> str:
+    """Return JSON in a form that is the same for the same values, of the same types."""
+    value = json.loads(text)
+    return repr(_sorted(value) if unordered else value)
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, list):
+        return sorted(map(_sorted, value), key=repr)
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    return value
+
+
+async def assert_equal(
+    session: AsyncSession, statement: Any, schema: Any, *options: LoaderOption
+) -> None:
+    """Check that an answer is FastAPI's own."""
+    objects = await session.scalars(statement.options(*options))
+    expected = written(validated(objects.all(), schema), schema)
+    session.expunge_all()
+    response = await answer(session, statement, list[schema])
+    assert parsed(bytes(response.body).decode()) == parsed(expected)
