@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Delete, Insert, Result, Select, Update, inspect, select, tuple_
+from sqlalchemy import Delete, Result, Select, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import FromStatement
 
@@ -20,13 +20,18 @@ from fastapi_asyncdb.data.answers.plan import (
     options_of,
     plan_of,
 )
-from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, primary_key, reading
+from fastapi_asyncdb.data.answers.writes import (
+    Write,
+    check_returning,
+    load_related,
+    written_class,
+)
+from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, reading
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.json import UNFIT
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import execute
 
-Write = Insert | Update | Delete
 _SELECTS: Any = (Select, FromStatement)
 """What may select entities."""
 
@@ -46,9 +51,11 @@ def plan_for(
     """
     model: Any
     if isinstance(statement, Write):
-        model = _written(statement)
-        # Criteria, such as those of SoftDeleteMixin, are not applied to subqueries of RETURNING.
-        purpose = "objects" if has_relationships(schema) else purpose
+        model = written_class(statement)
+        if has_relationships(schema):
+            _refuse_delete(statement, schema)
+            # Criteria, such as those of SoftDeleteMixin, are not applied to subqueries of RETURNING.
+            purpose = "objects"
     else:
         model = entity_of(statement) if isinstance(statement, _SELECTS) else None
         if model is not None and _needs_objects(statement, model):
@@ -58,26 +65,19 @@ def plan_for(
     return plan_of(schema, model, backend.json if backend else None, purpose)
 
 
+def _refuse_delete(statement: Write, schema: Any) -> None:
+    if isinstance(statement, Delete):
+        raise ConfigurationError(
+            f"{name_of(schema)} has relationships, and after a DELETE there are none to read. Answer a "
+            "select() before it, or a schema without relationships."
+        )
+
+
 def _needs_objects(statement: Any, entity: Any) -> bool:
     """Return whether other columns, or no loader options, would make other rows or other objects."""
     if not isinstance(statement, Select) or not isinstance(entity, type):
         return True
     return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement)
-
-
-def _written(statement: Write) -> type[Any]:
-    model: Any = statement.entity_description.get("entity")
-    if list(statement.exported_columns):
-        raise ConfigurationError(
-            "The statement has a returning() of its own, and an answer adds what the schema has: "
-            "leave it out."
-        )
-    if isinstance(model, type):
-        return model
-    raise ConfigurationError(
-        f"The statement writes to the table '{statement.table}', and an answer is made of a mapped "
-        "class: write insert(Post), with the class, instead of its table."
-    )
 
 
 def statement_of(session: AsyncSession, statement: Any, plan: Plan) -> Any:
@@ -112,28 +112,34 @@ class Items(NamedTuple):
 
 async def items_of(session: AsyncSession, statement: Any, plan: Plan) -> Items:
     """Return the rows of a statement as JSON."""
-    result = await execute(session, statement_of(session, statement, plan))
+    result = await _executed(session, statement, plan)
     if plan.way == "database":
         texts: list[str] = list(result.scalars())
         if not has_unfit(texts):
             return Items(",".join(texts), len(texts))
         plan = by_objects(plan, statement)
-        result = await execute(session, statement_of(session, statement, plan))
+        result = await _executed(session, statement, plan)
     values = await _validated(session, statement, plan, result)
     return Items(text_of(values, plan), len(values))
 
 
 async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
     """Return the rows as values of the schema."""
-    result = await execute(session, statement_of(session, statement, plan))
+    result = await _executed(session, statement, plan)
     if plan.way == "database":
         texts = list(result.scalars())
         if not has_unfit(texts):
             values: list[Any] = plan.adapter.validate_json(f"[{','.join(texts)}]")
             return values
         plan = by_objects(plan, statement)
-        result = await execute(session, statement_of(session, statement, plan))
+        result = await _executed(session, statement, plan)
     return await _validated(session, statement, plan, result)
+
+
+async def _executed(session: AsyncSession, statement: Any, plan: Plan) -> Result[Any]:
+    if isinstance(statement, Write):
+        await check_returning(session, statement)
+    return await execute(session, statement_of(session, statement, plan))
 
 
 def by_objects(plan: Plan, statement: Any) -> Plan:
@@ -207,17 +213,8 @@ async def _validated(
     unique = result.unique() if result._unique_filter_state is not None else result
     objects = unique.scalars().all()
     if isinstance(statement, Write) and objects and plan.options:
-        objects = await _loaded(session, plan, objects)
+        await load_related(session, cast(Any, plan.model), objects, plan.options)
     return validated(objects, plan)
-
-
-async def _loaded(session: AsyncSession, plan: Plan, objects: Sequence[Any]) -> Sequence[Any]:
-    """Load the relationships of objects that were written."""
-    keys = [inspect(each).identity for each in objects]
-    query = select(plan.model).where(tuple_(*primary_key(plan.model)).in_(keys))  # type: ignore[arg-type]
-    options = query.options(*plan.options).execution_options(populate_existing=True)
-    await execute(session, options)
-    return objects
 
 
 def _unfit(plan: Plan) -> UnfitRow:
