@@ -109,8 +109,8 @@ class _Answers:
                 ``paginate_cursor``.
             status_code: Of the response; 200 by default.
             headers: Of the response; those of JSON by default.
-            request: That of the route: gives the response a weak ``ETag``, and a client that has the
-                body already gets 304 without one. By default there is no ``ETag``.
+            request: That of the route: gives the response a weak ``ETag``. A GET or HEAD of a client
+                that has the body already gets 304 without one. By default there is no ``ETag``.
 
         Raises:
             NotFoundError: ``PostOut`` is one row, and there is none. FastAPI answers 404.
@@ -215,7 +215,8 @@ def _response(
     if request is None:
         return response
     etag = response.headers.setdefault("etag", etag_of(body))
-    if not is_known(request.headers.get("if-none-match", ""), etag):
+    reads = request.method in ("GET", "HEAD")
+    if not reads or not is_known(request.headers.get("if-none-match", ""), etag):
         return response
     return Answer(status_code=304, headers={**(headers or {}), "etag": etag})
 
