@@ -5,6 +5,7 @@ from fastapi import APIRouter, HTTPException
 from example_app.models import Account
 from example_app.repositories import AccountQueries, BankDep
 from example_app.schemas import AccountCreate, AccountOut, Id, Transfer, TransferOut
+from fastapi_asyncdb import Answer, answer
 
 router = APIRouter(tags=["accounts"])
 
@@ -21,14 +22,11 @@ async def open_account(body: AccountCreate, bank: BankDep) -> Account:
     return await bank.accounts.create(body)
 
 
-@router.get(
-    "/accounts/{account_id}",
-    response_model=AccountOut,
-    responses={404: {"description": "No such account"}},
-)
-async def get_account(account_id: Id, accounts: AccountQueries) -> Account:
+@router.get("/accounts/{account_id}", responses={404: {"description": "No such account"}})
+async def get_account(account_id: Id, accounts: AccountQueries) -> Answer[AccountOut]:
     """Get one account."""
-    return await accounts.get_or_raise(account_id)
+    statement = accounts.select(Account.id == account_id)
+    return await answer(accounts.session, statement, AccountOut)
 
 
 @router.post(

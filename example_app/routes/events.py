@@ -10,9 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from example_app.models import Post
-from example_app.repositories import with_author
 from example_app.schemas import PostOut
-from fastapi_asyncdb import ReadDB
+from fastapi_asyncdb import ReadDB, rows
 
 router = APIRouter(prefix="/events", tags=["events"])
 
@@ -40,9 +39,9 @@ async def post_events(
 
 async def events(db: AsyncSession, last: int) -> AsyncIterator[str]:
     """Query new posts again and again; between two queries no connection is held."""
-    posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
+    posts = select(Post).order_by(Post.id).limit(BATCH)
     while True:
-        for post in (await db.scalars(posts.where(Post.id > last))).all():
+        for post in await rows(db, posts.where(Post.id > last), PostOut):
             last = post.id
-            yield f"id: {last}\ndata: {PostOut.model_validate(post).model_dump_json()}\n\n"
+            yield f"id: {last}\ndata: {post.model_dump_json()}\n\n"
         await asyncio.sleep(PAUSE)

@@ -8,9 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from example_app.models import Post
-from example_app.repositories import with_author
 from example_app.schemas import PostOut
-from fastapi_asyncdb import ReadDB
+from fastapi_asyncdb import ReadDB, rows
 
 router = APIRouter(prefix="/export", tags=["export"])
 
@@ -30,9 +29,12 @@ async def export_posts(db: ReadDB) -> NDJSONResponse:
 
 
 async def lines(db: AsyncSession) -> AsyncIterator[str]:
-    """Read the posts in batches by id: no cursor, no long transaction."""
-    posts = select(Post).options(with_author).order_by(Post.id).limit(BATCH)
+    """Read the posts in batches by id: no cursor, no long transaction.
+
+    ``answer.stream()`` would hold a connection for as long as the client reads.
+    """
+    posts = select(Post).order_by(Post.id).limit(BATCH)
     last = 0
-    while batch := (await db.scalars(posts.where(Post.id > last))).all():
-        yield "".join(PostOut.model_validate(post).model_dump_json() + "\n" for post in batch)
+    while batch := await rows(db, posts.where(Post.id > last), PostOut):
+        yield "".join(f"{post.model_dump_json()}\n" for post in batch)
         last = batch[-1].id

@@ -10,7 +10,7 @@ from example_app.filters import FeedFilters, PostFilters
 from example_app.models import Post
 from example_app.repositories import BlogDep, ByCursor, ByOffset, PostQueries, with_author
 from example_app.schemas import Id, PostCreate, PostOut, PostPatch
-from fastapi_asyncdb import CursorPage, Page
+from fastapi_asyncdb import Answer, CursorPage, Page, answer
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
@@ -34,28 +34,28 @@ async def create_post(body: PostCreate, blog: BlogDep) -> Post:
 
 
 @router.get("")
-async def list_posts(query: ByOffset, filters: PostFilters, posts: PostQueries) -> Page[PostOut]:
+async def list_posts(
+    query: ByOffset, filters: PostFilters, posts: PostQueries
+) -> Answer[Page[PostOut]]:
     """List posts, by number and the newest first unless ordered otherwise, with their total."""
-    page = await posts.page(query, *filters.where, order_by=filters.order_by, options=[with_author])
-    return page.to(PostOut)
+    statement = posts.select(*filters.where, order_by=filters.order_by)
+    return await answer(posts.session, statement, Page[PostOut], page=query)
 
 
 @router.get("/feed")
 async def read_feed(
     query: ByCursor, filters: FeedFilters, posts: PostQueries
-) -> CursorPage[PostOut]:
+) -> Answer[CursorPage[PostOut]]:
     """Walk through the posts, the newest first: as fast at the end as at the beginning."""
-    page = await posts.cursor_page(
-        query, *filters.where, order_by=filters.order_by, options=[with_author]
-    )
-    return page.to(PostOut)
+    statement = posts.select(*filters.where, order_by=filters.order_by)
+    return await answer(posts.session, statement, CursorPage[PostOut], page=query)
 
 
-@router.get("/{post_id}", response_model=PostOut, responses=NOT_FOUND)
+@router.get("/{post_id}", responses=NOT_FOUND)
 @cached_post
-async def get_post(post_id: Id, posts: PostQueries) -> Post:
+async def get_post(post_id: Id, posts: PostQueries) -> Answer[PostOut]:
     """Get one post."""
-    return await posts.get_or_raise(post_id, options=[with_author])
+    return await answer(posts.session, posts.select(Post.id == post_id), PostOut)
 
 
 @router.patch("/{post_id}", response_model=PostOut, responses=NOT_FOUND | CHANGED)
@@ -73,11 +73,9 @@ async def delete_post(post_id: Id, blog: BlogDep) -> None:
     await blog.posts.delete(post_id)
 
 
-@router.post("/{post_id}/restore", response_model=PostOut, responses=NOT_FOUND)
-async def restore_post(post_id: Id, blog: BlogDep) -> Post:
+@router.post("/{post_id}/restore", responses=NOT_FOUND)
+async def restore_post(post_id: Id, blog: BlogDep) -> Answer[PostOut]:
     """Restore a deleted post."""
     post_changes(blog.session, post_id)
     await blog.posts.restore(post_id)
-    return await blog.posts.get_or_raise(
-        post_id, options=[with_author], execution_options={"populate_existing": True}
-    )
+    return await answer(blog.session, blog.posts.select(Post.id == post_id), PostOut)

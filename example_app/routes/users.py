@@ -6,7 +6,7 @@ from example_app.activity import record
 from example_app.models import User
 from example_app.repositories import ByOffset, UserQueries, Users
 from example_app.schemas import Id, UserCreate, UserOut
-from fastapi_asyncdb import Page
+from fastapi_asyncdb import Answer, Page, answer
 
 router = APIRouter(prefix="/users", tags=["users"])
 
@@ -25,13 +25,14 @@ async def create_user(body: UserCreate, users: Users) -> User:
     return user
 
 
-@router.get("/{user_id}", response_model=UserOut, responses={404: {"description": "No such user"}})
-async def get_user(user_id: Id, users: UserQueries) -> User:
+@router.get("/{user_id}", responses={404: {"description": "No such user"}})
+async def get_user(user_id: Id, users: UserQueries) -> Answer[UserOut]:
     """Get one user."""
-    return await users.get_or_raise(user_id)
+    return await answer(users.session, users.select(User.id == user_id), UserOut)
 
 
 @router.get("")
-async def list_users(query: ByOffset, users: UserQueries) -> Page[UserOut]:
+async def list_users(query: ByOffset, users: UserQueries) -> Answer[Page[UserOut]]:
     """List users, the oldest first."""
-    return (await users.page(query, order_by=User.id)).to(UserOut)
+    statement = users.select(order_by=User.id)
+    return await answer(users.session, statement, Page[UserOut], page=query)
