@@ -207,3 +207,11 @@ async def _scalars(self: AsyncSession, *args: Any, **kwargs: Any) -> ScalarResul
 def state_of(session: AsyncSession) -> SessionState:
     """Return what the library knows of a session that it opened."""
     return cast(ManagedSession, session)._asyncdb
+
+
+def ends_with_handler(session: AsyncSession) -> bool:
+    """Return whether the session's transaction is committed between its handler and the response."""
+    if not isinstance(session, ManagedSession):
+        return False
+    state = state_of(session)
+    return state.request is not None and not state.connections.reads

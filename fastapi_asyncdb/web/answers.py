@@ -147,7 +147,8 @@ class _Answers:
     ) -> StreamingResponse:
         """Return a response that sends the rows while they are read, in constant memory.
 
-        The statement is sent before this returns, so that its errors are answered as errors. A row that
+        With ``ReadDB`` the statement is sent before this returns, so that its errors are answered as
+        errors; with ``DB`` after the handler's commit, in the transaction of the response. A row that
         does not fit the schema, or one that the database cannot write as Pydantic would, breaks off the
         response, since its status is sent already.
 

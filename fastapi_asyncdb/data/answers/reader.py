@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Delete, Result, Select, inspect
@@ -30,7 +31,7 @@ from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, r
 from fastapi_asyncdb.dialects import backend_of
 from fastapi_asyncdb.dialects.json import UNFIT
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.session.managed import execute
+from fastapi_asyncdb.session.managed import ends_with_handler, execute
 
 _SELECTS: Any = (Select, FromStatement)
 """What may select entities."""
@@ -158,12 +159,24 @@ async def stream_of(
 ) -> AsyncGenerator[list[str], None]:
     """Open a stream; return what yields the JSON of so many rows at a time.
 
+    The cursor of a transaction that ends with the handler would be closed before the first row is sent:
+    there the statement is sent with the first batch, in the transaction of the response.
+
     Raises:
         UnfitRow: later, a row is none that the database can write.
     """
     streamed = statement_of(session, statement, plan).execution_options(yield_per=batch_size)
-    result = await session.stream(streamed)
-    return _batches(result, plan, batch_size)
+    if ends_with_handler(session):
+        return _later(session, streamed, plan, batch_size)
+    return _batches(await session.stream(streamed), plan, batch_size)
+
+
+async def _later(
+    session: AsyncSession, streamed: Any, plan: Plan, size: int
+) -> AsyncGenerator[list[str], None]:
+    async with aclosing(_batches(await session.stream(streamed), plan, size)) as batches:
+        async for batch in batches:
+            yield batch
 
 
 async def _batches(result: Any, plan: Plan, size: int) -> AsyncGenerator[list[str], None]:
