@@ -181,7 +181,7 @@ class _Answers:
         return StreamingResponse(lines(batches), media_type=media_type, headers=headers)
 
     def explain(
-        self, schema: Any, model: type[Any], *, database: Database = default_database
+        self, schema: Any, model: type[Any], *, database: Database[Any] = default_database
     ) -> str:
         """Return what makes the JSON of a schema from a mapped class, and why nothing faster does.
 

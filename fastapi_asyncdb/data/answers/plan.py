@@ -217,9 +217,7 @@ class _Builder:
         raise _Unproved(f"{model.__name__}.{attribute_of(field, model)} is read in Python")
 
     def _leaf(self, leaf: Leaf, attribute: Any) -> ColumnElement[Any] | None:
-        kind = attribute.type
-        utc = isinstance(kind, UTCDateTime)
-        stored = Stored(attribute, kind.impl_instance if utc else kind, utc)
+        stored = _stored(attribute)
         try:
             if leaf.cls is not None:
                 return self._json.member(leaf.cls, stored)
@@ -249,6 +247,14 @@ def _check_class(mapper: Mapper[Any]) -> None:
         raise _Unproved(f"rows of {name} are objects of several classes")
     if mapper.class_manager.dispatch.load:
         raise _Unproved(f"{name} has a listener for loaded objects")
+
+
+def _stored(attribute: Any) -> Stored:
+    kind = attribute.type
+    name = f"{type(kind).__module__}.{type(kind).__name__}"
+    utc = isinstance(kind, UTCDateTime) or name == "sqlmodel.sql.sqltypes.UTCDateTime"
+    is_plain = utc or name == "sqlmodel.sql.sqltypes.AutoString"
+    return Stored(attribute, kind.impl_instance if is_plain else kind, utc)
 
 
 def _described(leaf: Leaf, found: ColumnProperty[Any]) -> str:

@@ -151,7 +151,7 @@ class _Reader:
             return "computed fields"
         if "serialization" in core:
             return "a serializer of its own"
-        if core.get("custom_init"):
+        if core.get("custom_init") and not _validates_alone(core["cls"]):
             return "an __init__ of its own"
         more = {key for key in core if key not in _PLAIN_MODEL and core[key] not in (None, False)}
         more |= {key for key in core.get("config") or {} if key not in _PLAIN_CONFIG}
@@ -240,6 +240,15 @@ def _more(core: CoreSchema, plain: set[str]) -> str | None:
     if core.get("microseconds_precision", "truncate") != "truncate":
         return "the setting microseconds_precision"
     return f"the setting {min(more)}" if more else None
+
+
+def _validates_alone(cls: type[Any]) -> bool:
+    """Return whether an ``__init__`` is that of SQLModel, which does no more than validate.
+
+    That of a table does not validate.
+    """
+    init: Any = cls.__init__
+    return init.__module__ == "sqlmodel.main" and not hasattr(cls, "__table__")
 
 
 def _outside_of_init(field: CoreSchema) -> str | None:
