@@ -82,7 +82,7 @@ def reading(statement: Select[Any], *columns: Any) -> Select[Any]:
     """Return a copy that selects columns of the same rows, without loader options; criteria stay."""
     copy = statement.with_only_columns(*columns, maintain_column_froms=True)
     copy._with_options = _criteria(statement)
-    return copy
+    return copy  # pyright: ignore[reportReturnType]
 
 
 def _criteria(statement: Select[Any]) -> tuple[Any, ...]:
