@@ -43,6 +43,10 @@ class JsonFormat(ABC):
     writers: ClassVar[Sequence[Writer]]
     """The first of a column's type counts."""
 
+    def for_driver(self, driver: str) -> JsonFormat:
+        """Return the format for values as a driver returns them; by default the same for all."""
+        return self
+
     @abstractmethod
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return a JSON object.

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, StatementError
 
 from fastapi_asyncdb.dialects.backend import Backend
 from fastapi_asyncdb.dialects.base import Preset
+from fastapi_asyncdb.dialects.json import JsonFormat
 from fastapi_asyncdb.dialects.mysql import MARIADB, MYSQL
 from fastapi_asyncdb.dialects.postgresql import BACKEND as POSTGRESQL
 from fastapi_asyncdb.dialects.registration import check
@@ -104,6 +105,14 @@ def preset_of(dialect: Dialect) -> Preset | None:
 def backend_of(dialect: Dialect) -> Backend | None:
     """Return the database of an engine, which may be the user's own; ``None`` for an unknown one."""
     return backend_for(dialect.name)
+
+
+def json_of(dialect: Dialect) -> JsonFormat | None:
+    """Return how the database of an engine builds JSON; ``None`` if it does not."""
+    backend = backend_of(dialect)
+    if backend is None or backend.json is None:
+        return None
+    return backend.json.for_driver(dialect.driver)
 
 
 def family_of(name: str) -> str:

@@ -20,7 +20,7 @@ from fastapi_asyncdb.data.pages.offset import Total
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.database import Database
 from fastapi_asyncdb.default import default_database
-from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.dialects import json_of
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.signatures import Secret
 from fastapi_asyncdb.web.etags import etag_of, is_known
@@ -200,10 +200,8 @@ class _Answers:
             ConfigurationError: the mapped class has no attribute for a field that is required; a
                 ``Related`` has an order or a limit, and Pydantic validates objects.
         """
-        backend = backend_of(database.engine.sync_engine.dialect)
-        return str(
-            plan_of(form_of(schema).item, cast(Any, model), backend.json if backend else None)
-        )
+        json = json_of(database.engine.sync_engine.dialect)
+        return str(plan_of(form_of(schema).item, cast(Any, model), json))
 
 
 answer = _Answers()

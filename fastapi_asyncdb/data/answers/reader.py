@@ -28,7 +28,7 @@ from fastapi_asyncdb.data.answers.writes import (
     written_class,
 )
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, reading
-from fastapi_asyncdb.dialects import backend_of
+from fastapi_asyncdb.dialects import json_of
 from fastapi_asyncdb.dialects.json import UNFIT
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import ends_with_handler, execute
@@ -62,8 +62,8 @@ def plan_for(
         if model is not None and _needs_objects(statement, model):
             purpose = "objects"
             model = inspect(model).mapper.class_
-    backend = backend_of(session.get_bind(clause=statement).dialect)
-    return plan_of(schema, model, backend.json if backend else None, purpose)
+    json = json_of(session.get_bind(clause=statement).dialect)
+    return plan_of(schema, model, json, purpose)
 
 
 def _refuse_delete(statement: Write, schema: Any) -> None:

@@ -22,7 +22,21 @@ _MAY_BE_INFINITE = "[0-9]{255}|[eE][+]?[0-9]{3}"
 
 
 class PostgreSQLJson(JsonFormat):
-    """JSON of the type ``json``, whose functions cost less than those of ``jsonb``."""
+    """JSON of the type ``json``, whose functions cost less than those of ``jsonb``.
+
+    Args:
+        utc: Whether the driver returns every point in time in UTC.
+    """
+
+    def __init__(self, *, utc: bool = False) -> None:
+        self._utc = utc
+
+    def for_driver(self, driver: str) -> JsonFormat:
+        """Return the format for asyncpg, which returns UTC; psycopg returns the session's zone.
+
+        https://magicstack.github.io/asyncpg/current/usage.html#type-conversion
+        """
+        return _FOR_ASYNCPG if driver == "asyncpg" else self
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return ``json_build_object(...)``."""
@@ -68,15 +82,13 @@ class PostgreSQLJson(JsonFormat):
         return self.guarded(func.to_json(column), column, column.between(first, last))
 
     def _datetime(self, stored: Stored) -> ColumnElement[Any] | None:
-        """Return ISO 8601 as Pydantic has it: with no or with six digits of a fraction.
-
-        Of a time zone, only UTC is known: psycopg returns that of the session.
-        """
+        """Return ISO 8601 as Pydantic has it: with no or with six digits of a fraction."""
         kind: Any = stored.type
-        if kind.timezone and not stored.utc:
+        utc = stored.utc or self._utc
+        if kind.timezone and not utc:
             return None
         time, zone = stored.column, ""
-        if stored.utc:
+        if kind.timezone:
             time, zone = func.timezone(quoted("UTC"), time), '"Z"'
         first, end = (cast(quoted(day), TIMESTAMP()) for day in ("0001-01-01", "10000-01-01"))
         form = case(
@@ -123,3 +135,6 @@ class PostgreSQLJson(JsonFormat):
         (sql.Numeric, "decimal", _decimal),
         (sql.JSON, "any", _json),
     )
+
+
+_FOR_ASYNCPG = PostgreSQLJson(utc=True)
