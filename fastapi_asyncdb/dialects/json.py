@@ -40,6 +40,8 @@ class JsonFormat(ABC):
 
     max_fields = 50
     """Functions have 100 arguments at most."""
+    joining: ClassVar[str]
+    """The name of the function that joins the texts of rows, in the order of a subquery."""
     writers: ClassVar[Sequence[Writer]]
     """The first of a column's type counts."""
 

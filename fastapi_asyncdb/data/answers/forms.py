@@ -74,7 +74,7 @@ async def document(session: AsyncSession, statement: Any, schema: Any) -> str:
             f"'query: Annotated[{query}, Depends()]' in the route, and pass 'page=query'."
         )
     plan = plan_for(session, statement, form.item)
-    items = await items_of(session, statement, plan)
+    items = await items_of(session, statement, plan, joins=form.kind == "list")
     if form.kind == "list":
         return f"[{items.text}]"
     if items.rows > 1:

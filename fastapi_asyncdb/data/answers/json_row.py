@@ -1,15 +1,17 @@
-"""``JsonRow``: the JSON text of a row, as one column."""
+"""``JsonRow``: the JSON text of a row, as one column; ``JsonRows``: that of all rows, as one row."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text
+from sqlalchemy import ColumnElement, Select, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
+
+_ITEM = "item"
 
 
 class JsonRow(ColumnElement[str]):
@@ -21,6 +23,7 @@ class JsonRow(ColumnElement[str]):
         name: Of what the expression is made of: another expression has another name.
         expression: Returns the JSON text of a row.
         froms: What the row is selected from.
+        joining: The name of the SQL function that joins texts.
     """
 
     inherit_cache = True
@@ -28,13 +31,44 @@ class JsonRow(ColumnElement[str]):
     type: TypeEngine[str] = Text()
     _from_objects: Any = ()
 
-    def __init__(self, name: str, expression: ColumnElement[Any], froms: list[FromClause]) -> None:
+    def __init__(
+        self, name: str, expression: ColumnElement[Any], froms: list[FromClause], joining: str
+    ) -> None:
         self.name = name
         self.json = expression
+        self.joining = joining
         self._from_objects = froms
+        self.item = self.label(_ITEM)
+        """The same, by the name that ``joined`` needs."""
 
 
 @compiles(JsonRow)
-def _compile(element: JsonRow, compiler: SQLCompiler, **options: Any) -> str:
+def _compile_row(element: JsonRow, compiler: SQLCompiler, **options: Any) -> str:
     options.pop("add_to_result_map", None)
     return compiler.process(element.json, **options)
+
+
+class JsonRows(Select[Any]):
+    """A select of a ``JsonRow`` whose rows the database joins to one text: each row costs the driver.
+
+    For the session and its listeners it is a select like others: they may add options and conditions.
+    """
+
+    inherit_cache = True
+    _joining: str
+
+
+def joined(rows: Select[Any], row: JsonRow) -> Select[Any]:
+    """Change a select of the ``item`` of a row to one that joins its rows by commas; return it."""
+    rows.__class__ = JsonRows
+    rows._joining = row.joining  # type: ignore[attr-defined]
+    return rows
+
+
+@compiles(JsonRows)
+def _compile_rows(element: JsonRows, compiler: SQLCompiler, **options: Any) -> str:
+    rows: str = compiler.visit_select(element, **options)  # type: ignore[no-untyped-call]
+    if not rows.startswith("SELECT"):
+        return rows  # WITH may have statements that write, and which no subquery may have
+    text = f"coalesce({element._joining}({_ITEM}, ','), '')"
+    return f"SELECT {text} AS {_ITEM} FROM ({rows}) AS answers"  # noqa: S608 - names of its own

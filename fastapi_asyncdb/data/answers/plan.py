@@ -167,7 +167,8 @@ def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_input_ke
     if json is None:
         raise _Unproved("the database does not build JSON as Pydantic does")
     expression = json.text(_Builder(json, by_input_key=by_input_key).object(shape, model))
-    return JsonRow(f"answer_{next(_numbers)}", expression, [inspect(model).selectable])
+    froms = [inspect(model).selectable]
+    return JsonRow(f"answer_{next(_numbers)}", expression, froms, json.joining)
 
 
 class _Builder:

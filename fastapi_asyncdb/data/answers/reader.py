@@ -10,6 +10,7 @@ from sqlalchemy import Delete, Result, Select, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import FromStatement
 
+from fastapi_asyncdb.data.answers.json_row import joined
 from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
 from fastapi_asyncdb.data.answers.mappings import mapping_of, values_of_rows
 from fastapi_asyncdb.data.answers.narrowed import Narrowed, forget, narrowed_of
@@ -81,13 +82,15 @@ def _needs_objects(statement: Any, entity: Any) -> bool:
     return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement)
 
 
-def statement_of(session: AsyncSession, statement: Any, plan: Plan) -> Any:
-    """Return the statement that reads what the plan needs."""
+def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False) -> Any:
+    """Return the statement that reads what the plan needs; with ``joins`` as one row, if it is JSON."""
     if plan.model is None:
         return statement
-    columns: tuple[Any, ...] = (plan.row,) if plan.way == "database" else plan.columns
+    columns: tuple[Any, ...] = plan.columns if plan.row is None else (plan.row,)
     if isinstance(statement, Write):
         return statement.returning(*columns or (plan.model,))
+    if joins and plan.row is not None:
+        return joined(reading(statement, plan.row.item), plan.row)
     return reading(statement, *columns) if columns else loading(session, statement, plan)
 
 
@@ -109,11 +112,14 @@ class Items(NamedTuple):
 
     text: str
     rows: int
+    """Those of the result, which may be joined to one."""
 
 
-async def items_of(session: AsyncSession, statement: Any, plan: Plan) -> Items:
+async def items_of(
+    session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False
+) -> Items:
     """Return the rows of a statement as JSON."""
-    result = await _executed(session, statement, plan)
+    result = await _executed(session, statement, plan, joins=joins)
     if plan.way == "database":
         texts: list[str] = list(result.scalars())
         if not has_unfit(texts):
@@ -126,7 +132,7 @@ async def items_of(session: AsyncSession, statement: Any, plan: Plan) -> Items:
 
 async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
     """Return the rows as values of the schema."""
-    result = await _executed(session, statement, plan)
+    result = await _executed(session, statement, plan, joins=True)
     if plan.way == "database":
         texts = list(result.scalars())
         if not has_unfit(texts):
@@ -137,10 +143,12 @@ async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[A
     return await _validated(session, statement, plan, result)
 
 
-async def _executed(session: AsyncSession, statement: Any, plan: Plan) -> Result[Any]:
+async def _executed(
+    session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False
+) -> Result[Any]:
     if isinstance(statement, Write):
         await check_returning(session, statement)
-    return await execute(session, statement_of(session, statement, plan))
+    return await execute(session, statement_of(session, statement, plan, joins=joins))
 
 
 def by_objects(plan: Plan, statement: Any) -> Plan:

@@ -28,6 +28,8 @@ class PostgreSQLJson(JsonFormat):
         utc: Whether the driver returns every point in time in UTC.
     """
 
+    joining = "string_agg"
+
     def __init__(self, *, utc: bool = False) -> None:
         self._utc = utc
 

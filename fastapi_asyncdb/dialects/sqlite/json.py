@@ -24,6 +24,8 @@ _LARGE_EXPONENTS = (f"*[eE]{_DIGIT * 3}*", f"*[eE]+{_DIGIT * 3}*")
 class SQLiteJson(JsonFormat):
     """JSON as text. A subquery forgets that a text is JSON, so that ``json()`` says it again."""
 
+    joining = "group_concat"
+
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return ``json_object(...)``."""
         return func.json_object(*(each for key, value in values for each in (quoted(key), value)))
