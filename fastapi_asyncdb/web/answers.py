@@ -163,8 +163,8 @@ class _Answers:
 
         Raises:
             ConfigurationError: the mapped class has no attribute for a field that is required; the
-                schema is a page or optional; there is no such format; a ``Related`` has an order or a
-                limit, and Pydantic validates objects.
+                schema is a page or optional; there is no such format; the statement writes; a
+                ``Related`` has an order or a limit, and Pydantic validates objects.
         """
         form = form_of(schema)
         if form.kind not in ("one", "list"):

@@ -171,8 +171,14 @@ async def stream_of(
     there the statement is sent with the first batch, in the transaction of the response.
 
     Raises:
+        ConfigurationError: the statement writes.
         UnfitRow: later, a row is none that the database can write.
     """
+    if isinstance(statement, Write):
+        raise ConfigurationError(
+            f"{statement.__visit_name__.upper()} writes, and a stream reads. Await answer() of the "
+            "statement, or stream a select()."
+        )
     streamed = statement_of(session, statement, plan).execution_options(yield_per=batch_size)
     if ends_with_handler(session):
         return _later(session, streamed, plan, batch_size)
