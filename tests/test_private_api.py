@@ -25,6 +25,7 @@ import sqlalchemy.engine.base
 import sqlalchemy.orm
 import sqlalchemy.pool
 import sqlalchemy.pool.base
+import sqlalchemy.sql.compiler
 import sqlalchemy.util
 import sqlalchemy.util.concurrency
 import sqlalchemy.util.queue
@@ -338,6 +339,12 @@ NEEDED = [
         "data/answers/loader_options.py",
         "some decide which objects are related",
     ),
+    Needed(
+        "_global_attributes",
+        "SQLAlchemy's SQLCompiler",
+        "data/answers/criteria.py",
+        "it has the criteria of the statement",
+    ),
     *(
         Needed(name, "SQLAlchemy's loader option", "data/answers/loader_options.py", why)
         for name, why in (
@@ -409,6 +416,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's Result": sqlalchemy.Result,
             "SQLAlchemy's Select": sqlalchemy.select(1),
             "SQLAlchemy's entity in a Select": sqlalchemy.select(1)._raw_columns[0],
+            "SQLAlchemy's SQLCompiler": sqlalchemy.sql.compiler.SQLCompiler,
             "SQLAlchemy's loader option": loads.context[0],
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,

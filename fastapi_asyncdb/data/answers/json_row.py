@@ -11,6 +11,8 @@ from sqlalchemy.sql.selectable import FromClause
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
 
+from fastapi_asyncdb.data.answers.criteria import for_aliases
+
 _ITEM = "item"
 
 
@@ -45,7 +47,8 @@ class JsonRow(ColumnElement[str]):
 @compiles(JsonRow)
 def _compile_row(element: JsonRow, compiler: SQLCompiler, **options: Any) -> str:
     options.pop("add_to_result_map", None)
-    return compiler.process(element.json, **options)
+    with for_aliases(compiler):
+        return compiler.process(element.json, **options)
 
 
 class JsonRows(Select[Any]):
