@@ -88,12 +88,15 @@ _REASONS = {
         "the statement has DISTINCT, GROUP BY, an alias or a loader option that decides what is "
         "related, is a text, or writes and answers relationships"
     ),
-    "repeat": "a row has a value that the database does not write as Pydantic does",
+    "repeat": (
+        "a row has a value that the database does not write as Pydantic does, or a join repeats rows "
+        "of a page"
+    ),
 }
 
 
 class _Unproved(Exception):
-    """The database cannot build the JSON of a field; the text says why."""
+    """It is not proved that the database builds the same JSON as Pydantic; the text says why."""
 
 
 @lru_cache(maxsize=1024)
@@ -109,7 +112,8 @@ def plan_of(
         purpose: What the rows are for.
 
     Raises:
-        ConfigurationError: the model has no attribute for a field that is required.
+        ConfigurationError: the model has no attribute for a field that is required; or a ``Related`` has
+            an order or a limit, and Pydantic validates objects.
     """
     plan = _plan(schema, model, json, purpose)
     logger.debug("%s", plan)

@@ -48,8 +48,7 @@ def plan_for(
     """Return the plan for a statement.
 
     Raises:
-        ConfigurationError: the model has no attribute for a field that is required; or the statement is
-            one that writes, and has a RETURNING of its own.
+        ConfigurationError: see ``answer``.
     """
     model: Any
     if isinstance(statement, Write):

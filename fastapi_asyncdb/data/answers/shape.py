@@ -184,7 +184,8 @@ class _Reader:
         recursive = core.get("cls") in self._open
         value = None if recursive else self._value(core, many=many)
         if value is None:
-            doubt = doubt or ("itself in it" if recursive else _type(core))
+            kind = f"a list of the type {core['type']}" if many else _type(core)
+            doubt = doubt or ("itself in it" if recursive else kind)
         elif isinstance(value, Leaf):
             doubt = doubt or _more(core, _PLAIN_LEAF)
         if aliases is None:

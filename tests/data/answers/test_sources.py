@@ -279,11 +279,17 @@ async def test_contradictory_arguments_are_refused(
 
 
 async def test_streams_refuse_what_is_no_row_before_they_read(session: AsyncSession):
-    """A page, an optional row, and an unknown format, which would leave an open cursor behind."""
+    """A page, an optional row, a write, and an unknown format, which would leave a cursor open."""
     options: Any = {"format": "csv"}
-    for schema, more in ((Page[DogOut], {}), (DogOut | None, {}), (DogOut, options)):
-        with pytest.raises(ConfigurationError):
-            await answer.stream(session, IN_ORDER, schema, **more)
+    write: Any = insert(Dog).values(name="x")
+    for statement, schema, more, words in (
+        (IN_ORDER, Page[DogOut], {}, "it is a page"),
+        (IN_ORDER, DogOut | None, {}, "it is optional"),
+        (IN_ORDER, DogOut, options, "format='csv'"),
+        (write, DogOut, {}, "writes"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            await answer.stream(session, statement, schema, **more)
 
 
 async def test_values_refuse_the_schema_of_a_list(session: AsyncSession):
