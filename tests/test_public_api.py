@@ -68,6 +68,7 @@ WITH_ALL = {
 def test_front_door():
     """Public names change only on purpose, and with a line in the changelog."""
     assert sorted(fastapi_asyncdb.__all__) == [
+        "Answer",
         "AnyOf",
         "Base",
         "Credentials",
@@ -84,6 +85,7 @@ def test_front_door():
         "Problem",
         "ReadDB",
         "ReadRepository",
+        "Related",
         "Repository",
         "RetryRoute",
         "Search",
@@ -94,6 +96,7 @@ def test_front_door():
         "UnitOfWork",
         "VersionMixin",
         "advisory_lock",
+        "answer",
         "create_lifespan",
         "db_lifespan",
         "default_database",
@@ -110,6 +113,7 @@ def test_front_door():
         "problem_of",
         "register_dialect",
         "remember_transaction_id",
+        "rows",
         "try_advisory_lock",
     ]
     assert all(hasattr(fastapi_asyncdb, name) for name in fastapi_asyncdb.__all__)

@@ -204,7 +204,7 @@ class _Answers:
         return str(plan_of(form_of(schema).item, cast(Any, model), json))
 
 
-answer = _Answers()
+answer: _Answers = _Answers()
 
 
 def _response(
