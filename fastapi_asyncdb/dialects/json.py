@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, case, literal_column, null
 from sqlalchemy import types as sql
 
 UNFIT = '{"$unfit":1}'
-"""Stands for a value that is not written as Pydantic writes it; no text contains it unescaped."""
+"""Stands for a value that is not written as Pydantic writes it; no string contains it unescaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Stored:
 
     column: ColumnElement[Any]
     type: sql.TypeEngine[Any]
-    """SQLAlchemy's, which converts nothing that the format does not know."""
+    """Its type, without a decorator whose conversion the format knows."""
     utc: bool = False
-    """Whether points in time are returned in UTC."""
+    """Whether that decorator returns points in time in UTC."""
 
 
 Writer = tuple[type[Any], str, Callable[[Any, Stored], "ColumnElement[Any] | None"]]
@@ -32,18 +32,18 @@ Writer = tuple[type[Any], str, Callable[[Any, Stored], "ColumnElement[Any] | Non
 
 
 class JsonFormat(ABC):
-    """Expressions for JSON, as one database has them.
+    """Expressions for JSON, as one database has them: what a ``Backend`` with ``json`` implements.
 
-    An expression for a value is NULL where the value is, and ``UNFIT`` where its JSON is another one
-    than Pydantic's.
+    The expression for a value is NULL where the value is NULL, and ``UNFIT`` where the database would
+    write other JSON than Pydantic. What has no writer is left to Pydantic.
     """
 
     max_fields = 50
-    """Functions have 100 arguments at most."""
+    """How many fields an object has at most: functions take 100 arguments, two for each field."""
     joining: ClassVar[str]
     """The name of the function that joins the texts of rows, in the order of a subquery."""
     writers: ClassVar[Sequence[Writer]]
-    """The first of a column's type counts."""
+    """Of those for the type of a column the first counts, so that a subclass comes before its base."""
 
     def for_driver(self, driver: str) -> JsonFormat:
         """Return the format for values as a driver returns them; by default the same for all."""
@@ -71,7 +71,11 @@ class JsonFormat(ABC):
 
     @abstractmethod
     def constant(self, text: str) -> ColumnElement[Any]:
-        """Return JSON by its text."""
+        """Return JSON by its text.
+
+        Raises:
+            ValueError: it has a backslash, or a character that is not printable.
+        """
 
     def leaf(self, kind: str, stored: Stored) -> ColumnElement[Any] | None:
         """Return the JSON of a column, or ``None`` if it cannot be made equal.
