@@ -59,6 +59,9 @@ def arguments() -> argparse.Namespace:
         "--quick", action="store_true", help="rough numbers in a quarter of the time"
     )
     parser.add_argument("--rounds", type=int, help="rounds of each measure with medians")
+    parser.add_argument(
+        "--update", action="store_true", help="renew what is measured in RESULTS.md and charts/"
+    )
     parser.add_argument("--output", type=Path, help="folder for RESULTS.md and charts/")
     return parser.parse_args()
 
@@ -142,9 +145,21 @@ def write(folder: Path, measures: Sequence[Measure], taken: Taken, facts: Sequen
     console.print(f"Written: {folder / 'RESULTS.md'}, {len(charts)} charts")
 
 
+def update(measures: Sequence[Measure], taken: Taken, when: str) -> None:
+    """Renew the sections of measures in the page of results, and their charts."""
+    from benchmarks.charts import draw
+
+    path = FOLDER / "RESULTS.md"
+    charts = draw(taken.results, FOLDER / "charts")
+    page = path.read_text()
+    path.write_text(report.updated(page, measures, taken.results, taken.failures, charts, when))
+    console.print(f"Renewed: {path}, {len(charts)} charts")
+
+
 def main() -> None:
     """Measure, print, and write the results of a whole run."""
     options = arguments()
+    when = report.circumstances(effort(options))
     measures = chosen_measures(options.only)
     contenders, data_access = list(installed(CONTENDERS)), list(installed(DATA_ACCESS))
     with database() as (server, url):
@@ -156,7 +171,9 @@ def main() -> None:
         taken = take(measures, Run(server, url, contenders, data_access, effort(options)))
     print_table("Targets", report.target_rows(taken.results))
     folder = options.output or (None if options.only else FOLDER)
-    if folder is not None:
+    if options.update:
+        update(measures, taken, when)
+    elif folder is not None:
         write(folder, measures, taken, facts)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
-from collections.abc import Iterable, MutableMapping
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from benchmarks.children import Child, Worker, answer_messages, arguments, attem
 from benchmarks.contenders import Contender, Pool
 
 Message = MutableMapping[str, Any]
+MEGABYTE = 1024 * 1024
 
 
 class RequestFailed(Exception):
@@ -45,7 +47,23 @@ class Caller(Worker):
         Raises:
             ChildFailed: one of them failed.
         """
-        return Cost(*self.ask(method, path, count))
+        return Cost(*self.ask("cost", method, path, count))
+
+    def peak(self, method: str, path: str) -> float:
+        """Return the MB that Python allocates for a request at most, at a time.
+
+        Raises:
+            ChildFailed: it failed.
+        """
+        return float(self.ask("peak", method, path))
+
+    def body(self, method: str, path: str) -> str:
+        """Return the body of an answer.
+
+        Raises:
+            ChildFailed: the request failed.
+        """
+        return str(self.ask("body", method, path))
 
 
 @dataclass
@@ -72,6 +90,30 @@ async def request(app: FastAPI, method: str, path: str, client: Client | None = 
     Raises:
         RequestFailed: its answer is not 2xx.
     """
+    parts: list[bytes] = []
+    await send(app, method, path, client, parts.append)
+    return b"".join(parts)
+
+
+async def send(
+    app: FastAPI,
+    method: str,
+    path: str,
+    client: Client | None = None,
+    keep: Callable[[bytes], object] = len,
+) -> None:
+    """Call an application as a server does.
+
+    Args:
+        app: The application.
+        method: Of the request.
+        path: Of the request.
+        client: Has the cookie, and keeps the one of the response.
+        keep: Gets the parts of the body; by default nothing keeps them.
+
+    Raises:
+        RequestFailed: its answer is not 2xx.
+    """
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -91,20 +133,19 @@ async def request(app: FastAPI, method: str, path: str, client: Client | None = 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    status, body = 0, b""
+    status = 0
 
-    async def send(message: Message) -> None:
-        nonlocal status, body
+    async def receive_back(message: Message) -> None:
+        nonlocal status
         status = message.get("status", status)
-        body += message.get("body", b"")
+        keep(message.get("body", b""))
         if client is not None:
             client.keep(message.get("headers", ()))
 
     # An unexpected error is sent as 500, and raised.
-    await app(scope, receive, send)
+    await app(scope, receive, receive_back)
     if not 200 <= status < 300:
         raise RequestFailed(f"{method} {path}: {status}")
-    return body
 
 
 async def measure(
@@ -115,9 +156,29 @@ async def measure(
     cpu = time.process_time()
     for _ in range(count):
         started = time.perf_counter()
-        await request(app, method, path, client)
+        await send(app, method, path, client)
         latencies.append(time.perf_counter() - started)
     return (time.process_time() - cpu) / count, latencies
+
+
+async def peak(app: FastAPI, method: str, path: str) -> float:
+    """Return the MB that Python allocates for a request, at most at a time."""
+    await send(app, method, path)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        await send(app, method, path)
+        return tracemalloc.get_traced_memory()[1] / MEGABYTE
+    finally:
+        tracemalloc.stop()
+
+
+async def body(app: FastAPI, method: str, path: str) -> str:
+    """Return the body of an answer."""
+    return (await request(app, method, path)).decode()
+
+
+KINDS: dict[str, Callable[..., Awaitable[Any]]] = {"cost": measure, "peak": peak, "body": body}
 
 
 async def serve(app: FastAPI) -> None:
@@ -128,8 +189,11 @@ async def serve(app: FastAPI) -> None:
         async def start() -> None:
             await stack.enter_async_context(lifespan)
 
+        async def work(kind: str, *values: Any) -> Any:
+            return await KINDS[kind](app, *values)
+
         await attempt(start())
-        await answer_messages(partial(measure, app))
+        await answer_messages(work)
 
 
 def main() -> None:

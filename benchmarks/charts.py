@@ -9,12 +9,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from benchmarks.contenders import CONTENDERS, OURS
+from benchmarks.measures.answers import RATE
 from benchmarks.measures.goodput import LIMITED, LOADS
 from benchmarks.measures.latency import DELAYS
 from benchmarks.run import Numbers
 from benchmarks.targets import Results
 
 OWN, OTHER, PALE = "#d1495b", "#6b7a8f", "#c3cbd6"
+SERVER = "#edae49"
 VARIANTS = {contender.name for contender in CONTENDERS if contender.variant}
 STYLE = {
     "font.size": 10,
@@ -57,12 +59,35 @@ def streams(numbers: Numbers, axes: Sequence[Any]) -> None:
     axis.set_title("open streams on 5 connections, one query a second each")
 
 
+def answers(numbers: Numbers, axes: Sequence[Any]) -> None:
+    """Draw the CPU of both sides for posts with relations, and how many answers there are a second."""
+    cpu, rate = axes
+    kind = "with relations"
+    names = [name for name in reversed(numbers) if kind in numbers[name]]
+    own = [numbers[name][kind] / 1e3 for name in names]
+    servers = [numbers[name][f"{kind}, PostgreSQL"] / 1e3 for name in names]
+    cpu.barh(names, own, color=[color(name) for name in names])
+    drawn = cpu.barh(names, servers, left=own, color=SERVER, label="of it PostgreSQL's")
+    both = [each + server for each, server in zip(own, servers, strict=True)]
+    cpu.bar_label(drawn, [f"{value:.1f}" for value in both], padding=3)
+    cpu.legend(fontsize=8, loc="lower right")
+    bare(cpu)
+    cpu.set_title("ms of CPU for 100 posts, an author and 5 tags each")
+    bars(rate, numbers, RATE)
+    rate.set_title("answers per second, 16 clients")
+
+
 def bars(axis: Any, numbers: Numbers, column: str) -> None:
     """Draw a bar for each contender."""
     shown = {name: values[column] for name, values in numbers.items() if column in values}
     names = list(reversed(shown))
     drawn = axis.barh(names, [shown[name] for name in names], color=[color(name) for name in names])
     axis.bar_label(drawn, fmt="{:,.0f}", padding=3)
+    bare(axis)
+
+
+def bare(axis: Any) -> None:
+    """Show names and bars, whose values are written beside them."""
     axis.margins(x=0.15)
     axis.xaxis.set_visible(False)
     axis.spines["bottom"].set_visible(False)
@@ -100,6 +125,7 @@ CHARTS: dict[str, tuple[Callable[[Numbers, Sequence[Any]], None], int]] = {
     "latency": (latency, 2),
     "goodput": (goodput, 1),
     "streams": (streams, 1),
+    "answers": (answers, 2),
 }
 """For each measure that has a chart: what draws it, and on how many axes."""
 

@@ -116,8 +116,60 @@ def results(
         markdown(target_rows(taken)),
         *(f"![{name}](charts/{name})" for name in charts),
     ]
-    for measure in measures:
-        parts += [f"## {measure.title}", measure.note, markdown(rows(measure, taken[measure.name]))]
-        if failures.get(measure.name):
-            parts += ["Failed:", "\n".join(failure_lines(failures[measure.name]))]
+    parts += [section(measure, taken, failures) for measure in measures]
     return "\n\n".join(parts) + "\n"
+
+
+def section(measure: Measure, taken: Results, failures: Failures, when: str = "") -> str:
+    """Return the section of a measure, with its head."""
+    table = markdown(rows(measure, taken[measure.name]))
+    parts = [f"## {measure.title}", f"{measure.note} {when}".strip(), table]
+    if failures.get(measure.name):
+        parts += ["Failed:", "\n".join(failure_lines(failures[measure.name]))]
+    return "\n\n".join(parts)
+
+
+def circumstances(effort: Effort) -> str:
+    """Return when a measure is taken by itself, and on what; to be asked before the run."""
+    now, load = datetime.now(UTC).date(), os.getloadavg()[0]
+    return f"By itself on {now}: load {load:.1f} before the run, {effort.rounds} rounds."
+
+
+def updated(
+    page: str,
+    measures: Sequence[Measure],
+    taken: Results,
+    failures: Failures,
+    charts: Sequence[str],
+    when: str,
+) -> str:
+    """Return a page of results with the sections and the targets of these measures renewed.
+
+    Args:
+        page: The page.
+        measures: What was measured.
+        taken: Its numbers.
+        failures: Who failed.
+        charts: Their charts, which go into the sections.
+        when: What the sections say of the circumstances.
+    """
+    first, *sections = page.rstrip("\n").split("\n\n## ")
+    for measure in measures:
+        new = section(measure, taken, failures, when).removeprefix("## ")
+        chart = f"{measure.name}.png"
+        new += f"\n\n![{chart}](charts/{chart})" if chart in charts else ""
+        titles = [each.partition("\n")[0] for each in sections]
+        at = titles.index(measure.title) if measure.title in titles else len(sections)
+        sections[at : at + 1] = [new]
+    targets = next(at for at, each in enumerate(sections) if each.startswith("Targets\n"))
+    sections[targets] = _with_targets(sections[targets], taken)
+    return "\n\n## ".join([first, *sections]) + "\n"
+
+
+def _with_targets(targets: str, taken: Results) -> str:
+    """Return the section of targets with the lines of what was measured."""
+    title, table, *others = targets.split("\n\n")
+    lines = {line.split(" | ")[0]: line for line in table.split("\n")}
+    for line in markdown(target_rows(taken)).split("\n")[2:]:
+        lines[line.split(" | ")[0]] = line
+    return "\n\n".join([title, "\n".join(lines.values()), *others])

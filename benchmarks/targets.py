@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.contenders import OURS
-from benchmarks.measures import replicas
+from benchmarks.measures import answers, replicas
 from benchmarks.measures.goodput import LIMITED
 from benchmarks.measures.repository import VERBS
 from benchmarks.run import Numbers
@@ -58,6 +58,11 @@ def best_peer(column: str) -> Callable[[Results], float]:
 def best_repository(column: str) -> Callable[[Results], float]:
     """Return what finds the lowest CPU time of another repository."""
     return partial(_best, "repository", column, REPOSITORIES, min)
+
+
+def five_times_the_best_peer(results: Results) -> float:
+    """Return five times the most answers per second of a peer."""
+    return 5 * _best("answers", answers.RATE, PEERS, max, results)
 
 
 def _best(
@@ -154,6 +159,22 @@ TARGETS = (
         )
         for kind, limit in (("write", 4), ("read", 1))
     ),
+    *(
+        Target(f"CPU of an answer, {kind}, textbook = 1", "answers", f"{kind} / textbook", limit)
+        for kind, limit in (("one row", 0.42), ("100 rows", 0.24), ("with relations", 0.12))
+    ),
+    *(
+        Target(f"the same with PostgreSQL's, {kind}", "answers", f"{kind}, both / textbook", 1)
+        for kind in answers.KINDS
+    ),
+    Target(
+        "answers/s with relations, five times the best peer",
+        "answers",
+        answers.RATE,
+        five_times_the_best_peer,
+        at_least=True,
+    ),
+    Target("MB of a stream of 10,000 rows", "answers", "MB, stream", 8),
     Target("CPU of get, by hand = 1", "repository", "get / by hand", 1.05),
     Target("CPU of a page of 50, by hand = 1", "repository", "page of 50 / by hand", 1.10),
     *(

@@ -1,5 +1,5 @@
 """The applications that are compared, one module each."""
 
-from benchmarks.contenders.registry import CONTENDERS, OURS, TEXTBOOK, Contender, Pool
+from benchmarks.contenders.registry import CONTENDERS, OURS, RAW, TEXTBOOK, Contender, Pool
 
-__all__ = ["CONTENDERS", "OURS", "TEXTBOOK", "Contender", "Pool"]
+__all__ = ["CONTENDERS", "OURS", "RAW", "TEXTBOOK", "Contender", "Pool"]

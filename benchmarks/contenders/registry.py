@@ -56,6 +56,7 @@ class Contender:
 
 TEXTBOOK = Contender("textbook", "textbook:create_app")
 OURS = Contender("fastapi_asyncdb", "asyncdb:create_app", ("fastapi-asyncdb",))
+RAW = Contender("raw asyncpg", "raw_asyncpg:create_app")
 CONTENDERS = (
     TEXTBOOK,
     Contender("advanced-alchemy", "alchemy:create_app", ("advanced-alchemy",)),
@@ -69,5 +70,5 @@ CONTENDERS = (
     Contender("textbook, no ping", "textbook:create_app_without_ping", variant=True),
     Contender("leanest get_db", "lean:create_leanest", variant=True),
     Contender("three layers", "lean:create_three_layers", variant=True),
-    Contender("raw asyncpg", "raw_asyncpg:create_app"),
+    RAW,
 )

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.contenders.items import Item
+from benchmarks.contenders.posts import add_posts
 
 INTERVAL = 1.0
 """Seconds between two queries of a stream."""
@@ -63,6 +64,8 @@ def add_routes(app: FastAPI, write: Any, read: Any, open_session: Opener | None 
         async def stream_with_its_own_session(*, commit: bool = False) -> StreamingResponse:
             body = events_of_its_own(open_session, commit=commit)
             return StreamingResponse(body, media_type="text/event-stream")
+
+    add_posts(app, read)
 
 
 async def events(session: AsyncSession, *, commit: bool) -> AsyncIterator[str]:
