@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
+from example_app.main import app
 from example_app.routes import export
 from fastapi_asyncdb import default_database
+from fastapi_asyncdb.testing import assert_queries
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -28,6 +30,30 @@ async def test_a_post_comes_with_its_author(client: AsyncClient, ada: int) -> No
     assert post["author"] == {"id": ada, "name": "Ada", "email": "ada@example.org"}
     assert (await client.get(f"/posts/{post['id']}")).json() == post
     assert (await client.get("/posts")).json()["items"] == [post]
+
+
+async def test_posts_and_authors_come_in_one_statement(client: AsyncClient, ada: int) -> None:
+    """A page with its total, the feed, and one post."""
+    await _publish(client, ada, "a", "b")
+    for path in ("/posts", "/posts/feed", "/posts/1"):
+        with assert_queries(default_database, exactly=1):
+            assert (await client.get(path)).status_code == 200
+
+
+def test_answers_are_in_the_openapi_schema() -> None:
+    """A route that answers from a statement says what, as one with a response model does."""
+    models = {
+        "/posts": "Page_PostOut_",
+        "/posts/feed": "CursorPage_PostOut_",
+        "/posts/{post_id}": "PostOut",
+        "/users": "Page_UserOut_",
+        "/users/{user_id}": "UserOut",
+        "/accounts/{account_id}": "AccountOut",
+    }
+    paths = app.openapi()["paths"]
+    for path, model in models.items():
+        content = paths[path]["get"]["responses"]["200"]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{model}"}
 
 
 async def test_the_time_of_a_post_names_its_zone(client: AsyncClient, ada: int) -> None:
