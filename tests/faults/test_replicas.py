@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import text
+from pydantic import BaseModel
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from fastapi_asyncdb import Database, DatabaseSettings
+from fastapi_asyncdb import Database, DatabaseSettings, answer, rows
 from fastapi_asyncdb.engine.connect_errors import Failure
 from fastapi_asyncdb.engine.log_reader import LogReader
 from fastapi_asyncdb.engine.seam import runs_of
@@ -30,6 +32,20 @@ from tests.support.replicas import (
     until_reads_go_to,
     until_reads_go_to_or_fail,
 )
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "thing"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class ThingOut(BaseModel):
+    id: int
+
 
 SNAPSHOT: Any = {"isolation_level": "REPEATABLE READ", "read_only": True}
 
@@ -48,6 +64,22 @@ async def test_reads_are_spread_and_writes_stay(servers: Servers, driver: str):
         assert await readers(database, primary=True) == {servers.primary.port}
         async with database.read_session(primary=True) as session:
             assert await session.scalar(WHERE) == servers.primary.port
+
+
+async def test_answers_are_those_of_the_sessions_server(servers: Servers, driver: str):
+    """A standby answers what is read; what is written, the primary."""
+    ports: set[int] = set()
+    async with started(servers.settings(driver)) as database:
+        for _ in range(30):
+            async with database.read_session() as session:
+                response = await answer(session, select(func.inet_server_port()), int)
+                ports.add(int(bytes(response.body)))
+        assert ports == servers.ports
+        async with database.session() as session:
+            [thing] = await rows(session, insert(Thing), ThingOut)
+            assert thing.id > 0
+            assert await session.scalar(WHERE) == servers.primary.port
+            await session.rollback()
 
 
 async def test_standby_has_no_serializable(servers: Servers, driver: str):

@@ -6,10 +6,27 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import MetaData, select
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy import ForeignKey, MetaData, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import (
+    Mapped,
+    aliased,
+    joinedload,
+    mapped_column,
+    relationship,
+    selectinload,
+)
 
-from fastapi_asyncdb import CursorPage, CursorQuery, Database, Page, PageQuery, Related, rows
+from fastapi_asyncdb import (
+    CursorPage,
+    CursorQuery,
+    Database,
+    Page,
+    PageQuery,
+    Related,
+    answer,
+    rows,
+)
 from fastapi_asyncdb.dialects import family_of
 from fastapi_asyncdb.testing import assert_queries, count_queries
 from tests.data.answers.forum import (
@@ -144,3 +161,66 @@ async def test_schemas_of_one_model_are_told_apart_in_the_cache(database: Databa
             assert await sent(session, IN_ORDER, list[Title]) == TITLES
             assert await sent(session, first, OneTag) == {"tags": POSTS[0]["tags"][:1]}
             assert await sent(session, first, TwoTags) == {"tags": POSTS[0]["tags"]}
+
+
+class Node(Base):
+    """It is related to itself."""
+
+    __tablename__ = "forum_tree"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    above_id: Mapped[int | None] = mapped_column(ForeignKey("forum_tree.id"))
+    below: Mapped[list[Node]] = relationship(order_by="Node.id")
+
+
+class Tree(BaseModel):
+    """Nothing but Pydantic follows it to its end."""
+
+    id: int
+    below: list[Tree]
+
+
+class Forest(BaseModel):
+    name: int = 0
+    below: list[Tree]
+
+
+@pytest.mark.parametrize("schema", [Tree, Forest])
+async def test_a_schema_that_contains_itself(database: Database, schema: Any):
+    """There is one statement for each depth; the deepest finds nothing."""
+    async with database.session() as session:
+        session.add(Node(id=1, below=[Node(id=2, below=[Node(id=4), Node(id=5)]), Node(id=3)]))
+    below = [
+        {"id": 2, "below": [{"id": 4, "below": []}, {"id": 5, "below": []}]},
+        {"id": 3, "below": []},
+    ]
+    node = aliased(Node)
+    async with database.read_session() as session:
+        for roots in (
+            select(Node).where(Node.above_id.is_(None)),
+            select(node).where(node.above_id.is_(None)),
+        ):
+            with assert_queries(database, exactly=4):
+                assert (await sent(session, roots, schema))["below"] == below
+
+
+async def test_statements_stay_as_they_are(database: Database):
+    """The same one is answered, paged, streamed and executed, in any order."""
+    before = str(IN_ORDER)
+    async with database.read_session() as session:
+        for _ in range(2):
+            assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+            page = await sent(session, IN_ORDER, Page[Title], page=PageQuery())
+            assert page["items"] == TITLES
+            assert [post.id for post in await session.scalars(IN_ORDER)] == [1, 2, 3]
+            assert [each.id for each in await rows(session, IN_ORDER, Title)] == [1, 2, 3]
+            response = await answer.stream(session, IN_ORDER, Title)
+            assert len([chunk async for chunk in response.body_iterator]) == 1
+    assert str(IN_ORDER) == before
+
+
+async def test_engines_of_single_classes(database: Database):
+    """A session finds the engine by the class of the statement, as with any select."""
+    binds: Any = {Base: database.engine}
+    async with AsyncSession(binds=binds) as session:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+        assert await sent(session, IN_ORDER, list[Checked]) == TITLES
