@@ -163,14 +163,19 @@ class _Answers:
 
         Raises:
             ConfigurationError: the mapped class has no attribute for a field that is required; the
-                schema is a page or optional; there is no such format; the statement writes; a
-                ``Related`` has an order or a limit, and Pydantic validates objects.
+                schema is a page or optional; there is no such format; ``batch_size`` is not positive;
+                the statement writes; a ``Related`` has an order or a limit, and Pydantic validates
+                objects.
         """
         form = form_of(schema)
         if form.kind not in ("one", "list"):
             raise ConfigurationError(
                 f"A stream sends rows, and {name_of(schema)} is not the schema of one: it is "
                 f"{_KINDS[form.kind]}. Pass the schema of a row, such as PostOut."
+            )
+        if batch_size < 1:
+            raise ConfigurationError(
+                f"batch_size={batch_size} is not positive: it is a number of rows."
             )
         if format not in _FORMATS:
             known = " or ".join(f"'{each}'" for each in _FORMATS)

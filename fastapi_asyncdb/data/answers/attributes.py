@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import Mapper, SynonymProperty
+from sqlalchemy.orm import Mapper, RelationshipProperty, SynonymProperty
 
 from fastapi_asyncdb.data.answers.shape import Field, Shape
 from fastapi_asyncdb.errors import ConfigurationError
 
 
 def check_attributes(shape: Shape, model: type[Any]) -> None:
-    """Check that each required field has an attribute.
+    """Check that each required field has an attribute, and each with a ``Related`` a relationship.
 
     Raises:
         ConfigurationError: one has not.
     """
     for field in shape.fields:
+        if field.related and not isinstance(property_of(field, model), RelationshipProperty):
+            raise ConfigurationError(
+                f"{shape.name}.{field.name} has a Related, and {model.__name__} has no relationship of "
+                "that name. Leave the Related out, or name the relationship as validation_alias."
+            )
         if field.required and field.attributes and attribute_of(field, model) is None:
             raise ConfigurationError(
                 f"{model.__name__} has no attribute {field.attributes[0]!r}, which {shape.name} "

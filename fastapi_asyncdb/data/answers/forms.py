@@ -42,7 +42,14 @@ class Form:
 
 
 def form_of(schema: Any) -> Form:
-    """Return the form of a schema: ``PostOut``, ``PostOut | None``, ``list[PostOut]``, a page of it."""
+    """Return the form of a schema: ``PostOut``, ``PostOut | None``, ``list[PostOut]``, a page of it.
+
+    Raises:
+        ConfigurationError: it is a list or a page of nothing.
+    """
+    if schema in (list, Page, CursorPage):
+        name = schema.__name__
+        raise ConfigurationError(f"{name} is no schema alone. Write what it has: {name}[PostOut].")
     origin, arguments = get_origin(schema), get_args(schema)
     if origin is list:
         return Form("list", arguments[0])
@@ -78,7 +85,10 @@ async def document(session: AsyncSession, statement: Any, schema: Any) -> str:
     if form.kind == "list":
         return f"[{items.text}]"
     if items.rows > 1:
-        raise MultipleResultsFound("Multiple rows were found when one or none was required")
+        raise MultipleResultsFound(
+            f"The statement has found {items.rows} rows, and {name_of(form.item)} is the schema of one. "
+            f"Add a condition on a unique column, or answer list[{name_of(form.item)}]."
+        )
     if items.rows or form.kind == "one":
         return items.text or _missing(plan)
     return "null"

@@ -27,7 +27,7 @@ class Related:
         limit: The most rows for each parent, from 0. By default there is no limit.
 
     Raises:
-        ConfigurationError: the limit is negative.
+        ConfigurationError: the limit is negative; a condition or an order is no function.
     """
 
     where: Clauses | None = None
@@ -40,6 +40,13 @@ class Related:
                 f"Related(limit={self.limit}) is negative. Pass the most rows for each parent, or leave "
                 "the limit out for all of them."
             )
+
+        for name, given in (("where", self.where), ("order_by", self.order_by)):
+            if given is not None and not callable(given):
+                raise ConfigurationError(
+                    f"Related({name}=...) is no function. Write 'lambda tag: tag.name' and the like: it "
+                    "is called with the related class, or an alias of it."
+                )
 
     def conditions(self, entity: Any) -> Sequence[Any]:
         """Return the conditions for the related class, or an alias of it."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, RootModel, computed_field
 from sqlalchemy import ForeignKey, MetaData, func, insert, select, text, union_all, update
+from sqlalchemy.exc import MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, aliased, mapped_column, relationship
 from typing_extensions import TypedDict
@@ -235,6 +236,10 @@ async def test_explanation_names_what_the_database_cannot_do(
     assert [record.getMessage() for record in caplog.records].count(told[0]) == 1
 
 
+class Misplaced(BaseModel):
+    name: Annotated[str, Related(limit=1)]
+
+
 SIGNATURE = "query: Annotated[PageQuery, Depends()]"
 
 
@@ -263,8 +268,14 @@ SIGNATURE = "query: Annotated[PageQuery, Depends()]"
             ["returning()", "leave it out"],
         ),
         (select(Owner), list[OwnedDog], {}, ["Owner has no attribute 'owner'", "OwnedDog"]),
+        (IN_ORDER, Page, {"page": PageQuery()}, ["Page is no schema alone", "Page[PostOut]"]),
+        (IN_ORDER, list, {}, ["list[PostOut]"]),
+        (IN_ORDER, Misplaced, {}, ["Misplaced.name has a Related", "no relationship"]),
     ],
-    ids=["page", "cursor", "list", "other page", "table", "returning", "other model"],
+    ids=[
+        *("page", "cursor", "list", "other page", "table", "returning", "other model"),
+        *("bare page", "bare list", "related column"),
+    ],
 )
 async def test_contradictory_arguments_are_refused(
     session: AsyncSession, statement: Any, schema: Any, options: Any, words: list[str]
@@ -281,12 +292,14 @@ async def test_contradictory_arguments_are_refused(
 async def test_streams_refuse_what_is_no_row_before_they_read(session: AsyncSession):
     """A page, an optional row, a write, and an unknown format, which would leave a cursor open."""
     options: Any = {"format": "csv"}
+    none: Any = {"batch_size": 0}
     write: Any = insert(Dog).values(name="x")
     for statement, schema, more, words in (
         (IN_ORDER, Page[DogOut], {}, "it is a page"),
         (IN_ORDER, DogOut | None, {}, "it is optional"),
         (IN_ORDER, DogOut, options, "format='csv'"),
         (write, DogOut, {}, "writes"),
+        (IN_ORDER, DogOut, none, "batch_size=0"),
     ):
         with pytest.raises(ConfigurationError, match=words):
             await answer.stream(session, statement, schema, **more)
@@ -312,7 +325,17 @@ async def test_a_limit_of_related_rows_says_what_it_needs(session: AsyncSession)
         await answer(session, select(Owner), Few)
 
 
-def test_a_negative_limit_is_refused():
+def test_restrictions_that_cannot_work_are_refused():
     """When the schema is defined."""
     with pytest.raises(ConfigurationError, match="limit=-1"):
         Related(limit=-1)
+    clause: Any = Dog.id > 1
+    for arguments in ({"where": clause}, {"order_by": clause}):
+        with pytest.raises(ConfigurationError, match="is no function"):
+            Related(**arguments)
+
+
+async def test_several_rows_for_one_are_counted(session: AsyncSession):
+    """The message says what to write."""
+    with pytest.raises(MultipleResultsFound, match=r"2 rows, .* list\[DogOut\]"):
+        await answer(session, IN_ORDER, DogOut)
