@@ -39,8 +39,13 @@ def attribute_of(field: Field, model: type[Any]) -> str | None:
 def property_of(field: Field, entity: Any) -> Any:
     """Return what a class, or an alias of it, has mapped under that name; ``None`` if nothing is."""
     name = attribute_of(field, entity)
+    return None if name is None else property_named(name, entity)
+
+
+def property_named(name: str, entity: Any) -> Any:
+    """Return what a class, or an alias of it, has mapped under a name, or under what it stands for."""
     mapper: Mapper[Any] = inspect(entity).mapper
-    found: Any = mapper.attrs.get(name) if name else None
+    found: Any = mapper.attrs.get(name)
     while isinstance(found, SynonymProperty):
         found = mapper.attrs.get(found.name)
     return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select
-from sqlalchemy.orm import RelationshipProperty, selectinload
+from sqlalchemy import Select, inspect
+from sqlalchemy.ext.associationproxy import AssociationProxy
+from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, selectinload, undefer
 from sqlalchemy.orm.interfaces import LoaderOption
 
-from fastapi_asyncdb.data.answers.attributes import check_attributes, property_of
+from fastapi_asyncdb.data.answers.attributes import check_attributes, property_named
 from fastapi_asyncdb.data.answers.shape import Field, Shape
 from fastapi_asyncdb.errors import ConfigurationError
 
+_DEEPEST = 255
+"""Objects in each other that Pydantic follows. Without a limit, SQLAlchemy follows a circle forever."""
 _WHEN = {"select", "joined", "selectin", "subquery", "immediate", "raise", "raise_on_sql"}
 """Strategies of SQLAlchemy that decide when a relationship is loaded, and not which objects it has."""
 
@@ -43,18 +46,18 @@ def _decides(element: Any) -> bool:
     )
 
 
-def loader_options(shape: Shape, entity: Any, reason: str) -> Sequence[LoaderOption]:
-    """Return what loads the relationships of a schema, so that none is loaded row by row.
+def loader_options(shapes: Iterable[Shape], entity: Any, reason: str) -> Sequence[LoaderOption]:
+    """Return what loads the relationships of schemas, so that none is loaded row by row.
 
     Args:
-        shape: The fields of the schema.
+        shapes: The fields of the schemas.
         entity: The mapped class, or an alias of it.
         reason: Why the database does not build the JSON.
 
     Raises:
         ConfigurationError: an order or a limit of a relationship needs JSON that the database builds.
     """
-    options = _options(shape, entity, reason)
+    options = _options(shapes, entity, reason)
     for option in options:
         for element in option.context:
             # An option of the statement for the same relationship wins, instead of being a conflict.
@@ -62,23 +65,51 @@ def loader_options(shape: Shape, entity: Any, reason: str) -> Sequence[LoaderOpt
     return options
 
 
-def _options(shape: Shape, entity: Any, reason: str) -> Sequence[Any]:
-    options: list[Any] = []
-    for field in shape.nested:
-        found = property_of(field, entity)
-        if not isinstance(found, RelationshipProperty):
-            continue
-        _refuse_related(shape, field, reason)
-        attribute = getattr(entity, found.key)
-        related = found.mapper.class_
-        if field.related is not None:
-            attribute = attribute.and_(*field.related.conditions(related))
-        if isinstance(field.value, Shape):
-            check_attributes(field.value, related)
-            options.append(selectinload(attribute).options(*_options(field.value, related, reason)))
-        elif related is found.parent.class_:
-            options.append(selectinload(attribute, recursion_depth=-1))
-    return options
+def _options(shapes: Iterable[Shape], entity: Any, reason: str) -> list[Any]:
+    return [
+        option
+        for shape in shapes
+        for field in shape.fields
+        for option in _of_field(shape, field, entity, reason)
+    ]
+
+
+def _of_field(shape: Shape, field: Field, entity: Any, reason: str) -> Iterator[Any]:
+    names = [name for name in field.attributes if hasattr(entity, name)]
+    for name in names if field.by_path else names[:1]:
+        found = property_named(name, entity)
+        if isinstance(found, RelationshipProperty):
+            _refuse_related(shape, field, reason)
+            yield _loading(field, found, entity, reason)
+        elif isinstance(found, ColumnProperty) and found.deferred:
+            yield undefer(getattr(entity, found.key))
+        elif found is None:
+            yield from _of_proxy(name, entity)
+
+
+def _loading(
+    field: Field, found: RelationshipProperty[Any], entity: Any, reason: str
+) -> LoaderOption:
+    attribute, related = getattr(entity, found.key), found.mapper.class_
+    if field.related is not None:
+        attribute = attribute.and_(*field.related.conditions(related))
+    if field.recursive and related is found.parent.class_:
+        return selectinload(attribute, recursion_depth=_DEEPEST)
+    if isinstance(field.value, Shape):
+        check_attributes(field.value, related)
+    return selectinload(attribute).options(*_options(field.shapes, related, reason))
+
+
+def _of_proxy(name: str, entity: Any) -> Iterator[Any]:
+    """Load what an association proxy reads."""
+    mapper: Mapper[Any] = inspect(entity).mapper
+    proxy = mapper.all_orm_descriptors.get(name)
+    if not isinstance(proxy, AssociationProxy):
+        return
+    found = mapper.relationships[proxy.target_collection]
+    related = found.mapper.relationships.get(proxy.value_attr)
+    options = [] if related is None else [selectinload(getattr(found.mapper.class_, related.key))]
+    yield selectinload(getattr(entity, found.key)).options(*options)
 
 
 def _refuse_related(shape: Shape, field: Field, reason: str) -> None:

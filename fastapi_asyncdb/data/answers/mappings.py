@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Row
+from sqlalchemy import Row, inspect
+from sqlalchemy.orm import InstanceState
 
 from fastapi_asyncdb.data.answers.shape import Field, Shape
 
 
 def reads_mappings(shape: Shape) -> bool:
     """Return whether a schema, or one in it, is a dataclass or a TypedDict."""
-    inner = (field.value for field in shape.nested if isinstance(field.value, Shape))
+    inner = (each for field in shape.fields for each in field.shapes)
     return not issubclass(shape.schema, BaseModel) or any(map(reads_mappings, inner))
 
 
@@ -21,7 +22,7 @@ def mapping_of(source: Any, shape: Shape) -> dict[str, Any]:
     """Return the attributes of an object, or the columns of a row, by the names that Pydantic reads."""
     found = ((field, _attribute(source, field)) for field in shape.fields)
     return {
-        field.input_key: _value(getattr(source, name), field.value)
+        field.input_key: _value(getattr(source, name), field)
         for field, name in found
         if name is not None
     }
@@ -36,9 +37,16 @@ def _attribute(source: Any, field: Field) -> str | None:
     return next((name for name in field.attributes if hasattr(source, name)), None)
 
 
-def _value(value: Any, inner: Any) -> Any:
-    if value is None or not isinstance(inner, Shape):
-        return value
-    if isinstance(value, list):
-        return [mapping_of(each, inner) for each in value]
-    return mapping_of(value, inner)
+def _value(value: Any, field: Field) -> Any:
+    inner = next(filter(reads_mappings, field.shapes), None)
+    return value if inner is None else _converted(value, inner)
+
+
+def _converted(value: Any, shape: Shape) -> Any:
+    """Return objects as mappings, and the values of JSON as they are."""
+    if isinstance(value, Mapping):
+        return {key: _converted(each, shape) for key, each in value.items()}
+    if isinstance(value, list | set):
+        return [_converted(each, shape) for each in value]
+    is_object = isinstance(inspect(value, raiseerr=False), InstanceState)
+    return mapping_of(value, shape) if is_object else value

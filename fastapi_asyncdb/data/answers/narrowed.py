@@ -11,7 +11,7 @@ from sqlalchemy.orm import RelationshipProperty, object_session
 from sqlalchemy.orm.collections import collection_adapter
 
 from fastapi_asyncdb.data.answers.attributes import property_of
-from fastapi_asyncdb.data.answers.shape import Shape, shape_of
+from fastapi_asyncdb.data.answers.shape import Shape, shapes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,15 @@ class Narrowed:
 @lru_cache(maxsize=1024)
 def narrowed_of(schema: Any, model: type[Any]) -> tuple[Narrowed, ...]:
     """Return the relationships of a class that a schema narrows."""
-    shape = shape_of(schema)
-    return () if shape is None else tuple(_narrowed(shape, model))
+    return tuple(_narrowed(shapes_of(schema), model))
 
 
-def _narrowed(shape: Shape, model: type[Any]) -> Iterator[Narrowed]:
-    for field in shape.nested:
+def _narrowed(shapes: Iterable[Shape], model: type[Any]) -> Iterator[Narrowed]:
+    for field in (field for shape in shapes for field in shape.fields):
         found = property_of(field, model)
         if not isinstance(found, RelationshipProperty):
             continue
-        below: tuple[Narrowed, ...] = ()
-        if isinstance(field.value, Shape):
-            below = tuple(_narrowed(field.value, found.mapper.class_))
+        below = tuple(_narrowed(field.shapes, found.mapper.class_))
         here = field.related is not None and field.related.where is not None
         if here or below:
             yield Narrowed(found.key, bool(found.uselist), here, below)

@@ -23,7 +23,7 @@ from fastapi_asyncdb.data.answers.json_row import JsonRow
 from fastapi_asyncdb.data.answers.loader_options import loader_options
 from fastapi_asyncdb.data.answers.mappings import reads_mappings
 from fastapi_asyncdb.data.answers.relations import related_rows, restricted
-from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of
+from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of, shapes_of
 from fastapi_asyncdb.dialects.json import JsonFormat, Stored
 from fastapi_asyncdb.models import UTCDateTime
 
@@ -124,8 +124,7 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     adapter = adapter_of(schema)
     shape = shape_of(schema)
     if shape is None:
-        way: Way = "objects" if model else "rows"
-        return Plan(schema, way, f"{name_of(schema)} has no fields", adapter, has_fields=False)
+        return _without_fields(schema, model, f"{name_of(schema)} has no fields")
     mapping = shape if reads_mappings(shape) else None
     if model is None:
         return Plan(schema, "rows", "the statement selects columns", adapter, mapping=mapping)
@@ -141,8 +140,16 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     if columns and purpose not in ("objects", "repeat"):
         names = tuple(field.input_key for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
-    options = tuple(loader_options(shape, model, reason))
+    options = tuple(loader_options([shape], model, reason))
     return Plan(schema, "objects", reason, adapter, model, options=options, mapping=mapping)
+
+
+def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
+    adapter = adapter_of(schema)
+    if model is None:
+        return Plan(schema, "rows", reason, adapter, has_fields=False)
+    options = tuple(loader_options(shapes_of(schema), model, reason))
+    return Plan(schema, "objects", reason, adapter, model, options=options, has_fields=False)
 
 
 @lru_cache(maxsize=1024)
@@ -156,8 +163,7 @@ def options_of(plan: Plan, entity: Any) -> Sequence[LoaderOption]:
     """Return what loads the relationships from the mapped class of a plan, or from an alias of it."""
     if not plan.options or isinstance(entity, type):
         return plan.options
-    shape = shape_of(plan.schema)
-    return () if shape is None else loader_options(shape, entity, plan.reason)
+    return loader_options(shapes_of(plan.schema), entity, plan.reason)
 
 
 @lru_cache(maxsize=1024)
@@ -271,7 +277,7 @@ def _described(leaf: Leaf, found: ColumnProperty[Any]) -> str:
 
 def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
     """Return the columns of the fields; none if one is something else."""
-    if shape.needs_object:
+    if shape.needs_object or any(field.by_path for field in shape.fields):
         return ()
     try:
         _check_class(inspect(model))

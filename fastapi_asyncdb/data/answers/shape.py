@@ -8,13 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from fastapi_asyncdb.data.answers.core_schemas import MODELS, CoreSchema, models_in
 from fastapi_asyncdb.data.answers.related import Related
-
-CoreSchema = Mapping[str, Any]
 
 LEAVES = {"any", "bool", "date", "datetime", "decimal", "enum", "float", "int", "str", "uuid"}
 """Types of Pydantic's core whose JSON the databases may know."""
-_MODELS = {"model": "model-fields", "dataclass": "dataclass-args", "typed-dict": "typed-dict"}
 # What changes neither a value nor its JSON. All other keys make a schema one that Pydantic has to apply.
 _PLAIN_LEAF = {"type", "ref", "metadata", "cls", "members", "microseconds_precision"}
 _PLAIN_FIELD = {
@@ -66,7 +64,11 @@ class Field:
     required: bool = True
     recursive: bool = False
     """Whether its schema contains itself."""
+    by_path: bool = False
+    """Whether it may be read from inside of its attributes, or from the next one."""
     related: Related | None = None
+    shapes: tuple[Shape, ...] = ()
+    """The schemas that its values may be, or contain, such as those of ``dict[str, TagOut]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +89,29 @@ class Shape:
 
     @property
     def nested(self) -> Iterator[Field]:
-        """The fields that are other schemas, or lists of them."""
-        return (field for field in self.fields if isinstance(field.value, Shape) or field.recursive)
+        """The fields that contain other schemas."""
+        return (field for field in self.fields if field.shapes or field.recursive)
 
 
 def shape_of(schema: Any) -> Shape | None:
     """Return the shape of a schema; ``None`` if it is none with fields, such as ``int``."""
+    core, definitions = _core_of(schema)
+    return _Reader(definitions).shape(core)
+
+
+def shapes_of(schema: Any) -> tuple[Shape, ...]:
+    """Return the shapes of a schema without fields, such as those of ``CatOut | DogOut``."""
+    core, definitions = _core_of(schema)
+    return tuple(_Reader(definitions).inside(core))
+
+
+def _core_of(schema: Any) -> tuple[CoreSchema, Mapping[str, CoreSchema]]:
     core: Any = TypeAdapter(schema).core_schema
     definitions: dict[str, CoreSchema] = {}
     while core["type"] == "definitions":
         definitions |= {each["ref"]: each for each in core["definitions"]}
         core = core["schema"]
-    return _Reader(definitions).shape(core)
+    return core, definitions
 
 
 class _Reader:
@@ -110,7 +123,7 @@ class _Reader:
     def shape(self, core: CoreSchema) -> Shape | None:
         core = self._resolved(core)
         doubt, needs_object = None, False
-        while core["type"] not in _MODELS:
+        while core["type"] not in MODELS:
             # Validators around a model, such as model_validator(mode="before").
             if "schema" not in core or not core["type"].startswith("function-"):
                 return None
@@ -131,6 +144,13 @@ class _Reader:
         self._open.pop()
         return Shape(cls, fields, doubt, needs_object)
 
+    def inside(self, core: CoreSchema) -> Iterator[Shape]:
+        """Yield the shapes of the schemas in it, but of those that are being read."""
+        for each in models_in(core, self._definitions):
+            shape = None if each["cls"] in self._open else self.shape(each)
+            if shape is not None:
+                yield shape
+
     def _resolved(self, core: CoreSchema) -> CoreSchema:
         while core["type"] == "definition-ref":
             core = self._definitions[core["schema_ref"]]
@@ -138,11 +158,11 @@ class _Reader:
 
     def _inner(self, core: CoreSchema) -> CoreSchema | None:
         inner = self._resolved(core["schema"])
-        if inner["type"] == _MODELS[core["type"]]:
+        if inner["type"] == MODELS[core["type"]]:
             return inner
         if inner["type"].startswith("function-"):  # a validator of the model's own, inside
             below = self._resolved(inner["schema"])
-            if below["type"] == _MODELS[core["type"]]:
+            if below["type"] == MODELS[core["type"]]:
                 return {"_doubt": _validator(inner), "schema": below, "type": inner["type"]}
         return None  # a root model
 
@@ -180,7 +200,7 @@ class _Reader:
         if many:
             doubt = doubt or _more(core, {"type", "items_schema", "metadata", "ref"})
             core = self._resolved(core.get("items_schema", {"type": "any"}))
-        aliases, by_name = _aliases(field, config)
+        aliases, by_name, by_path = _aliases(field, config)
         recursive = core.get("cls") in self._open
         value = None if recursive else self._value(core, many=many)
         if value is None:
@@ -188,8 +208,9 @@ class _Reader:
             doubt = doubt or ("itself in it" if recursive else kind)
         elif isinstance(value, Leaf):
             doubt = doubt or _more(core, _PLAIN_LEAF)
-        if aliases is None:
-            doubt, aliases = doubt or "its aliases", ()
+        if by_path:
+            doubt = doubt or "its aliases"
+        shapes = (value,) if isinstance(value, Shape) else tuple(self.inside(core))
         return Field(
             name=name,
             attributes=(*aliases, *((name,) if by_name else ())),
@@ -201,7 +222,9 @@ class _Reader:
             nullable=nullable,
             required=required,
             recursive=recursive,
+            by_path=by_path,
             related=_related(cls, name),
+            shapes=() if recursive else shapes,
         )
 
     def _value(self, core: CoreSchema, *, many: bool) -> Leaf | Shape | None:
@@ -215,23 +238,17 @@ def _config(cls: type[Any]) -> Mapping[str, Any]:
     return dict(config)
 
 
-def _aliases(field: CoreSchema, config: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, bool]:
-    """Return the aliases by which an attribute is found, and whether it is by the field's name.
-
-    ``None`` stands for paths, such as ``AliasPath("a", 0)``.
-    """
+def _aliases(field: CoreSchema, config: Mapping[str, Any]) -> tuple[tuple[str, ...], bool, bool]:
+    """Return the attributes of the aliases; whether the name is one, too; whether one is a path."""
     alias = field.get("validation_alias")
-    by_name = bool(
-        alias is None or config.get("populate_by_name") or config.get("validate_by_name")
-    )
     if alias is None or config.get("validate_by_alias") is False:
-        return (), True
+        return (), True, False
+    by_name = bool(config.get("populate_by_name") or config.get("validate_by_name"))
     if isinstance(alias, str):
-        return (alias,), by_name
+        return (alias,), by_name, False
     paths = alias if isinstance(alias[0], list) else [alias]
-    if all(len(path) == 1 and isinstance(path[0], str) for path in paths):
-        return tuple(path[0] for path in paths), by_name
-    return None, by_name
+    attributes = dict.fromkeys(path[0] for path in paths if isinstance(path[0], str))
+    return tuple(attributes), by_name, any(len(path) > 1 for path in paths)
 
 
 def _more(core: CoreSchema, plain: set[str]) -> str | None:

@@ -45,9 +45,21 @@ async def by_route(objects: Any, response_model: Any) -> str:
 
 
 def parsed(text: str, *, unordered: bool = False) -> str:
-    """Return JSON in a form that is the same for the same values, of the same types."""
-    value = json.loads(text)
+    """Return JSON in a form that is the same for the same values.
+
+    A number has no type in JSON: 0 is 0.0, and -0.
+
+    Args:
+        text: JSON.
+        unordered: Whether lists with the same items are the same.
+    """
+    value = json.loads(text, parse_float=_number)
     return repr(_sorted(value) if unordered else value)
+
+
+def _number(text: str) -> float | int:
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _sorted(value: Any) -> Any:
