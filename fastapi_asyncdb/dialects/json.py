@@ -101,17 +101,10 @@ class JsonFormat(ABC):
             isinstance(each, enum.Enum) and type(each.value) is str for each in members
         ):
             return None
-        text = column.cast(sql.Text())
-        values = zip(kind.enums, members, strict=True)
-        return case(
-            (column.is_(None), null()),
-            *((text == quoted(name), self.string(each.value)) for name, each in values),
-            else_=self.unfit,
-        )
-
-    def string(self, text: str) -> ColumnElement[Any]:
-        """Return a constant string."""
-        return self.constant(json.dumps(text, ensure_ascii=False))
+        pairs = zip(kind.enums, members, strict=True)
+        values = {quoted(name): self.constant(dumped(each.value)) for name, each in pairs}
+        known: ColumnElement[Any] = case(values, value=column.cast(sql.Text()), else_=self.unfit)
+        return case((column.is_(None), null()), else_=known)
 
     def guarded(
         self, value: ColumnElement[Any], column: ColumnElement[Any], fits: ColumnElement[bool]
@@ -138,6 +131,11 @@ def _members(kind: sql.Enum, enumeration: type[enum.Enum]) -> list[enum.Enum]:
     """Return the members in the order of the names by which SQLAlchemy stores them."""
     members = list(enumeration.__members__.values())
     return members if kind.enums == list(enumeration.__members__) else list(enumeration)
+
+
+def dumped(text: str) -> str:
+    """Return a string in JSON."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def quoted(text: str) -> ColumnElement[str]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, cast, func, select
 from sqlalchemy import types as sql
-from sqlalchemy.dialects.postgresql import JSON, TIMESTAMP
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from fastapi_asyncdb.dialects.json import JsonFormat, Stored, quoted
+from fastapi_asyncdb.dialects.json import JsonFormat, Stored, dumped, quoted
 
 _SECONDS = 'YYYY-MM-DD"T"HH24:MI:SS'
 _SHORT = 6
@@ -22,7 +22,7 @@ _MAY_BE_INFINITE = "[0-9]{255}|[eE][+]?[0-9]{3}"
 
 
 class PostgreSQLJson(JsonFormat):
-    """JSON of the type ``json``, whose functions cost less than those of ``jsonb``.
+    """JSON as text, which costs half of ``json_build_object()``, and has no spaces as Pydantic's.
 
     Args:
         utc: Whether the driver returns every point in time in UTC.
@@ -41,14 +41,20 @@ class PostgreSQLJson(JsonFormat):
         return _FOR_ASYNCPG if driver == "asyncpg" else self
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
-        """Return ``json_build_object(...)``."""
-        arguments = [each for key, value in values for each in (quoted(key), value)]
-        return func.json_build_object(*arguments, type_=JSON())
+        """Return ``concat(...)``."""
+        if not values:
+            return quoted("{}")
+        parts: list[ColumnElement[str]] = []
+        for key, value in values:
+            name = quoted(f"{',' if parts else '{'}{dumped(key)}:")
+            parts += [name, func.coalesce(value, quoted("null"))]
+        return func.concat(*parts, type_=sql.Text()) + quoted("}")
 
     def array(self, items: Select[Any]) -> ColumnElement[Any]:
-        """Return ``json_agg()`` of a subquery, in its order."""
+        """Return ``string_agg()`` of a subquery, in its order."""
         rows = items.subquery()
-        found = func.coalesce(func.json_agg(rows.c.item), self.constant("[]"))
+        joined = func.string_agg(rows.c.item, quoted(","))
+        found = func.concat(quoted("["), joined, quoted("]"), type_=sql.Text())
         return select(found).select_from(rows).scalar_subquery()
 
     def nested(self, item: Select[Any]) -> ColumnElement[Any]:
@@ -56,32 +62,31 @@ class PostgreSQLJson(JsonFormat):
         return item.scalar_subquery()
 
     def text(self, expression: ColumnElement[Any]) -> ColumnElement[str]:
-        """Return a cast."""
-        return cast(expression, sql.Text())
+        """Return the same, which is a text."""
+        return expression
 
     def constant(self, text: str) -> ColumnElement[Any]:
-        """Return a cast."""
-        return cast(quoted(text), JSON())
-
-    def required(self, value: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Return JSON in each case: a CASE has one type."""
-        return super().required(func.to_json(value, type_=JSON()), column)
+        """Return a text."""
+        return quoted(text)
 
     def _as_it_is(self, stored: Stored) -> ColumnElement[Any]:
-        return stored.column
+        return cast(stored.column, sql.Text())
+
+    def _str(self, stored: Stored) -> ColumnElement[Any]:
+        return _json_of(stored.column)
 
     def _name(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
-        return cast(stored.column, sql.Text()) if kind.enum_class is None else None
+        return _json_of(cast(stored.column, sql.Text())) if kind.enum_class is None else None
 
     def _uuid(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
-        return stored.column if kind.as_uuid else None
+        return _in_quotes(cast(stored.column, sql.Text())) if kind.as_uuid else None
 
     def _date(self, stored: Stored) -> ColumnElement[Any]:
         column = stored.column
         first, last = (cast(quoted(day), sql.Date()) for day in ("0001-01-01", "9999-12-31"))
-        return self.guarded(func.to_json(column), column, column.between(first, last))
+        return self.guarded(_json_of(column), column, column.between(first, last))
 
     def _datetime(self, stored: Stored) -> ColumnElement[Any] | None:
         """Return ISO 8601 as Pydantic has it: with no or with six digits of a fraction."""
@@ -91,14 +96,15 @@ class PostgreSQLJson(JsonFormat):
             return None
         time, zone = stored.column, ""
         if kind.timezone:
-            time, zone = func.timezone(quoted("UTC"), time), '"Z"'
+            # By an interval, which need not be looked up as a name.
+            time, zone = func.timezone(cast(quoted("0"), sql.Interval()), time), '"Z"'
         first, end = (cast(quoted(day), TIMESTAMP()) for day in ("0001-01-01", "10000-01-01"))
         form = case(
             (func.date_trunc(quoted("second"), time) == time, quoted(_SECONDS + zone)),
             else_=quoted(f"{_SECONDS}.US{zone}"),
         )
-        text = func.to_json(func.to_char(time, form))
-        return self.guarded(text, stored.column, and_(time >= first, time < end))
+        text = func.to_char(time, form, type_=sql.Text())
+        return self.guarded(_in_quotes(text), stored.column, and_(time >= first, time < end))
 
     def _float(self, stored: Stored) -> ColumnElement[Any] | None:
         """Return the number with all its digits, of which ``real`` shows fewer."""
@@ -110,26 +116,26 @@ class PostgreSQLJson(JsonFormat):
         beyond: list[Any] = [
             cast(quoted(each), sql.Double()) for each in ("NaN", "Infinity", "-Infinity")
         ]
-        return self.guarded(func.to_json(number), column, number.not_in(beyond))
+        return self.guarded(_json_of(number), column, number.not_in(beyond))
 
     def _decimal(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
         column = stored.column
         if not kind.asdecimal or kind.scale is None or kind.scale > _SHORT:
             return None
-        text = func.to_json(cast(column, sql.Text()))
-        return self.guarded(text, column, column != cast(quoted("NaN"), sql.Numeric()))
+        text = cast(column, sql.Text())
+        return self.guarded(_in_quotes(text), column, column != cast(quoted("NaN"), sql.Numeric()))
 
     def _json(self, stored: Stored) -> ColumnElement[Any]:
         column = stored.column
-        infinite = cast(column, sql.Text()).op("~")(quoted(_MAY_BE_INFINITE))
-        return self.guarded(cast(column, JSON()), column, ~infinite)
+        text = cast(column, sql.Text())
+        return self.guarded(text, column, ~text.op("~")(quoted(_MAY_BE_INFINITE)))
 
     writers = (
         (sql.Boolean, "bool", _as_it_is),
         (sql.Integer, "int", _as_it_is),
         (sql.Enum, "str", _name),
-        (sql.String, "str", _as_it_is),
+        (sql.String, "str", _str),
         (sql.Uuid, "uuid", _uuid),
         (sql.Date, "date", _date),
         (sql.DateTime, "datetime", _datetime),
@@ -137,6 +143,14 @@ class PostgreSQLJson(JsonFormat):
         (sql.Numeric, "decimal", _decimal),
         (sql.JSON, "any", _json),
     )
+
+
+def _json_of(value: ColumnElement[Any]) -> ColumnElement[str]:
+    return cast(func.to_json(value), sql.Text())
+
+
+def _in_quotes(text: ColumnElement[str]) -> ColumnElement[str]:
+    return quoted('"') + text + quoted('"')
 
 
 _FOR_ASYNCPG = PostgreSQLJson(utc=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,6 +71,15 @@ async def test_the_database_returns_one_row(database: Database):
         assert found[0][0].count('"title"') == len(TITLES)
         assert await sent(session, BACKWARDS.where(Post.id < 0), list[Title]) == []
         assert await rows(session, BACKWARDS.where(Post.id < 0), Title) == []
+
+
+@pytest.mark.databases("postgresql-asyncpg", "postgresql-psycopg")
+async def test_text_is_as_short_as_that_of_pydantic(database: Database):
+    """PostgreSQL writes no spaces either."""
+    expected = json.dumps(POSTS, separators=(",", ":"))
+    async with database.read_session() as session:
+        response = await answer(session, select(Post).order_by(Post.id), list[PostOut])
+    assert bytes(response.body) == expected.encode()
 
 
 async def test_listeners_change_the_rows(database: Database):
