@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from sqlalchemy import Select, inspect
 from sqlalchemy.ext.associationproxy import AssociationProxy
@@ -12,6 +13,7 @@ from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.attributes import check_attributes, property_named
 from fastapi_asyncdb.data.answers.shape import Field, Shape
+from fastapi_asyncdb.data.pages.selects import froms, multiplies
 from fastapi_asyncdb.errors import ConfigurationError
 
 _DEEPEST = 255
@@ -20,18 +22,23 @@ _WHEN = {"select", "joined", "selectin", "subquery", "immediate", "raise", "rais
 """Strategies of SQLAlchemy that decide when a relationship is loaded, and not which objects it has."""
 
 
-def loads_otherwise(statement: Select[Any]) -> bool:
-    """Return whether loader options of a statement decide which objects there are, or are related.
+def loads_otherwise(statement: Select[Any], model: type[Any]) -> bool:
+    """Return whether loading decides which objects there are, or are related.
 
     ``contains_eager()``, ``selectinload(Post.tags.and_(...))``, an inner join, and ``with_expression()``
-    do. Others decide when what is loaded, of which an answer has no need.
+    do. A collection that is loaded by a join makes objects unique that a join of the statement repeats.
+    Other options decide when what is loaded, of which an answer has no need.
     """
-    return any(
-        _decides(element)
+    elements = [
+        element
         for option in statement._with_options
         if isinstance(option, LoaderOption)
         for element in getattr(option, "context", (option,))
-    )
+    ]
+    if any(map(_decides, elements)):
+        return True
+    unique = any(map(_joins_many, elements)) or _is_joined_to_many(cast(Any, model))
+    return unique and multiplies(froms(statement, model), model)
 
 
 def _decides(element: Any) -> bool:
@@ -44,6 +51,25 @@ def _decides(element: Any) -> bool:
         or "eager_from_alias" in arguments
         or bool(arguments.get("innerjoin"))
     )
+
+
+def _joins_many(element: Any) -> bool:
+    is_joined = ("lazy", "joined") in (element.strategy or ())
+    return is_joined and bool(element.path.parent.prop.uselist)
+
+
+@lru_cache(maxsize=1024)
+def _is_joined_to_many(model: type[Any]) -> bool:
+    """Return whether a mapped class itself has a collection loaded by a join."""
+    seen, waiting = set[Any](), [inspect(model).mapper]
+    while waiting:
+        mapper = waiting.pop()
+        seen.add(mapper)
+        joined = [each for each in mapper.relationships if each.lazy in ("joined", False)]
+        if any(each.uselist for each in joined):
+            return True
+        waiting += [each.mapper for each in joined if each.mapper not in seen]
+    return False
 
 
 def loader_options(shapes: Iterable[Shape], entity: Any, reason: str) -> Sequence[LoaderOption]:

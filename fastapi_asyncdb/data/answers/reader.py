@@ -78,7 +78,7 @@ def _needs_objects(statement: Any, entity: Any) -> bool:
     """Return whether other columns, or no loader options, would make other rows or other objects."""
     if not isinstance(statement, Select) or not isinstance(entity, type):
         return True
-    return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement)
+    return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement, entity)
 
 
 def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False) -> Any:

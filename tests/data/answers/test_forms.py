@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from pydantic.dataclasses import dataclass
-from sqlalchemy import MetaData, func, literal, select, text, union_all
+from sqlalchemy import ForeignKey, MetaData, func, literal, select, text, union_all
 from sqlalchemy.exc import MultipleResultsFound
-from sqlalchemy.orm import aliased, contains_eager, joinedload, selectinload
+from sqlalchemy.orm import (
+    Mapped,
+    aliased,
+    contains_eager,
+    joinedload,
+    mapped_column,
+    relationship,
+    selectinload,
+)
 from typing_extensions import TypedDict
 
 from fastapi_asyncdb import Database, ReadRepository, answer, rows
@@ -20,6 +28,7 @@ from tests.data.answers.forum import (
     Author,
     Base,
     Checked,
+    Comment,
     Post,
     PostOut,
     Tag,
@@ -256,6 +265,53 @@ async def test_loader_options_that_decide_what_is_related(database: Database, sc
         ]
         inner = IN_ORDER.options(joinedload(Post.tags, innerjoin=True))
         assert await sent(session, inner, list[schema]) == with_tags(1, 3)
+
+
+class Basket(Base):
+    """Its eggs come with it, by a join."""
+
+    __tablename__ = "forum_basket"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    eggs: Mapped[list[Egg]] = relationship(lazy="joined")
+
+
+class Egg(Base):
+    __tablename__ = "forum_egg"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    basket_id: Mapped[int] = mapped_column(ForeignKey(Basket.id))
+
+
+class Carton(Base):
+    """Its basket comes with it, and so do the eggs of the basket."""
+
+    __tablename__ = "forum_carton"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    basket_id: Mapped[int] = mapped_column(ForeignKey(Basket.id))
+    basket: Mapped[Basket] = relationship(lazy="joined")
+
+
+class Id(BaseModel):
+    id: int
+
+
+async def test_joined_loading_makes_rows_unique(database: Database):
+    """SQLAlchemy insists on it where a collection is loaded by a join, and so it is for the rows."""
+    async with database.session() as session:
+        session.add(Basket(id=1, eggs=[Egg(id=1), Egg(id=2)]))
+        session.add(Carton(id=1, basket_id=1))
+    tagged = select(Post).join(Post.tags).order_by(Post.id)
+    eggs = select(Basket).join(Basket.eggs)
+    cartons = select(Carton).join(Egg, Egg.basket_id == Carton.basket_id)
+    async with database.read_session() as session:
+        loaded = tagged.options(joinedload(Post.comments))
+        assert await sent(session, loaded, list[Tagged]) == with_tags(1, 3)
+        loaded = tagged.options(joinedload(Post.author))
+        assert await sent(session, loaded, list[Tagged]) == with_tags(1, 1, 3)
+        beside = select(Post).where(Post.id == Comment.post_id).options(joinedload(Post.tags))
+        assert await sent(session, beside, list[Tagged]) == with_tags(1)
+        assert await sent(session, eggs, list[Id]) == [{"id": 1}]
+        assert await sent(session, eggs, Id) == {"id": 1}
+        assert await sent(session, cartons, list[Id]) == [{"id": 1}]
 
 
 # Kinds of schemas

@@ -301,7 +301,7 @@ class Node(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     tenant: Mapped[str]
     above_id: Mapped[int | None] = mapped_column(ForeignKey("forum_node.id"))
-    below: Mapped[list["Node"]] = relationship(order_by="Node.id")
+    below: Mapped[list["Node"]] = relationship(order_by=lambda: Node.id)
 
 
 class Leaf(BaseModel):

@@ -163,13 +163,13 @@ async def test_schemas_of_one_model_are_told_apart_in_the_cache(database: Databa
             assert await sent(session, first, TwoTags) == {"tags": POSTS[0]["tags"]}
 
 
-class Node(Base):
+class Branch(Base):
     """It is related to itself."""
 
     __tablename__ = "forum_tree"
     id: Mapped[int] = mapped_column(primary_key=True)
     above_id: Mapped[int | None] = mapped_column(ForeignKey("forum_tree.id"))
-    below: Mapped[list[Node]] = relationship(order_by="Node.id")
+    below: Mapped[list[Branch]] = relationship(order_by=lambda: Branch.id)
 
 
 class Tree(BaseModel):
@@ -188,15 +188,17 @@ class Forest(BaseModel):
 async def test_a_schema_that_contains_itself(database: Database, schema: Any):
     """There is one statement for each depth; the deepest finds nothing."""
     async with database.session() as session:
-        session.add(Node(id=1, below=[Node(id=2, below=[Node(id=4), Node(id=5)]), Node(id=3)]))
+        session.add(
+            Branch(id=1, below=[Branch(id=2, below=[Branch(id=4), Branch(id=5)]), Branch(id=3)])
+        )
     below = [
         {"id": 2, "below": [{"id": 4, "below": []}, {"id": 5, "below": []}]},
         {"id": 3, "below": []},
     ]
-    node = aliased(Node)
+    node = aliased(Branch)
     async with database.read_session() as session:
         for roots in (
-            select(Node).where(Node.above_id.is_(None)),
+            select(Branch).where(Branch.above_id.is_(None)),
             select(node).where(node.above_id.is_(None)),
         ):
             with assert_queries(database, exactly=4):
