@@ -129,7 +129,9 @@ class PostgreSQLJson(JsonFormat):
     def _json(self, stored: Stored) -> ColumnElement[Any]:
         column = stored.column
         text = cast(column, sql.Text())
-        return self.guarded(text, column, ~text.op("~")(quoted(_MAY_BE_INFINITE)))
+        return self.guarded(
+            text, column, ~text.op("~", is_comparison=True)(quoted(_MAY_BE_INFINITE))
+        )
 
     writers = (
         (sql.Boolean, "bool", _as_it_is),
