@@ -10,6 +10,7 @@ from sqlalchemy import Select, inspect
 from sqlalchemy.ext.associationproxy import AssociationProxy
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, selectinload, undefer
 from sqlalchemy.orm.interfaces import LoaderOption
+from sqlalchemy.sql.visitors import cloned_traverse
 
 from fastapi_asyncdb.data.answers.attributes import check_attributes, property_named
 from fastapi_asyncdb.data.answers.shape import Field, Shape
@@ -118,12 +119,22 @@ def _loading(
 ) -> LoaderOption:
     attribute, related = getattr(entity, found.key), found.mapper.class_
     if field.related is not None:
-        attribute = attribute.and_(*field.related.conditions(related))
+        attribute = attribute.and_(*map(_with_values, field.related.conditions(related)))
     if field.recursive and related is found.parent.class_:
         return selectinload(attribute, recursion_depth=_DEEPEST)
     if isinstance(field.value, Shape):
         check_attributes(field.value, related)
     return selectinload(attribute).options(*_options(field.shapes, related, reason))
+
+
+def _with_values(condition: Any) -> Any:
+    """Return a condition with the values of now: criteria of a loader option call no function."""
+
+    def call(parameter: Any) -> None:
+        if parameter.callable is not None:
+            parameter.value, parameter.callable = parameter.callable(), None
+
+    return cloned_traverse(condition, {}, {"bindparam": call})
 
 
 def _of_proxy(name: str, entity: Any) -> Iterator[Any]:

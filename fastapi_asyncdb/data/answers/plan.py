@@ -159,9 +159,15 @@ def adapter_of(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(lists[schema])
 
 
-def options_of(plan: Plan, entity: Any) -> Sequence[LoaderOption]:
-    """Return what loads the relationships from the mapped class of a plan, or from an alias of it."""
-    if not plan.options or isinstance(entity, type):
+def options_of(plan: Plan, entity: Any, *, anew: bool = False) -> Sequence[LoaderOption]:
+    """Return what loads the relationships from the mapped class of a plan, or from an alias of it.
+
+    Args:
+        plan: The plan.
+        entity: The class, or the alias.
+        anew: Whether conditions may have values that are found when a statement runs.
+    """
+    if not plan.options or (isinstance(entity, type) and not anew):
         return plan.options
     return loader_options(shapes_of(plan.schema), entity, plan.reason)
 

@@ -95,11 +95,12 @@ def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bo
 
 def loading(session: AsyncSession, statement: Any, plan: Plan) -> Any:
     """Return the statement that also loads what the schema needs of relationships."""
-    if _narrowed(plan) and session.autoflush:
+    narrowed = bool(_narrowed(plan))
+    if narrowed and session.autoflush:
         # Of a collection that is loaded already, conditions are not applied. What is pending has been
         # flushed then; without autoflush it would be lost.
         statement = statement.execution_options(populate_existing=True)
-    return statement.options(*options_of(plan, entity_of(statement)))
+    return statement.options(*options_of(plan, entity_of(statement), anew=narrowed))
 
 
 def _narrowed(plan: Plan) -> Sequence[Narrowed]:
@@ -239,7 +240,8 @@ async def _validated(
     unique = result.unique() if result._unique_filter_state is not None else result
     objects = unique.scalars().all()
     if isinstance(statement, Write) and objects and plan.options:
-        await load_related(session, cast(Any, plan.model), objects, plan.options)
+        options = options_of(plan, plan.model, anew=bool(_narrowed(plan)))
+        await load_related(session, cast(Any, plan.model), objects, options)
     return validated(objects, plan)
 
 

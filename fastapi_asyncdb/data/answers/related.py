@@ -16,6 +16,9 @@ Clauses = Callable[[Any], Any]
 class Related:
     """Which rows of a relationship a field has: ``Annotated[list[TagOut], Related(limit=3)]``.
 
+    The functions are not called for each answer: a value that they read is that of all requests. One of
+    each request is ``bindparam(None, callable_=...)``.
+
     An order and a limit need JSON that the database builds. Where Pydantic validates objects instead, an
     answer with such a field raises ``ConfigurationError``.
 
