@@ -321,6 +321,18 @@ NEEDED = [
             ("_has_row_limiting_clause", "selects", "a LIMIT would be lost"),
         )
     ),
+    *(
+        Needed(
+            name, "SQLAlchemy's Select", "dialects/mysql/json.py", "an aggregate has them inside"
+        )
+        for name in ("_raw_columns", "_order_by_clauses", "_limit_clause")
+    ),
+    Needed(
+        "_variant_mapping",
+        "SQLAlchemy's TypeEngine",
+        "dialects/json.py",
+        "the JSON of a column is that of its type on this database",
+    ),
     Needed(
         "_annotations",
         "SQLAlchemy's entity in a Select",
@@ -417,6 +429,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's Select": sqlalchemy.select(1),
             "SQLAlchemy's entity in a Select": sqlalchemy.select(1)._raw_columns[0],
             "SQLAlchemy's SQLCompiler": sqlalchemy.sql.compiler.SQLCompiler,
+            "SQLAlchemy's TypeEngine": sqlalchemy.String(),
             "SQLAlchemy's loader option": loads.context[0],
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,

@@ -6,11 +6,12 @@ import enum
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Select, case, literal_column, null
 from sqlalchemy import types as sql
+from sqlalchemy.engine.interfaces import Dialect
 
 UNFIT = '{"$unfit":1}'
 """Stands for a value that is not written as Pydantic writes it; no string contains it unescaped."""
@@ -38,15 +39,19 @@ class JsonFormat(ABC):
     write other JSON than Pydantic. What has no writer is left to Pydantic.
     """
 
+    names: ClassVar[Sequence[str]]
+    """SQLAlchemy's, of the dialects whose variants of a type count."""
+    depends_on_server = False
+    """Whether only a server that has been connected to says which format there is."""
     max_fields = 50
     """How many fields an object has at most: functions take 100 arguments, two for each field."""
-    joining: ClassVar[str]
-    """The name of the function that joins the texts of rows, in the order of a subquery."""
+    joining: ClassVar[str | None] = None
+    """The function that joins the texts of rows, of any length, in the order of a subquery; or none."""
     writers: ClassVar[Sequence[Writer]]
     """Of those for the type of a column the first counts, so that a subclass comes before its base."""
 
-    def for_driver(self, driver: str) -> JsonFormat:
-        """Return the format for values as a driver returns them; by default the same for all."""
+    def for_dialect(self, dialect: Dialect) -> JsonFormat | None:
+        """Return the format for the server and the driver of an engine; ``None`` if there is none."""
         return self
 
     @abstractmethod
@@ -84,6 +89,7 @@ class JsonFormat(ABC):
             kind: The type of Pydantic's core.
             stored: The column.
         """
+        stored = replace(stored, type=self._variant(stored.type))
         if type(stored.type).__module__.partition(".")[0] != "sqlalchemy":
             return None  # it may convert values
         for type_, fitting, write in self.writers:
@@ -93,7 +99,7 @@ class JsonFormat(ABC):
 
     def member(self, enumeration: type[enum.Enum], stored: Stored) -> ColumnElement[Any] | None:
         """Return the value of a member, which SQLAlchemy stores by its name, or ``None``."""
-        kind, column = stored.type, stored.column
+        kind, column = self._variant(stored.type), stored.column
         if not isinstance(kind, sql.Enum) or kind.enum_class is not enumeration:
             return None
         members = _members(kind, enumeration)
@@ -103,14 +109,27 @@ class JsonFormat(ABC):
             return None
         pairs = zip(kind.enums, members, strict=True)
         values = {quoted(name): self.constant(dumped(each.value)) for name, each in pairs}
-        known: ColumnElement[Any] = case(values, value=column.cast(sql.Text()), else_=self.unfit)
+        known: ColumnElement[Any] = case(values, value=self.comparable(column), else_=self.unfit)
         return case((column.is_(None), null()), else_=known)
+
+    def _variant(self, kind: sql.TypeEngine[Any]) -> sql.TypeEngine[Any]:
+        """Return the type that a type is on this database; ``NullType`` if that is not clear."""
+        variants = [kind._variant_mapping.get(name, kind) for name in self.names]
+        return variants[0] if all(each is variants[0] for each in variants) else sql.NullType()
+
+    def comparable(self, column: ColumnElement[Any]) -> ColumnElement[str]:
+        """Return a column as a text that is compared by its characters."""
+        return column.cast(sql.Text())
 
     def guarded(
         self, value: ColumnElement[Any], column: ColumnElement[Any], fits: ColumnElement[bool]
     ) -> ColumnElement[Any]:
         """Return the value where it fits."""
         return case((column.is_(None), null()), (fits, value), else_=self.unfit)
+
+    def optional(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return a value that may be NULL, for a field that may be None."""
+        return value
 
     def required(self, value: ColumnElement[Any], column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the value of a column that may be NULL, for a field that requires one."""

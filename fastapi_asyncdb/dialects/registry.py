@@ -112,7 +112,15 @@ def json_of(dialect: Dialect) -> JsonFormat | None:
     backend = backend_of(dialect)
     if backend is None or backend.json is None:
         return None
-    return backend.json.for_driver(dialect.driver)
+    return backend.json.for_dialect(dialect)
+
+
+def may_build_json(dialect: Dialect) -> bool:
+    """Return whether ``json_of`` may find more once there is a connection."""
+    backend = backend_of(dialect)
+    if backend is None or backend.json is None or not backend.json.depends_on_server:
+        return False
+    return not dialect.server_version_info
 
 
 def family_of(name: str) -> str:

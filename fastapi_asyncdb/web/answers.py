@@ -89,10 +89,10 @@ class _Answers:
     ) -> Answer[Any]:
         """Return the rows of a statement as FastAPI would send them for the schema.
 
-        The statement reads only the columns that the schema has, relationships included. PostgreSQL and
-        SQLite build the JSON where it is proved to be the same; elsewhere Pydantic does, from rows
-        without objects, or from objects whose relationships are loaded with one statement each.
-        ``explain()`` says which.
+        The statement reads only the columns that the schema has, relationships included. PostgreSQL,
+        MariaDB and SQLite build the JSON where it is proved to be the same; elsewhere Pydantic does,
+        from rows without objects, or from objects whose relationships are loaded with one statement
+        each. ``explain()`` says which.
 
         The options of the route that change an answer, such as ``response_model_exclude_none`` and
         ``status_code``, do not apply to a response that the handler returns.
@@ -181,7 +181,7 @@ class _Answers:
             known = " or ".join(f"'{each}'" for each in _FORMATS)
             raise ConfigurationError(f"A stream has no format={format!r}. Write {known}.")
         lines, media_type = _FORMATS[format]
-        plan = plan_for(session, statement, form.item)
+        plan = await plan_for(session, statement, form.item)
         batches = await stream_of(session, statement, plan, batch_size)
         return StreamingResponse(lines(batches), media_type=media_type, headers=headers)
 

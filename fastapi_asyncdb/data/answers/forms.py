@@ -80,7 +80,7 @@ async def document(session: AsyncSession, statement: Any, schema: Any) -> str:
             f"{name_of(schema)} is a page, and page= does not say which one. Declare "
             f"'query: Annotated[{query}, Depends()]' in the route, and pass 'page=query'."
         )
-    plan = plan_for(session, statement, form.item)
+    plan = await plan_for(session, statement, form.item)
     items = await items_of(session, statement, plan, joins=form.kind == "list")
     if form.kind == "list":
         return f"[{items.text}]"
@@ -122,7 +122,7 @@ async def page_document(
             "Page[...], a CursorQuery reads CursorPage[...], and all other schemas have no page=."
         )
     check_select(statement)
-    plan = plan_for(session, statement, form.item)
+    plan = await plan_for(session, statement, form.item)
 
     async def read(source: Source) -> Page[Any] | CursorPage[Any]:
         if isinstance(query, PageQuery):

@@ -25,7 +25,7 @@ class JsonRow(ColumnElement[str]):
         name: Of what the expression is made of: another expression has another name.
         expression: Returns the JSON text of a row.
         froms: What the row is selected from.
-        joining: The name of the SQL function that joins texts.
+        joining: The name of the SQL function that joins texts; ``None`` if none does.
     """
 
     inherit_cache = True
@@ -34,7 +34,11 @@ class JsonRow(ColumnElement[str]):
     _from_objects: Any = ()
 
     def __init__(
-        self, name: str, expression: ColumnElement[Any], froms: list[FromClause], joining: str
+        self,
+        name: str,
+        expression: ColumnElement[Any],
+        froms: list[FromClause],
+        joining: str | None,
     ) -> None:
         self.name = name
         self.json = expression

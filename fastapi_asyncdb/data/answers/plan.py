@@ -226,7 +226,9 @@ class _Builder:
             if value is None:
                 raise _Unproved(f"{shape.name}.{field.name} is {_described(field.value, found)}")
             column = found.columns[0]
-            if field.nullable or (isinstance(column, Column) and not column.nullable):
+            if field.nullable:
+                return self._json.optional(value)
+            if isinstance(column, Column) and not column.nullable:
                 return value
             return self._json.required(value, getattr(entity, found.key))
         if isinstance(found, RelationshipProperty) and isinstance(field.value, Shape):
@@ -254,7 +256,9 @@ class _Builder:
         if field.many:
             return self._json.array(rows)
         value = self._json.nested(rows)
-        return value if field.nullable else func.coalesce(value, self._json.unfit)
+        if field.nullable:
+            return self._json.optional(value)
+        return func.coalesce(value, self._json.unfit)
 
 
 def _check_class(mapper: Mapper[Any]) -> None:

@@ -29,8 +29,8 @@ from fastapi_asyncdb.data.answers.writes import (
     written_class,
 )
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, reading
-from fastapi_asyncdb.dialects import json_of
-from fastapi_asyncdb.dialects.json import UNFIT
+from fastapi_asyncdb.dialects import json_of, may_build_json
+from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import ends_with_handler, execute
 
@@ -42,7 +42,7 @@ class UnfitRow(ValueError):
     """The database cannot write a row as Pydantic would, and the row cannot be read again."""
 
 
-def plan_for(
+async def plan_for(
     session: AsyncSession, statement: Any, schema: Any, purpose: Purpose = "answer"
 ) -> Plan:
     """Return the plan for a statement.
@@ -62,8 +62,15 @@ def plan_for(
         if model is not None and _needs_objects(statement, model):
             purpose = "objects"
             model = inspect(model).mapper.class_
-    json = json_of(session.get_bind(clause=statement).dialect)
-    return plan_of(schema, model, json, purpose)
+    return plan_of(schema, model, await _format_for(session, statement), purpose)
+
+
+async def _format_for(session: AsyncSession, statement: Any) -> JsonFormat | None:
+    dialect = session.get_bind(clause=statement).dialect
+    if may_build_json(dialect):
+        await session.connection(bind_arguments={"clause": statement})
+        dialect = session.get_bind(clause=statement).dialect
+    return json_of(dialect)
 
 
 def _refuse_delete(statement: Write, schema: Any) -> None:
@@ -88,7 +95,7 @@ def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bo
     columns: tuple[Any, ...] = plan.columns if plan.row is None else (plan.row,)
     if isinstance(statement, Write):
         return statement.returning(*columns or (plan.model,))
-    if joins and plan.row is not None:
+    if joins and plan.row is not None and plan.row.joining is not None:
         return joined(reading(statement, plan.row.item), plan.row)
     return reading(statement, *columns) if columns else loading(session, statement, plan)
 

@@ -219,7 +219,7 @@ class _Reader:
             value=value,
             doubt=doubt,
             many=many,
-            nullable=nullable,
+            nullable=nullable or core["type"] == "any",
             required=required,
             recursive=recursive,
             by_path=by_path,

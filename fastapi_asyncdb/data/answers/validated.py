@@ -43,6 +43,6 @@ async def rows(session: AsyncSession, statement: Any, schema: type[S]) -> list[S
             f"rows() returns a list of the schema, and {name_of(schema)} is one already, or a page. "
             "Pass the schema of a row, such as PostOut."
         )
-    plan = plan_for(session, statement, schema, "values")
+    plan = await plan_for(session, statement, schema, "values")
     values: list[S] = await values_of(session, statement, plan)
     return values

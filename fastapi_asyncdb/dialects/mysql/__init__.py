@@ -7,6 +7,7 @@ from fastapi_asyncdb.dialects.mysql.advisory_locks import AdvisoryLocks
 from fastapi_asyncdb.dialects.mysql.errors import is_conflict
 from fastapi_asyncdb.dialects.mysql.estimates import ESTIMATE
 from fastapi_asyncdb.dialects.mysql.floats import exactly
+from fastapi_asyncdb.dialects.mysql.json import MariaDBJson
 from fastapi_asyncdb.dialects.mysql.migrations import MIGRATIONS
 from fastapi_asyncdb.dialects.mysql.plain_url import plain_url
 from fastapi_asyncdb.dialects.mysql.preset import MySQL
@@ -29,6 +30,7 @@ _backend = partial(
     migrations=MIGRATIONS,
     doctor="fastapi_asyncdb.dialects.mysql.doctor",
     locks=AdvisoryLocks(),
+    json=MariaDBJson(),
 )
 
 MYSQL = _backend("mysql")

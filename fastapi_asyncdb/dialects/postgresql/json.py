@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, cast, func, select
 from sqlalchemy import types as sql
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.engine.interfaces import Dialect
 
 from fastapi_asyncdb.dialects.json import JsonFormat, Stored, dumped, quoted
 
@@ -28,17 +29,18 @@ class PostgreSQLJson(JsonFormat):
         utc: Whether the driver returns every point in time in UTC.
     """
 
+    names = ("postgresql",)
     joining = "string_agg"
 
     def __init__(self, *, utc: bool = False) -> None:
         self._utc = utc
 
-    def for_driver(self, driver: str) -> JsonFormat:
+    def for_dialect(self, dialect: Dialect) -> JsonFormat:
         """Return the format for asyncpg, which returns UTC; psycopg returns the session's zone.
 
         https://magicstack.github.io/asyncpg/current/usage.html#type-conversion
         """
-        return _FOR_ASYNCPG if driver == "asyncpg" else self
+        return _FOR_ASYNCPG if dialect.driver == "asyncpg" else self
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return ``concat(...)``."""

@@ -24,6 +24,7 @@ _LARGE_EXPONENTS = (f"*[eE]{_DIGIT * 3}*", f"*[eE]+{_DIGIT * 3}*")
 class SQLiteJson(JsonFormat):
     """JSON as text. A subquery forgets that a text is JSON, so that ``json()`` says it again."""
 
+    names = ("sqlite",)
     joining = "group_concat"
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:

@@ -35,6 +35,7 @@ URLS = {
     "postgresql": "postgresql://nobody@localhost/none",
     "sqlite": "sqlite:///none.db",
     "mysql": "mysql://nobody@localhost/none",
+    "mariadb": "mariadb://nobody@localhost/none",
 }
 
 
@@ -72,7 +73,7 @@ def explained(kind: str, schema: Any) -> str:
     return answer.explain(schema, Post, database=database)
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite", "mariadb"])
 def test_what_the_database_builds(kind: str):
     """The form of the answer makes no difference; the database need not be there."""
     for schema in (PostOut, PostOut | None, list[PostOut], Page[PostOut], CursorPage[PostOut]):

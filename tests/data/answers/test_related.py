@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, bindparam, inspect, select
 from sqlalchemy.orm import selectinload
 
 from fastapi_asyncdb import Database, Page, PageQuery, Related, answer, rows
-from fastapi_asyncdb.dialects import family_of
+from fastapi_asyncdb.dialects import json_of
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing import assert_queries
 from tests.data.answers.forum import (
@@ -26,8 +26,6 @@ from tests.data.answers.forum import (
 )
 
 IN_ORDER = select(Post).order_by(Post.id)
-JSON = ("sqlite", "postgresql-asyncpg", "postgresql-psycopg")
-"""The databases that build JSON."""
 
 
 class Text(BaseModel):
@@ -148,7 +146,7 @@ async def test_condition_of_a_relationship_to_one(database: Database):
         ]
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_order_and_limit(database: Database):
     """The limit is of each parent; rows that are deleted do not count."""
     async with database.session() as session:
@@ -163,7 +161,7 @@ async def test_order_and_limit(database: Database):
             ]
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_nested_orders_and_limits(database: Database):
     """Below each other, through a table between, and in several keys."""
 
@@ -204,7 +202,34 @@ async def test_order_of_the_relationship(database: Database):
         assert ada["posts"][0]["tags"] == POSTS[0]["tags"]
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
+@pytest.mark.parametrize("descends", [False, True])
+async def test_null_has_its_place_in_the_order(database: Database, descends: bool):
+    """Where the database has it in the order of a statement."""
+
+    def order(comment: Any) -> list[Any]:
+        by = comment.author_id - 2
+        return [by.desc() if descends else by, comment.id.desc()]
+
+    class Number(BaseModel):
+        id: int
+
+    class Numbers(BaseModel):
+        comments: Annotated[list[Number], Related(order_by=order)]
+
+    async with database.session() as session:
+        session.add_all(
+            Comment(id=9 + n, post_id=3, text="", author_id=author)
+            for n, author in enumerate((1, None, 3, 2, None, 1))
+        )
+    async with database.read_session() as session:
+        comments = select(Comment.id).where(Comment.post_id == 3).order_by(*order(Comment))
+        expected = [{"id": number} for number in await session.scalars(comments)]
+        found = await sent(session, select(Post).where(Post.id == 3), Numbers)
+    assert found == {"comments": expected}
+
+
+@pytest.mark.usefixtures("_builds_json")
 async def test_no_rows_at_all(database: Database):
     """A limit of zero is an empty list."""
 
@@ -245,7 +270,7 @@ class CheckedLatest(Latest):
 
 async def test_orders_and_limits_need_the_database(database: Database):
     """Where it builds no JSON, the error names the field, and what to do."""
-    builds = family_of(database.engine.dialect.name) != "mysql"
+    builds = json_of(database.engine.dialect) is not None
     schema: Any = CheckedLatest if builds else Latest
     async with database.read_session() as session:
         for form in (schema, list[schema]):
@@ -257,7 +282,7 @@ async def test_orders_and_limits_need_the_database(database: Database):
             await rows(session, IN_ORDER, CheckedLatest)
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_limits_of_statements_that_need_objects(database: Database):
     """An alias is read as objects, and the error says the same."""
     async with database.read_session() as session:

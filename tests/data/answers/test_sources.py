@@ -30,9 +30,6 @@ from fastapi_asyncdb.data.answers.plan import plan_of
 from fastapi_asyncdb.errors import ConfigurationError
 from tests.support.mysql_types import WORD
 
-JSON = ("sqlite", "postgresql-asyncpg", "postgresql-psycopg")
-"""The databases that build JSON."""
-
 
 class Base(DeclarativeBase):
     type_annotation_map = {str: WORD}  # noqa: RUF012 - SQLAlchemy's own
@@ -160,7 +157,7 @@ async def test_relationships_of_dataclasses_and_mappings(session: AsyncSession):
         assert (rex, ben) == (OwnedDog("Rex", OwnerName(name="Ada")), OwnedDog("Ben", None))
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_a_plain_dataclass_is_built_by_the_database(database: Database):
     """Nothing of it needs Pydantic."""
     assert answer.explain(DogValue, Dog, database=database).endswith(

@@ -27,7 +27,7 @@ from fastapi_asyncdb import (
     answer,
     rows,
 )
-from fastapi_asyncdb.dialects import family_of
+from fastapi_asyncdb.dialects import json_of
 from fastapi_asyncdb.testing import assert_queries, count_queries
 from tests.data.answers.forum import (
     POSTS,
@@ -43,8 +43,6 @@ from tests.data.answers.forum import (
 )
 
 IN_ORDER = select(Post).order_by(Post.id)
-JSON = ("sqlite", "postgresql-asyncpg", "postgresql-psycopg")
-"""The databases that build JSON."""
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ async def _filled(database: Database) -> None:
 def of_relationships(database: Database) -> int:
     """Return how many statements read posts with all that is related."""
     # Posts, authors, tags, comments, authors of comments.
-    return 5 if family_of(database.engine.dialect.name) == "mysql" else 1
+    return 5 if json_of(database.engine.dialect) is None else 1
 
 
 async def test_one_statement_reads_all_relationships(database: Database):
@@ -103,7 +101,7 @@ async def test_columns_that_the_schema_lacks_are_not_read(database: Database, sc
     assert not [name for name in ("body", "views", "made_at") if name in statement.sql]
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_columns_of_relationships_are_not_read(database: Database):
     """The password of the authors stays where it is."""
     async with database.read_session() as session:
@@ -120,7 +118,7 @@ async def test_loader_options_are_of_no_use(database: Database):
             assert await sent(session, loads, list[Title]) == TITLES
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_text_of_a_statement_is_compiled_once(database: Database):
     """SQLAlchemy finds it in its cache: the same expression stands for the JSON each time."""
     cache: Any = database.read_engine.sync_engine._compiled_cache
@@ -132,7 +130,7 @@ async def test_text_of_a_statement_is_compiled_once(database: Database):
         assert len(cache) == size
 
 
-@pytest.mark.databases(*JSON)
+@pytest.mark.usefixtures("_builds_json")
 async def test_schemas_of_one_model_are_told_apart_in_the_cache(database: Database):
     """Two schemas, or two sets of conditions in a schema, never share a statement."""
 
