@@ -199,9 +199,10 @@ class Names(BaseModel):
 async def test_null_where_a_value_is_required(session: AsyncSession):
     """It is an error in an array too, which does not leave out the row."""
     await store(session, {"name": "a"}, {})
-    for statement, schema in ((BOTTLES, Named), (SHELVES, Names)):
+    schemas: Any = ((BOTTLES, list[Named]), (SHELVES, list[Names]))
+    for statement, schema in schemas:
         with pytest.raises(ResponseValidationError, match=r"name"):
-            await answer(session, statement, list[schema])
+            await answer(session, statement, schema)
 
 
 async def test_floats_have_a_point(session: AsyncSession):
