@@ -6,7 +6,8 @@ import enum
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from sqlalchemy import ColumnElement, Select, case, literal_column, null
@@ -32,12 +33,18 @@ Writer = tuple[type[Any], str, Callable[[Any, Stored], "ColumnElement[Any] | Non
 """A type of SQLAlchemy, the type of Pydantic's core that fits, and a method that returns the JSON."""
 
 
+@dataclass(frozen=True)
 class JsonFormat(ABC):
     """Expressions for JSON, as one database has them: what a ``Backend`` with ``json`` implements.
 
     The expression for a value is NULL where the value is NULL, and ``UNFIT`` where the database would
     write other JSON than Pydantic. What has no writer is left to Pydantic.
     """
+
+    driver: str = ""
+    """SQLAlchemy's name of the driver."""
+    reads_json: bool = True
+    """Whether SQLAlchemy reads JSON by Python's ``json``, and not by a function of the engine's."""
 
     names: ClassVar[Sequence[str]]
     """SQLAlchemy's, of the dialects whose variants of a type count."""
@@ -52,7 +59,13 @@ class JsonFormat(ABC):
 
     def for_dialect(self, dialect: Dialect) -> JsonFormat | None:
         """Return the format for the server and the driver of an engine; ``None`` if there is none."""
-        return self
+        reads_json = getattr(dialect, "_json_deserializer", None) is None
+        return _format(type(self), dialect.driver, reads_json)
+
+    def type_of(self, kind: sql.TypeEngine[Any]) -> sql.TypeEngine[Any]:
+        """Return the type that a type is on this database; ``NullType`` if that is not clear."""
+        variants = [kind._variant_mapping.get(name, kind) for name in self.names]
+        return variants[0] if all(each is variants[0] for each in variants) else sql.NullType()
 
     @abstractmethod
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
@@ -89,9 +102,10 @@ class JsonFormat(ABC):
             kind: The type of Pydantic's core.
             stored: The column.
         """
-        stored = replace(stored, type=self._variant(stored.type))
         if type(stored.type).__module__.partition(".")[0] != "sqlalchemy":
             return None  # it may convert values
+        if isinstance(stored.type, sql.JSON) and not self.reads_json:
+            return None
         for type_, fitting, write in self.writers:
             if isinstance(stored.type, type_):
                 return write(self, stored) if kind == fitting else None
@@ -99,23 +113,18 @@ class JsonFormat(ABC):
 
     def member(self, enumeration: type[enum.Enum], stored: Stored) -> ColumnElement[Any] | None:
         """Return the value of a member, which SQLAlchemy stores by its name, or ``None``."""
-        kind, column = self._variant(stored.type), stored.column
+        kind, column = stored.type, stored.column
         if not isinstance(kind, sql.Enum) or kind.enum_class is not enumeration:
             return None
         members = _members(kind, enumeration)
         if not members or not all(
-            isinstance(each, enum.Enum) and type(each.value) is str for each in members
+            isinstance(each, enum.Enum) and type(each.value) in (str, int) for each in members
         ):
             return None
         pairs = zip(kind.enums, members, strict=True)
         values = {quoted(name): self.constant(dumped(each.value)) for name, each in pairs}
         known: ColumnElement[Any] = case(values, value=self.comparable(column), else_=self.unfit)
         return case((column.is_(None), null()), else_=known)
-
-    def _variant(self, kind: sql.TypeEngine[Any]) -> sql.TypeEngine[Any]:
-        """Return the type that a type is on this database; ``NullType`` if that is not clear."""
-        variants = [kind._variant_mapping.get(name, kind) for name in self.names]
-        return variants[0] if all(each is variants[0] for each in variants) else sql.NullType()
 
     def comparable(self, column: ColumnElement[Any]) -> ColumnElement[str]:
         """Return a column as a text that is compared by its characters."""
@@ -139,6 +148,11 @@ class JsonFormat(ABC):
     def unfit(self) -> ColumnElement[Any]:
         """``UNFIT``."""
         return self.constant(UNFIT)
+
+
+@cache
+def _format(cls: type[JsonFormat], driver: str, reads_json: bool) -> JsonFormat:  # noqa: FBT001
+    return cls(driver, reads_json)
 
 
 def number(value: int) -> ColumnElement[int]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from sqlalchemy import Column, ColumnElement, func, inspect
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, aliased
+from sqlalchemy.orm import descriptor_props as composites
 from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.attributes import (
@@ -236,7 +237,7 @@ class _Builder:
         raise _Unproved(f"{model.__name__}.{attribute_of(field, model)} is read in Python")
 
     def _leaf(self, leaf: Leaf, attribute: Any) -> ColumnElement[Any] | None:
-        stored = _stored(attribute)
+        stored = _stored(attribute, self._json.type_of(attribute.type))
         try:
             if leaf.cls is not None:
                 return self._json.member(leaf.cls, stored)
@@ -266,12 +267,13 @@ def _check_class(mapper: Mapper[Any]) -> None:
     name = mapper.class_.__name__
     if mapper.polymorphic_on is not None and list(mapper.self_and_descendants) != [mapper]:
         raise _Unproved(f"rows of {name} are objects of several classes")
-    if mapper.class_manager.dispatch.load:
+    # A composite has one, too, and is read in Python.
+    others = (listener.__module__ for listener in mapper.class_manager.dispatch.load)
+    if any(module != composites.__name__ for module in others):
         raise _Unproved(f"{name} has a listener for loaded objects")
 
 
-def _stored(attribute: Any) -> Stored:
-    kind = attribute.type
+def _stored(attribute: Any, kind: Any) -> Stored:
     name = f"{type(kind).__module__}.{type(kind).__name__}"
     utc = isinstance(kind, UTCDateTime) or name == "sqlmodel.sql.sqltypes.UTCDateTime"
     is_plain = utc or name == "sqlmodel.sql.sqltypes.AutoString"

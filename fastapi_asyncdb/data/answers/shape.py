@@ -14,7 +14,7 @@ from fastapi_asyncdb.data.answers.related import Related
 LEAVES = {"any", "bool", "date", "datetime", "decimal", "enum", "float", "int", "str", "uuid"}
 """Types of Pydantic's core whose JSON the databases may know."""
 # What changes neither a value nor its JSON. All other keys make a schema one that Pydantic has to apply.
-_PLAIN_LEAF = {"type", "ref", "metadata", "cls", "members", "microseconds_precision"}
+_PLAIN_LEAF = {"type", "ref", "metadata", "cls", "members", "sub_type", "microseconds_precision"}
 _PLAIN_FIELD = {
     "type", "name", "schema", "metadata", "required", "frozen", "init_only", "kw_only", "init",
     "validation_alias", "serialization_alias",

@@ -42,7 +42,7 @@ _ZERO = 8
 _SMALLEST = "0.000001"
 """The smallest other number that it writes so."""
 _GOOD_TEXT = r'"(?:[^"\\]++|\\["\\/bfnrtu])*+"'
-_DOUBTFUL = rf'{_GOOD_TEXT}(*SKIP)(*FAIL)|"|[0-9]\.(?![0-9])|[eE]\+?[0-9]{{3}}|[0-9]{{255}}'
+_DOUBTFUL = rf'{_GOOD_TEXT}(*SKIP)(*FAIL)|"|[0-9]\.(?![0-9])|[eE]\+?[0-9]{{3}}|[0-9]{{210}}'
 """Numbers that Python may read as infinite; and what it does not read, although the server does: ``1.``
 and ``"\\q"``."""
 
@@ -59,7 +59,7 @@ class MariaDBJson(JsonFormat):
         if dialect.name != "mariadb" and not getattr(dialect, "is_mariadb", False):
             return None
         version = dialect.server_version_info
-        return None if version and version < _OLDEST else self
+        return None if version and version < _OLDEST else super().for_dialect(dialect)
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return ``CONCAT('{"id":', ..., '}')``."""
@@ -183,7 +183,10 @@ class MariaDBJson(JsonFormat):
         text = type_coerce(stored.column, sql.Text())
         doubtful = text.op("REGEXP", is_comparison=True)(_literal(_DOUBTFUL))
         fits = and_(func.json_valid(text) == number(1), ~doubtful)
-        return self.guarded(text, text, fits)
+        # A string may contain what stands for an unfit value; a dollar may be escaped.
+        plain = func.replace(text, quoted("$"), _literal("\\u0024"))
+        found = func.instr(text, quoted("$unfit")) > number(0)
+        return self.guarded(case((found, plain), else_=text), text, fits)
 
     writers = (
         (SET, "", _name),

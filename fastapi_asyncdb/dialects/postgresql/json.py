@@ -11,36 +11,21 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, cast, func, select
 from sqlalchemy import types as sql
 from sqlalchemy.dialects.postgresql import TIMESTAMP
-from sqlalchemy.engine.interfaces import Dialect
 
-from fastapi_asyncdb.dialects.json import JsonFormat, Stored, dumped, quoted
+from fastapi_asyncdb.dialects.json import JsonFormat, Stored, dumped, number, quoted
 
 _SECONDS = 'YYYY-MM-DD"T"HH24:MI:SS'
 _SHORT = 6
 """Digits after the point up to which Python writes all decimal numbers without an exponent."""
-_MAY_BE_INFINITE = "[0-9]{255}|[eE][+]?[0-9]{3}"
+_MAY_BE_INFINITE = "[0-9]{210}|[eE][+]?[0-9]{3}"
 """Numbers in JSON that Python may read as infinite."""
 
 
 class PostgreSQLJson(JsonFormat):
-    """JSON as text, which costs half of ``json_build_object()``, and has no spaces as Pydantic's.
-
-    Args:
-        utc: Whether the driver returns every point in time in UTC.
-    """
+    """JSON as text, which costs half of ``json_build_object()``, and has no spaces as Pydantic's."""
 
     names = ("postgresql",)
     joining = "string_agg"
-
-    def __init__(self, *, utc: bool = False) -> None:
-        self._utc = utc
-
-    def for_dialect(self, dialect: Dialect) -> JsonFormat:
-        """Return the format for asyncpg, which returns UTC; psycopg returns the session's zone.
-
-        https://magicstack.github.io/asyncpg/current/usage.html#type-conversion
-        """
-        return _FOR_ASYNCPG if dialect.driver == "asyncpg" else self
 
     def object(self, values: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
         """Return ``concat(...)``."""
@@ -79,11 +64,16 @@ class PostgreSQLJson(JsonFormat):
 
     def _name(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
-        return _json_of(cast(stored.column, sql.Text())) if kind.enum_class is None else None
+        if kind.enum_class is not None:
+            return None
+        text = cast(stored.column, sql.Text())
+        return self.guarded(_json_of(text), stored.column, text.in_(map(quoted, kind.enums)))
 
     def _uuid(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
-        return _in_quotes(cast(stored.column, sql.Text())) if kind.as_uuid else None
+        if not (kind.as_uuid and kind.native_uuid):
+            return None
+        return _in_quotes(cast(stored.column, sql.Text()))
 
     def _date(self, stored: Stored) -> ColumnElement[Any]:
         column = stored.column
@@ -93,8 +83,9 @@ class PostgreSQLJson(JsonFormat):
     def _datetime(self, stored: Stored) -> ColumnElement[Any] | None:
         """Return ISO 8601 as Pydantic has it: with no or with six digits of a fraction."""
         kind: Any = stored.type
-        utc = stored.utc or self._utc
-        if kind.timezone and not utc:
+        # psycopg returns the session's zone:
+        # https://magicstack.github.io/asyncpg/current/usage.html#type-conversion
+        if kind.timezone and not (stored.utc or self.driver == "asyncpg"):
             return None
         time, zone = stored.column, ""
         if kind.timezone:
@@ -109,21 +100,23 @@ class PostgreSQLJson(JsonFormat):
         return self.guarded(_in_quotes(text), stored.column, and_(time >= first, time < end))
 
     def _float(self, stored: Stored) -> ColumnElement[Any] | None:
-        """Return the number with all its digits, of which ``real`` shows fewer."""
+        """Return the digits that the driver reads: of ``real``, psycopg reads fewer, as a text."""
         kind: Any = stored.type
         column = stored.column
         if kind.asdecimal:
             return None
-        number: ColumnElement[Any] = cast(column, sql.Double())
+        exact: ColumnElement[Any] = cast(column, sql.Double())
+        written = column if self.driver == "psycopg" else exact
         beyond: list[Any] = [
             cast(quoted(each), sql.Double()) for each in ("NaN", "Infinity", "-Infinity")
         ]
-        return self.guarded(_json_of(number), column, number.not_in(beyond))
+        return self.guarded(_json_of(written), column, exact.not_in(beyond))
 
     def _decimal(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
         column = stored.column
-        if not kind.asdecimal or kind.scale is None or kind.scale > _SHORT:
+        # Of whole numbers, asyncpg returns 10000 as 1E+4.
+        if not kind.asdecimal or kind.scale is None or not 0 < kind.scale <= _SHORT:
             return None
         text = cast(column, sql.Text())
         return self.guarded(_in_quotes(text), column, column != cast(quoted("NaN"), sql.Numeric()))
@@ -131,9 +124,12 @@ class PostgreSQLJson(JsonFormat):
     def _json(self, stored: Stored) -> ColumnElement[Any]:
         column = stored.column
         text = cast(column, sql.Text())
-        return self.guarded(
-            text, column, ~text.op("~", is_comparison=True)(quoted(_MAY_BE_INFINITE))
-        )
+        # A string may contain what stands for an unfit value; a dollar may be escaped.
+        escaped = func.concat(func.chr(number(92)), quoted("u0024"))
+        plain = func.replace(text, quoted("$"), escaped)
+        found = func.strpos(text, quoted("$unfit")) > number(0)
+        infinite = text.op("~", is_comparison=True)(quoted(_MAY_BE_INFINITE))
+        return self.guarded(case((found, plain), else_=text), column, ~infinite)
 
     writers = (
         (sql.Boolean, "bool", _as_it_is),
@@ -155,6 +151,3 @@ def _json_of(value: ColumnElement[Any]) -> ColumnElement[str]:
 
 def _in_quotes(text: ColumnElement[str]) -> ColumnElement[str]:
     return quoted('"') + text + quoted('"')
-
-
-_FOR_ASYNCPG = PostgreSQLJson(utc=True)

@@ -21,6 +21,10 @@ _BOOLEANS = ((1, "true"), (0, "false"))
 _LARGE_EXPONENTS = (f"*[eE]{_DIGIT * 3}*", f"*[eE]+{_DIGIT * 3}*")
 
 
+_NO_DAYS = quoted("+0 days")
+"""Makes another text of a day that does not exist, such as the last one of a short month."""
+
+
 class SQLiteJson(JsonFormat):
     """JSON as text. A subquery forgets that a text is JSON, so that ``json()`` says it again."""
 
@@ -62,7 +66,10 @@ class SQLiteJson(JsonFormat):
 
     def _name(self, stored: Stored) -> ColumnElement[Any] | None:
         kind: Any = stored.type
-        return self._typed(stored.column, "text") if kind.enum_class is None else None
+        if kind.enum_class is not None:
+            return None
+        text = type_coerce(stored.column, sql.Text())
+        return self.guarded(text, stored.column, text.in_(map(quoted, kind.enums)))
 
     def _typed(self, column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
         return self.guarded(column, column, func.typeof(column) == quoted(name))
@@ -79,7 +86,8 @@ class SQLiteJson(JsonFormat):
 
     def _date(self, stored: Stored) -> ColumnElement[Any]:
         text = type_coerce(stored.column, sql.Text())
-        return self.guarded(text, stored.column, func.date(text) == text)
+        valid = and_(func.date(text, _NO_DAYS) == text, _has_year(text))
+        return self.guarded(text, stored.column, valid)
 
     def _datetime(self, stored: Stored) -> ColumnElement[Any]:
         """Return ISO 8601 as Pydantic has it: with no or with six digits of a fraction."""
@@ -88,18 +96,27 @@ class SQLiteJson(JsonFormat):
         written = case((fraction == quoted(".000000"), quoted("")), else_=fraction)
         time = _part(text, 1, 10) + quoted("T") + _part(text, 12, 8) + written
         known = or_(fraction == quoted(""), _like(fraction, _FRACTION))
-        valid = func.datetime(_part(text, 1, 19)) == _part(text, 1, 19)
+        seconds = _part(text, 1, 19)
+        valid = and_(func.datetime(seconds, _NO_DAYS) == seconds, _has_year(text))
         zoned = time + quoted("Z") if stored.utc else time
         return self.guarded(zoned, stored.column, and_(valid, known))
 
     def _json(self, stored: Stored) -> ColumnElement[Any]:
+        """Return the text. A column of the type JSON stores a number as one, which may be rounded."""
         text = type_coerce(stored.column, sql.Text())
         # Python may read them as infinite.
-        digits = func.replace(func.hex(func.zeroblob(number(128))), quoted("0"), quoted(_DIGIT))
+        digits = func.replace(func.hex(func.zeroblob(number(105))), quoted("0"), quoted(_DIGIT))
         long = text.op("GLOB", is_comparison=True)(quoted("*") + digits + quoted("*"))
         infinite = or_(long, *(_like(text, pattern) for pattern in _LARGE_EXPONENTS))
-        fits = case((func.json_valid(text) == number(1), ~infinite), else_=number(0))
-        return self.guarded(func.json(text), text, fits)
+        exact = func.typeof(text).in_([quoted("text"), quoted("integer")])
+        valid = and_(exact, func.json_valid(text) == number(1))
+        # A string may contain what stands for an unfit value; a dollar may be escaped.
+        escaped = func.char(number(92)) + quoted("u0024")
+        plain = case(
+            (_like(text, "*$unfit*"), func.replace(text, quoted("$"), escaped)), else_=text
+        )
+        fits = case((valid, ~infinite), else_=number(0))
+        return self.guarded(func.json(plain), text, fits)
 
     # None of floats, which SQLite writes with 15 digits of 17.
     writers = (
@@ -120,6 +137,10 @@ _UUID = [(1, 8), (9, 4), (13, 4), (17, 4), (21, 12)]
 
 def _part(text: ColumnElement[Any], at: int, size: int) -> ColumnElement[Any]:
     return func.substr(text, number(at), number(size))
+
+
+def _has_year(text: ColumnElement[Any]) -> ColumnElement[bool]:
+    return _part(text, 1, 4) != quoted("0000")
 
 
 def _like(text: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:

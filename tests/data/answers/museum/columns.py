@@ -39,7 +39,7 @@ from tests.support.mysql_types import CLOCK, DOUBLE, MOMENT, NUMBER, TEXT, WORD
 
 class Color(enum.Enum):
     RED = "red"
-    BLUE = 'deep "blue"'
+    BLUE = "it's blue"
     SCARLET = "red"  # noqa: PIE796 - another name of the same
 
 
@@ -55,7 +55,7 @@ class Style(enum.StrEnum):
 
 class Mixed(enum.Enum):
     NUMBER = 1
-    TEXT = "one"
+    TEXT = 'one "1"'
 
 
 class Shouted(TypeDecorator[str]):

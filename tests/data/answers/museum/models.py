@@ -125,14 +125,6 @@ class Keeper(SoftDeleteMixin, Base):
     notes = relationship("Note", order_by="Note.id", viewonly=True)
 
 
-@dataclass
-class Size:
-    """A composite of two columns."""
-
-    width: int | None
-    height: int | None
-
-
 class Exhibit(AllColumns, Base):
     """All types of columns, and most kinds of relationships."""
 
@@ -140,13 +132,9 @@ class Exhibit(AllColumns, Base):
     id = key()
     renamed = column("word", name="another_name", nullable=True)
     heavy = column("text", nullable=True, deferred=True)
-    doubled = mapped_column(Integer, Computed("number / 2", persisted=True))
     room_id = link("room.id")
     keeper_id = link("keeper.id")
     first_tag_id = link("tag.id", nullable=False)
-    width = column("small", nullable=True)
-    height = column("small", nullable=True)
-    size = composite(Size, "width", "height")
     room = relationship("Room", viewonly=True)
     keeper = relationship("Keeper", viewonly=True)
     first_tag = relationship("Tag", viewonly=True)
@@ -183,10 +171,6 @@ class Exhibit(AllColumns, Base):
     tag_names = association_proxy("tags", "name")
     words = synonym("word")
 
-    @hybrid_property
-    def area(self) -> int:
-        return (self.width or 0) * (self.height or 0)
-
 
 class Note(SoftDeleteMixin, Base):
     __tablename__ = "note"
@@ -204,6 +188,31 @@ class Insurance(Base):
     value = column("price", nullable=True)
     exhibit_id = link("exhibit.id", nullable=False, unique=True)
     exhibit = relationship("Exhibit", viewonly=True)
+
+
+@dataclass
+class Size:
+    """A composite of two columns."""
+
+    width: int | None
+    height: int | None
+
+
+class Showcase(Base):
+    """Has a composite, a hybrid property and a column that the database computes."""
+
+    __tablename__ = "showcase"
+    id = key()
+    width = column("small", nullable=True)
+    height = column("small", nullable=True)
+    doubled = mapped_column(Integer, Computed("width * 2", persisted=True))
+    room_id = link("room.id")
+    size = composite(Size, "width", "height")
+    room = relationship("Room", viewonly=True)
+
+    @hybrid_property
+    def area(self) -> int:
+        return (self.width or 0) * (self.height or 0)
 
 
 class Piece(Base):
