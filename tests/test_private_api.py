@@ -319,6 +319,12 @@ NEEDED = [
             ("_from_obj", "selects", "likewise, with select_from()"),
             ("_from_objects", "selects", "WHERE may add tables"),
             ("_has_row_limiting_clause", "selects", "a LIMIT would be lost"),
+            ("_has_row_limiting_clause", "limited", "rows are found before they are read"),
+            ("_order_by_clauses", "limited", "they keep their order"),
+            ("_raw_columns", "limited", "what else is selected is found with them"),
+            ("_with_options", "limited", "criteria stay"),
+            ("_execution_options", "limited", "likewise"),
+            ("_for_update_arg", "limited", "a subquery would lock too much"),
         )
     ),
     *(

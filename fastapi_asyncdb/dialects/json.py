@@ -50,6 +50,8 @@ class JsonFormat(ABC):
     """SQLAlchemy's, of the dialects whose variants of a type count."""
     depends_on_server = False
     """Whether only a server that has been connected to says which format there is."""
+    computes_first = False
+    """Whether it computes what is selected before it sorts rows of several tables and applies LIMIT."""
     max_fields = 50
     """How many fields an object has at most: functions take 100 arguments, two for each field."""
     joining: ClassVar[str | None] = None

@@ -130,7 +130,8 @@ async def page_document(
         return await cursor_page_of(session, source, query, secret)
 
     backend = backend_of(session.get_bind(clause=statement).dialect)
-    source = Source(statement, backend, reads=_reads(plan))
+    computes_first = plan.row is not None and plan.row.format.computes_first
+    source = Source(statement, backend, reads=_reads(plan), finds_first=computes_first)
     if source.repeats and plan.way != "objects":
         plan = by_objects(plan, statement)  # unique() tells objects apart, and not what they say
     if plan.way == "objects":

@@ -12,6 +12,7 @@ from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
 
 from fastapi_asyncdb.data.answers.criteria import for_aliases
+from fastapi_asyncdb.dialects.json import JsonFormat
 
 _ITEM = "item"
 
@@ -25,7 +26,7 @@ class JsonRow(ColumnElement[str]):
         name: Of what the expression is made of: another expression has another name.
         expression: Returns the JSON text of a row.
         froms: What the row is selected from.
-        joining: The name of the SQL function that joins texts; ``None`` if none does.
+        format: How the database writes JSON.
     """
 
     inherit_cache = True
@@ -38,11 +39,11 @@ class JsonRow(ColumnElement[str]):
         name: str,
         expression: ColumnElement[Any],
         froms: list[FromClause],
-        joining: str | None,
+        format: JsonFormat,  # noqa: A002 - the word for it
     ) -> None:
         self.name = name
         self.json = expression
-        self.joining = joining
+        self.format = format
         self._from_objects = froms
         self.item = self.label(_ITEM)
         """The same, by the name that ``joined`` needs."""
@@ -68,7 +69,7 @@ class JsonRows(Select[Any]):
 def joined(rows: Select[Any], row: JsonRow) -> Select[Any]:
     """Change a select of the ``item`` of a row to one that joins its rows by commas; return it."""
     rows.__class__ = JsonRows
-    rows._joining = row.joining  # type: ignore[attr-defined]
+    rows._joining = row.format.joining  # type: ignore[attr-defined]
     return rows
 
 

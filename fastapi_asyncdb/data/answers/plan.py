@@ -185,7 +185,7 @@ def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_input_ke
         raise _Unproved("the database does not build JSON as Pydantic does")
     expression = json.text(_Builder(json, by_input_key=by_input_key).object(shape, model))
     froms = [inspect(model).selectable]
-    return JsonRow(f"answer_{next(_numbers)}", expression, froms, json.joining)
+    return JsonRow(f"answer_{next(_numbers)}", expression, froms, json)
 
 
 class _Builder:

@@ -28,6 +28,7 @@ from fastapi_asyncdb.data.answers.writes import (
     load_related,
     written_class,
 )
+from fastapi_asyncdb.data.pages.limited import limited
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, reading
 from fastapi_asyncdb.dialects import json_of, may_build_json
 from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
@@ -95,8 +96,10 @@ def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bo
     columns: tuple[Any, ...] = plan.columns if plan.row is None else (plan.row,)
     if isinstance(statement, Write):
         return statement.returning(*columns or (plan.model,))
-    if joins and plan.row is not None and plan.row.joining is not None:
+    if joins and plan.row is not None and plan.row.format.joining is not None:
         return joined(reading(statement, plan.row.item), plan.row)
+    if plan.row is not None and plan.row.format.computes_first:
+        return limited(statement, plan.row)
     return reading(statement, *columns) if columns else loading(session, statement, plan)
 
 

@@ -103,10 +103,11 @@ def is_distinct(statement: Select[Any]) -> bool:
 def entity_of(statement: Select[Any]) -> Any:
     """Return the mapped class, or its alias, if a statement selects one entity and nothing else."""
     columns = statement._raw_columns
-    return _entity_in(columns[0]) if len(columns) == 1 else None
+    return entity_in(columns[0]) if len(columns) == 1 else None
 
 
-def _entity_in(column: Any) -> Any:
+def entity_in(column: Any) -> Any:
+    """Return the mapped class, or its alias, that a selected column is; ``None`` if it is another."""
     # What Select.column_descriptions says too, in a tenth of a page's time.
     if isinstance(column, FromClause) and "parententity" in column._annotations:
         return column._annotations["parententity"].entity
@@ -116,7 +117,7 @@ def _entity_in(column: Any) -> Any:
 def key_columns(statement: Select[Any]) -> Iterator[Any]:
     """Yield what a statement selects, of each entity the primary key."""
     for column in statement._raw_columns:
-        entity = _entity_in(column)
+        entity = entity_in(column)
         yield from (column,) if entity is None else primary_key(entity)
 
 

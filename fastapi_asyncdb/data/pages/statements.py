@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Select, and_, func, inspect
 from sqlalchemy.sql.selectable import FromClause, Subquery
 
 from fastapi_asyncdb.data.pages.keyset import Criterion
+from fastapi_asyncdb.data.pages.limited import limited
 from fastapi_asyncdb.data.pages.ordering import OrderKey, order_keys, places_nulls, tie_breakers
 from fastapi_asyncdb.data.pages.selects import (
     bare,
@@ -38,6 +39,7 @@ class Source:
         statement: The statement.
         backend: The database; ``None`` for an unknown one.
         reads: What is read of each row instead of the entity.
+        finds_first: Whether the rows of the page are found before that is computed.
 
     Attributes:
         entity: The only entity that the statement selects, or ``None``.
@@ -52,9 +54,11 @@ class Source:
         backend: Backend | None = None,
         *,
         reads: Sequence[ColumnElement[Any]] = (),
+        finds_first: bool = False,
     ) -> None:
         self.statement = statement
         self._reads = reads
+        self._finds_first = finds_first
         self._exactly = None if backend is None else backend.exactly
         self._has_nulls = backend is None or backend.orders_nulls
         self.entity = entity_of(statement)
@@ -88,6 +92,8 @@ class Source:
         """Return a statement of this source as it is executed, with what is read of each row."""
         if not self._reads:
             return statement
+        if self._finds_first:
+            return limited(statement, *self._reads)
         return reading(statement, *self._reads, *statement._raw_columns[1:])
 
     @cached_property

@@ -52,6 +52,7 @@ class MariaDBJson(JsonFormat):
 
     names = ("mysql", "mariadb")
     depends_on_server = True
+    computes_first = True
     max_fields = 500
 
     def for_dialect(self, dialect: Dialect) -> JsonFormat | None:
