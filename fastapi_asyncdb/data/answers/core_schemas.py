@@ -25,7 +25,7 @@ def models_in(core: CoreSchema, definitions: Mapping[str, CoreSchema]) -> Iterat
 def _found_in(part: Any, definitions: Mapping[str, CoreSchema], seen: set[str]) -> Iterator[Any]:
     if isinstance(part, Mapping):
         reference = part.get("schema_ref")
-        if part.get("type") in MODELS:
+        if part.get("type") in MODELS and not part.get("root_model"):
             yield part
         elif isinstance(reference, str) and reference not in seen:
             seen.add(reference)

@@ -53,8 +53,8 @@ def form_of(schema: Any) -> Form:
     origin, arguments = get_origin(schema), get_args(schema)
     if origin is list:
         return Form("list", arguments[0])
-    if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
-        [item] = (each for each in arguments if each is not type(None))
+    if origin in (Union, types.UnionType) and type(None) in arguments:
+        item: Any = Union[tuple(each for each in arguments if each is not type(None))]  # noqa: UP007
         return Form("optional", item)
     generic = getattr(schema, "__pydantic_generic_metadata__", None) or {}
     if generic.get("origin") is Page:
@@ -151,6 +151,8 @@ def _enveloped(page: Page[Any] | CursorPage[Any], plan: Plan) -> str:
     if plan.way == "database":
         items = ",".join(page.items)
     else:
-        items = text_of(validated(page.items, plan), plan)
+        # Rows of one column are values there.
+        rows = [(each,) for each in page.items] if len(plan.columns) == 1 else page.items
+        items = text_of(validated(rows, plan), plan)
     around = page.model_copy(update={"items": []}).model_dump_json()
     return f'{{"items":[{items}]{around.removeprefix(_EMPTY)}'

@@ -18,14 +18,28 @@ def reads_mappings(shape: Shape) -> bool:
     return not issubclass(shape.schema, BaseModel) or any(map(reads_mappings, inner))
 
 
-def mapping_of(source: Any, shape: Shape) -> dict[str, Any]:
-    """Return the attributes of an object, or the columns of a row, by the names that Pydantic reads."""
+def readable(source: Any, shape: Shape) -> Any:
+    """Return an object, or a row of columns, as Pydantic can read it, with all that is in it."""
+    if issubclass(shape.schema, BaseModel):
+        return _View(source, shape)
     found = ((field, _attribute(source, field)) for field in shape.fields)
     return {
         field.input_key: _value(getattr(source, name), field)
         for field, name in found
         if name is not None
     }
+
+
+class _View:
+    """An object whose attributes are readable: a validator of a model gets an object, and no mapping."""
+
+    def __init__(self, source: Any, shape: Shape) -> None:
+        self._source = source
+        self._fields = {name: field for field in shape.fields for name in field.attributes}
+
+    def __getattr__(self, name: str) -> Any:
+        value, field = getattr(self._source, name), self._fields.get(name)
+        return value if field is None else _value(value, field)
 
 
 def values_of_rows(rows: Sequence[Any]) -> list[Any]:
@@ -49,4 +63,4 @@ def _converted(value: Any, shape: Shape) -> Any:
     if isinstance(value, list | set):
         return [_converted(each, shape) for each in value]
     is_object = isinstance(inspect(value, raiseerr=False), InstanceState)
-    return mapping_of(value, shape) if is_object else value
+    return readable(value, shape) if is_object else value

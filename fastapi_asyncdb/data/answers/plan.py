@@ -149,8 +149,15 @@ def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
     adapter = adapter_of(schema)
     if model is None:
         return Plan(schema, "rows", reason, adapter, has_fields=False)
-    options = tuple(loader_options(shapes_of(schema), model, reason))
-    return Plan(schema, "objects", reason, adapter, model, options=options, has_fields=False)
+    shapes = shapes_of(schema)
+    mapping = next(filter(reads_mappings, shapes), None)
+    options = tuple(loader_options(shapes, model, reason))
+    return Plan(
+        *(schema, "objects", reason, adapter, model),
+        options=options,
+        mapping=mapping,
+        has_fields=False,
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import FromStatement
 
 from fastapi_asyncdb.data.answers.json_row import joined
 from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
-from fastapi_asyncdb.data.answers.mappings import mapping_of, values_of_rows
+from fastapi_asyncdb.data.answers.mappings import readable, values_of_rows
 from fastapi_asyncdb.data.answers.narrowed import Narrowed, forget, narrowed_of
 from fastapi_asyncdb.data.answers.plan import (
     Plan,
@@ -234,7 +234,7 @@ def validated(rows: Sequence[Any], plan: Plan) -> list[Any]:
     if plan.columns:
         items = [dict(zip(plan.names, row, strict=True)) for row in rows]
     elif plan.mapping is not None:
-        items = [mapping_of(each, plan.mapping) for each in rows]
+        items = [readable(each, plan.mapping) for each in rows]
     try:
         values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
     finally:

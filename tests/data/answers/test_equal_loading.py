@@ -15,13 +15,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    RootModel,
     computed_field,
+    model_validator,
 )
 from sqlalchemy import MetaData, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload, undefer
 
-from fastapi_asyncdb import Database, answer
+from fastapi_asyncdb import CursorPage, CursorQuery, Database, Page, PageQuery, answer
 from tests.data.answers.fastapi_answer import assert_equal
 from tests.data.answers.museum.models import Base, Exhibit, Room, Tag, Visit, Visitor, exhibit_tag
 
@@ -91,8 +93,17 @@ class OfProxy(BaseModel):
     tag_names: list[str]
 
 
+class Root(RootModel[InTuple]):
+    pass
+
+
+class RootInside(BaseModel):
+    tags: RootModel[list[TagOut]]
+
+
 @pytest.mark.parametrize(
-    "schema", [InTuple, InSequence, InOptionalList, Unioned, Validated, Keys, OfProxy]
+    "schema",
+    [InTuple, InSequence, InOptionalList, Unioned, Validated, Keys, OfProxy, Root, RootInside],
 )
 async def test_relationships_are_loaded_for_each_type(database: Database, schema: type[BaseModel]):
     """Not for a list of a schema alone."""
@@ -193,3 +204,48 @@ async def test_mappings_are_made_of_objects_only(database: Database):
         await fill(session)
         response = await answer(session, select(Exhibit), list[ExhibitData])
     assert bytes(response.body) == b'[{"document":{"id":5},"tags":[{"id":1},{"id":2}]}]'
+
+
+def objects_only(data: Any) -> Any:
+    """Refuse a mapping."""
+    assert not isinstance(data, dict)
+    return data
+
+
+async def test_a_validator_gets_an_object_where_a_dataclass_is_inside(database: Database):
+    """What Pydantic reads by attributes is no mapping for the sake of what is in it."""
+
+    class Checked(BaseModel):
+        tags: list[TagData]
+
+        _check = model_validator(mode="before")(objects_only)
+
+    async with database.session() as session:
+        await fill(session)
+        for schema in (Checked, RootModel[Checked]):
+            response = await answer(session, select(Exhibit), list[schema])  # type: ignore[valid-type]
+            assert bytes(response.body) == b'[{"tags":[{"id":1},{"id":2}]}]'
+
+
+class NumberOut(BaseModel):
+    number: Annotated[int, Field(ge=0)]
+
+
+async def test_a_page_of_one_column_is_answered(database: Database):
+    """Pydantic validates it."""
+    async with database.session() as session:
+        await fill(session)
+        for schema, query in ((Page, PageQuery()), (CursorPage, CursorQuery())):
+            response = await answer(session, select(Exhibit), schema[NumberOut], page=query)  # type: ignore[index]
+            assert bytes(response.body).startswith(b'{"items":[{"number":7}]')
+
+
+async def test_an_optional_union_is_one_row_or_none(database: Database):
+    """``A | B | None`` is ``(A | B) | None``."""
+    schema: Any = TagOut | InTuple | None
+    async with database.session() as session:
+        await fill(session)
+        response = await answer(session, select(Exhibit).where(Exhibit.id == 1), schema)
+        assert bytes(response.body).startswith(b'{"tags":[{"id":1,')
+        response = await answer(session, select(Exhibit).where(Exhibit.id == 2), schema)
+        assert bytes(response.body) == b"null"
