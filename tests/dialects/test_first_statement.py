@@ -128,12 +128,8 @@ async def test_cancelled_first_statement_leaves_nothing_behind(
 async def test_killed_backend_has_said_why(database: Database, url: str, when: str):
     """The server's last words are the error, not the connection that it closed after them."""
     witness = Witness(database, url)
-
-    async def kill(state: str) -> None:
-        # One that another test has just closed may still be there.
-        while len(pids := await witness.sessions(state)) != 1:
-            pass
-        await witness.ask("SELECT pg_terminate_backend($1, 5000)", pids[0])
+    async with database.engine.connect() as connection:
+        pid = (await driver_of(connection)).info.backend_pid
 
     async def sleep() -> None:
         async with database.session() as session:
@@ -141,10 +137,12 @@ async def test_killed_backend_has_said_why(database: Database, url: str, when: s
 
     async with asyncio.timeout(30):
         if when == "before":
-            await kill("state = 'idle'")
+            await witness.ask("SELECT pg_terminate_backend($1, 5000)", pid)
         sleeping = asyncio.create_task(sleep())
         if when == "meanwhile":
-            await kill("wait_event = 'PgSleep'")
+            while not await witness.sessions(f"wait_event = 'PgSleep' AND pid = {pid}"):
+                pass
+            await witness.ask("SELECT pg_terminate_backend($1, 5000)", pid)
         with pytest.raises(DBAPIError) as caught:
             await sleeping
     error: Any = caught.value
