@@ -29,7 +29,7 @@ from fastapi_asyncdb.data.answers.writes import (
     written_class,
 )
 from fastapi_asyncdb.data.pages.limited import limited
-from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, reading
+from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, may_be_none, reading
 from fastapi_asyncdb.dialects import json_of, may_build_json
 from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
 from fastapi_asyncdb.errors import ConfigurationError
@@ -86,7 +86,9 @@ def _needs_objects(statement: Any, entity: Any) -> bool:
     """Return whether other columns, or no loader options, would make other rows or other objects."""
     if not isinstance(statement, Select) or not isinstance(entity, type):
         return True
-    return bool(groups(statement)) or is_distinct(statement) or loads_otherwise(statement, entity)
+    if groups(statement) or is_distinct(statement) or may_be_none(statement, entity):
+        return True
+    return loads_otherwise(statement, entity)
 
 
 def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False) -> Any:
@@ -258,7 +260,7 @@ async def _validated(
 def _unfit(plan: Plan) -> UnfitRow:
     return UnfitRow(
         f"The database cannot write a row as {name_of(plan.schema)} has it: a field that requires a "
-        "value is NULL, a date is outside of the years 1 to 9999, a number is infinite, or SQLite has "
-        "stored a value of another type than that of the column. Make the field optional, or correct "
-        "the row."
+        "value is NULL, a date is outside of the years 1 to 9999, a number is infinite, SQLite has "
+        "stored a value of another type than that of the column, or MariaDB has cut off a list at its "
+        "group_concat_max_len. Make the field optional, or correct the row."
     )

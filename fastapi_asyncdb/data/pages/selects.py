@@ -184,6 +184,17 @@ def has_outer_join(clauses: Sequence[FromClause]) -> bool:
     )
 
 
+def may_be_none(statement: Select[Any], entity: type[Any]) -> bool:
+    """Return whether an outer join may make rows without the entity that a statement selects."""
+    given, own = statement._from_obj, _leftmost(inspect(entity).selectable)
+    joins = [flags for *_, flags in statement._setup_joins]
+    if any(flags["full"] for flags in joins) or any(getattr(each, "full", False) for each in given):
+        return True
+    if not given or own in map(_leftmost, given):
+        return False
+    return any(flags["isouter"] for flags in joins) or has_outer_join(given)
+
+
 def multiplies(clauses: Sequence[FromClause], entity: Any) -> bool:
     """Return whether one row of an entity may become several: a join along a collection.
 
