@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Column, DateTime, ForeignKey, Select, String, Table, select, text
+from sqlalchemy import Column, DateTime, ForeignKey, Select, String, Table, Text, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
@@ -62,7 +62,7 @@ class Post(Base):
     __tablename__ = "benchmark_post"
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(200))
-    summary: Mapped[str | None]
+    summary: Mapped[str | None] = mapped_column(Text)
     status: Mapped[Status]
     views: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
