@@ -191,7 +191,10 @@ async def stream_of(
             f"{statement.__visit_name__.upper()} writes, and a stream reads. Await answer() of the "
             "statement, or stream a select()."
         )
-    streamed = statement_of(session, statement, plan).execution_options(yield_per=batch_size)
+    # Of objects, SQLAlchemy 2.0 refuses yield_per beside selectinload() of many-to-many relationships;
+    # the batches that are read have the same effect.
+    size = {"max_row_buffer" if plan.way == "objects" else "yield_per": batch_size}
+    streamed = statement_of(session, statement, plan).execution_options(**size)
     if ends_with_handler(session):
         return _later(session, streamed, plan, batch_size)
     return _batches(await session.stream(streamed), plan, batch_size)
