@@ -31,9 +31,9 @@ def check_attributes(shape: Shape, model: type[Any]) -> None:
             )
 
 
-def attribute_of(field: Field, model: type[Any]) -> str | None:
-    """Return the name of the attribute; ``None`` if there is none."""
-    return next((name for name in field.attributes if hasattr(model, name)), None)
+def attribute_of(field: Field, source: Any) -> str | None:
+    """Return the name of the attribute of a class, or an object; ``None`` if there is none."""
+    return next((name for name in field.attributes if hasattr(source, name)), None)
 
 
 def property_of(field: Field, entity: Any) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import Row, inspect
 from sqlalchemy.orm import InstanceState
 
+from fastapi_asyncdb.data.answers.attributes import attribute_of
 from fastapi_asyncdb.data.answers.shape import Field, Shape
 
 
@@ -22,12 +23,8 @@ def readable(source: Any, shape: Shape) -> Any:
     """Return an object, or a row of columns, as Pydantic can read it, with all that is in it."""
     if issubclass(shape.schema, BaseModel):
         return _View(source, shape)
-    found = ((field, _attribute(source, field)) for field in shape.fields)
-    return {
-        field.input_key: _value(getattr(source, name), field)
-        for field, name in found
-        if name is not None
-    }
+    found = ((field, attribute_of(field, source)) for field in shape.fields)
+    return {name: _value(getattr(source, name), field) for field, name in found if name is not None}
 
 
 class _View:
@@ -45,10 +42,6 @@ class _View:
 def values_of_rows(rows: Sequence[Any]) -> list[Any]:
     """Return the value of each row that has one column; others as they are."""
     return [row[0] if isinstance(row, Row) and len(row) == 1 else row for row in rows]
-
-
-def _attribute(source: Any, field: Field) -> str | None:
-    return next((name for name in field.attributes if hasattr(source, name)), None)
 
 
 def _value(value: Any, field: Field) -> Any:

@@ -134,12 +134,12 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     reason = _REASONS[purpose]
     if purpose == "answer" or (purpose == "values" and not columns):
         try:
-            row = _row(shape, model, json, by_input_key=purpose == "values")
+            row = _row(shape, model, json, by_attribute=purpose == "values")
             return Plan(schema, "database", "", adapter, model, row=row)
         except _Unproved as unproved:
             reason = str(unproved)
     if columns and purpose not in ("objects", "repeat"):
-        names = tuple(field.input_key for field in shape.fields)
+        names = tuple(str(attribute_of(field, model)) for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
     options = tuple(loader_options([shape], model, reason))
     return Plan(schema, "objects", reason, adapter, model, options=options, mapping=mapping)
@@ -187,10 +187,10 @@ def has_relationships(schema: Any) -> bool:
     return shape is not None and any(shape.nested)
 
 
-def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_input_key: bool) -> JsonRow:
+def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_attribute: bool) -> JsonRow:
     if json is None:
         raise _Unproved("the database does not build JSON as Pydantic does")
-    expression = json.text(_Builder(json, by_input_key=by_input_key).object(shape, model))
+    expression = json.text(_Builder(json, by_attribute=by_attribute).object(shape, model))
     froms = [inspect(model).selectable]
     return JsonRow(f"answer_{next(_numbers)}", expression, froms, json)
 
@@ -200,12 +200,12 @@ class _Builder:
 
     Args:
         json: The functions of the database.
-        by_input_key: Whether the names are those that Pydantic reads, instead of those that it writes.
+        by_attribute: Whether the names are those that Pydantic reads, instead of those that it writes.
     """
 
-    def __init__(self, json: JsonFormat, *, by_input_key: bool) -> None:
+    def __init__(self, json: JsonFormat, *, by_attribute: bool) -> None:
         self._json = json
-        self._by_input_key = by_input_key
+        self._by_attribute = by_attribute
 
     def object(self, shape: Shape, entity: Any) -> ColumnElement[Any]:
         """Return the JSON of the row that an entity stands for."""
@@ -218,9 +218,9 @@ class _Builder:
         for field in shape.fields:
             if field.doubt:
                 raise _Unproved(f"{shape.name}.{field.name} has {field.doubt}")
-            key = field.input_key if self._by_input_key else field.key
             value = self._value(shape, field, entity)
-            values.append((key, value))
+            read = attribute_of(field, entity) if self._by_attribute else None
+            values.append((read or field.key, value))
         try:
             return self._json.object(values)
         except ValueError as error:

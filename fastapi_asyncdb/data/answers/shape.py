@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -53,8 +53,6 @@ class Field:
     """The attributes that it is read from; the first that the object has."""
     key: str
     """Its name in JSON."""
-    input_key: str
-    """Its name in a mapping that is validated."""
     value: Leaf | Shape | None
     """What its values are; ``None`` if Pydantic alone knows."""
     doubt: str | None = None
@@ -201,7 +199,7 @@ class _Reader:
             doubt = doubt or _more(core, {"type", "items_schema", "metadata", "ref"})
             core = self._resolved(core.get("items_schema", {"type": "any"}))
         aliases, by_name, by_path = _aliases(field, config)
-        recursive = core.get("cls") in self._open
+        recursive = any(each["cls"] in self._open for each in models_in(core, self._definitions))
         value = None if recursive else self._value(core, many=many)
         if value is None:
             kind = f"a list of the type {core['type']}" if many else _type(core)
@@ -215,7 +213,6 @@ class _Reader:
             name=name,
             attributes=(*aliases, *((name,) if by_name else ())),
             key=field.get("serialization_alias", name),
-            input_key=aliases[0] if aliases else name,
             value=value,
             doubt=doubt,
             many=many,
@@ -286,6 +283,15 @@ def _validator(core: CoreSchema) -> str:
 
 
 def _related(cls: type[Any], name: str) -> Related | None:
-    fields = getattr(cls, "__pydantic_fields__", {})
-    found = fields[name].metadata if name in fields else ()
+    fields = getattr(cls, "__pydantic_fields__", None)
+    found = _metadata(cls, name) if fields is None else fields[name].metadata
     return next((each for each in found if isinstance(each, Related)), None)
+
+
+def _metadata(cls: type[Any], name: str) -> Sequence[Any]:
+    """Return what is annotated in a dataclass or a TypedDict, of which Pydantic keeps no fields."""
+    try:
+        hint = get_type_hints(cls, include_extras=True).get(name)
+    except NameError:  # of a class that is defined in a function; Pydantic knows its names
+        hint = cls.__annotations__.get(name)
+    return getattr(hint, "__metadata__", ())
