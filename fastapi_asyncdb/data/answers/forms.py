@@ -135,24 +135,22 @@ async def page_document(
     if source.repeats and plan.way != "objects":
         plan = by_objects(plan, statement)  # unique() tells objects apart, and not what they say
     if plan.way == "objects":
-        source = Source(loading(session, statement, plan), backend)
+        source = Source(loading(statement, plan), backend)
     page = await read(source)
     if plan.way == "database" and has_unfit(page.items):
         plan = by_objects(plan, statement)
-        page = await read(Source(loading(session, statement, plan), backend))
-    return _enveloped(page, plan)
+        page = await read(Source(loading(statement, plan), backend))
+    if plan.way == "database":
+        return _enveloped(page, ",".join(page.items))
+    # Rows of one column are values there.
+    rows = [(each,) for each in page.items] if len(plan.columns) == 1 else page.items
+    return _enveloped(page, text_of(await validated(session, statement, plan, rows), plan))
 
 
 def _reads(plan: Plan) -> tuple[Any, ...]:
     return plan.columns if plan.row is None else (plan.row,)
 
 
-def _enveloped(page: Page[Any] | CursorPage[Any], plan: Plan) -> str:
-    if plan.way == "database":
-        items = ",".join(page.items)
-    else:
-        # Rows of one column are values there.
-        rows = [(each,) for each in page.items] if len(plan.columns) == 1 else page.items
-        items = text_of(validated(rows, plan), plan)
+def _enveloped(page: Page[Any] | CursorPage[Any], items: str) -> str:
     around = page.model_copy(update={"items": []}).model_dump_json()
     return f'{{"items":[{items}]{around.removeprefix(_EMPTY)}'

@@ -10,7 +10,6 @@ from sqlalchemy import Select, inspect
 from sqlalchemy.ext.associationproxy import AssociationProxy
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, selectinload, undefer
 from sqlalchemy.orm.interfaces import LoaderOption
-from sqlalchemy.sql.visitors import cloned_traverse
 
 from fastapi_asyncdb.data.answers.attributes import check_attributes, property_named
 from fastapi_asyncdb.data.answers.shape import Field, Shape
@@ -107,7 +106,8 @@ def _of_field(shape: Shape, field: Field, entity: Any, reason: str) -> Iterator[
         found = property_named(name, entity)
         if isinstance(found, RelationshipProperty):
             _refuse_related(shape, field, reason)
-            yield _loading(field, found, entity, reason)
+            _refuse_twice(shape, field, name)
+            yield from _loading(field, found, entity, reason)
         elif isinstance(found, ColumnProperty) and found.deferred:
             yield undefer(getattr(entity, found.key))
         elif found is None:
@@ -116,25 +116,17 @@ def _of_field(shape: Shape, field: Field, entity: Any, reason: str) -> Iterator[
 
 def _loading(
     field: Field, found: RelationshipProperty[Any], entity: Any, reason: str
-) -> LoaderOption:
+) -> Iterator[LoaderOption]:
     attribute, related = getattr(entity, found.key), found.mapper.class_
-    if field.related is not None:
-        attribute = attribute.and_(*map(_with_values, field.related.conditions(related)))
-    if field.recursive and related is found.parent.class_:
-        return selectinload(attribute, recursion_depth=_DEEPEST)
     if isinstance(field.value, Shape):
         check_attributes(field.value, related)
-    return selectinload(attribute).options(*_options(field.shapes, related, reason))
-
-
-def _with_values(condition: Any) -> Any:
-    """Return a condition with the values of now: criteria of a loader option call no function."""
-
-    def call(parameter: Any) -> None:
-        if parameter.callable is not None:
-            parameter.value, parameter.callable = parameter.callable(), None
-
-    return cloned_traverse(condition, {}, {"bindparam": call})
+    below = _options(field.shapes, related, reason)
+    if field.is_narrowed:
+        return  # see narrowed.py
+    if field.recursive and related is found.parent.class_:
+        yield selectinload(attribute, recursion_depth=_DEEPEST)
+    else:
+        yield selectinload(attribute).options(*below)
 
 
 def _of_proxy(name: str, entity: Any) -> Iterator[Any]:
@@ -147,6 +139,16 @@ def _of_proxy(name: str, entity: Any) -> Iterator[Any]:
     related = found.mapper.relationships.get(proxy.value_attr)
     options = [] if related is None else [selectinload(getattr(found.mapper.class_, related.key))]
     yield selectinload(getattr(entity, found.key)).options(*options)
+
+
+def _refuse_twice(shape: Shape, field: Field, name: str) -> None:
+    names = [other.name for other in shape.fields if name in other.attributes]
+    if field.is_narrowed and len(names) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(names)} of {shape.name} read the same relationship, {name!r}, and one has a "
+            "Related. Pydantic reads both from the same attribute of an object. Give the mapped class a "
+            "relationship for each."
+        )
 
 
 def _refuse_related(shape: Shape, field: Field, reason: str) -> None:

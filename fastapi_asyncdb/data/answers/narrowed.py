@@ -1,56 +1,113 @@
-"""Relationships that a schema narrows: no object may keep a part as if it were the whole."""
+"""Related rows of which a schema has a part: they are read by queries of their own.
+
+No object gets them: it may be in the schema twice, and must not keep a part as if it were the whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy.orm import RelationshipProperty, object_session
-from sqlalchemy.orm.collections import collection_adapter
+from sqlalchemy import Select, inspect, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import RelationshipProperty, aliased
+from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.attributes import property_of
-from fastapi_asyncdb.data.answers.shape import Shape, shapes_of
+from fastapi_asyncdb.data.answers.loader_options import loader_options
+from fastapi_asyncdb.data.answers.readable import Parts, is_narrowed, objects_in
+from fastapi_asyncdb.data.answers.shape import Field, Shape
+from fastapi_asyncdb.session.managed import execute
+
+_BATCH = 500
+"""Of how many objects a query reads the related rows: the number of its parameters is limited."""
+_OF_STREAMS = {"yield_per", "stream_results", "max_row_buffer"}
 
 
-@dataclass(frozen=True, slots=True)
-class Narrowed:
-    """A relationship that has conditions, or leads to one that has."""
+class PartsReader:
+    """Reads the parts that a schema has of related rows.
 
-    name: str
-    many: bool
-    has_conditions: bool
-    below: tuple[Narrowed, ...] = ()
+    Args:
+        session: The session.
+        statement: What the objects were selected by: its criteria and options are those of the parts.
+    """
+
+    def __init__(self, session: AsyncSession, statement: Any) -> None:
+        self._session = session
+        self._criteria: tuple[Any, ...] = ()
+        self._options: dict[str, Any] = {}
+        if isinstance(statement, Select):
+            options = statement._with_options
+            self._criteria = tuple(each for each in options if not isinstance(each, LoaderOption))
+            execution = statement.get_execution_options()
+            self._options = {key: execution[key] for key in execution if key not in _OF_STREAMS}
+
+    async def read(self, objects: Sequence[Any], shape: Shape) -> Parts:
+        """Return the parts of objects, and those of the objects that are related to them."""
+        parts: Parts = {}
+        await self._add(parts, objects, shape)
+        return parts
+
+    async def _add(self, parts: Parts, objects: Sequence[Any], shape: Shape) -> None:
+        for field in shape.fields if objects and is_narrowed(shape) else ():
+            found = property_of(field, type(objects[0]))
+            if not isinstance(found, RelationshipProperty):
+                continue
+            # In a circle the same objects come again.
+            new = [each for each in objects if (id(field), id(each)) not in parts]
+            if field.is_narrowed:
+                for start in range(0, len(new), _BATCH):
+                    await self._read(parts, new[start : start + _BATCH], field, found)
+            elif field.recursive:
+                parts |= {(id(field), id(each)): getattr(each, found.key) for each in new}
+            values = [
+                parts.get((id(field), id(each)), each.__dict__.get(found.key)) for each in new
+            ]
+            related = [each for value in values for each in objects_in(value)]
+            for inner in (shape,) if field.recursive else field.shapes:
+                await self._add(parts, related, inner)
+
+    async def _read(
+        self,
+        parts: Parts,
+        objects: Sequence[Any],
+        field: Field,
+        found: RelationshipProperty[Any],
+    ) -> None:
+        rows = defaultdict[Any, list[Any]](list)
+        result = await execute(self._session, self._statement(objects, field, found))
+        unique = result.unique() if result._unique_filter_state is not None else result
+        for row in unique:
+            rows[tuple(row[1:])].append(row[0])
+        for each in objects:
+            parts[id(field), id(each)] = _collected(found, rows[tuple(inspect(each).identity)])
+
+    def _statement(
+        self, objects: Sequence[Any], field: Field, found: RelationshipProperty[Any]
+    ) -> Select[Any]:
+        parent: Any = aliased(found.parent.class_)
+        target = found.mapper.class_
+        mapper = found.parent
+        names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+        key: list[Any] = [getattr(parent, name) for name in names]
+        keys = [inspect(each).identity for each in objects]
+        attribute = getattr(parent, found.key)
+        rows: Any = select(target, *key).select_from(parent).join(attribute.of_type(target))
+        rows = rows.where(tuple_(*key).in_(keys), *field.related.conditions(target))  # type: ignore[union-attr]
+        options = loader_options(field.shapes, target, "")
+        rows = rows.order_by(*(found.order_by or ())).options(*options, *self._criteria)
+        statement: Select[Any] = rows.execution_options(**self._options)
+        return statement
 
 
-@lru_cache(maxsize=1024)
-def narrowed_of(schema: Any, model: type[Any]) -> tuple[Narrowed, ...]:
-    """Return the relationships of a class that a schema narrows."""
-    return tuple(_narrowed(shapes_of(schema), model))
-
-
-def _narrowed(shapes: Iterable[Shape], model: type[Any]) -> Iterator[Narrowed]:
-    for field in (field for shape in shapes for field in shape.fields):
-        found = property_of(field, model)
-        if not isinstance(found, RelationshipProperty):
-            continue
-        below = tuple(_narrowed(field.shapes, found.mapper.class_))
-        here = field.related is not None and field.related.where is not None
-        if here or below:
-            yield Narrowed(found.key, bool(found.uselist), here, below)
-
-
-def forget(objects: Iterable[Any], narrowed: Sequence[Narrowed]) -> None:
-    """Unload what was narrowed, so that the next access loads the whole of it."""
-    if not narrowed:
-        return
-    for each in objects:
-        for relationship in narrowed:
-            related = each.__dict__.get(relationship.name)
-            if related is not None and relationship.below:
-                many = collection_adapter(related) if relationship.many else [related]
-                forget(list(many), relationship.below)
-            session = object_session(each)
-            if relationship.has_conditions and session is not None:
-                session.expire(each, [relationship.name])
+def _collected(found: RelationshipProperty[Any], rows: list[Any]) -> Any:
+    """Return rows as the relationship has them."""
+    if not found.uselist:
+        return rows[0] if rows else None
+    if found.collection_class in (None, list):
+        return rows
+    collected = getattr(found.parent.class_, found.key).impl.collection_factory()
+    for each in rows:
+        collected._sa_appender(each, _sa_initiator=False)
+    return collected

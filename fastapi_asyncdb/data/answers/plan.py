@@ -22,7 +22,7 @@ from fastapi_asyncdb.data.answers.attributes import (
 )
 from fastapi_asyncdb.data.answers.json_row import JsonRow
 from fastapi_asyncdb.data.answers.loader_options import loader_options
-from fastapi_asyncdb.data.answers.mappings import reads_mappings
+from fastapi_asyncdb.data.answers.readable import is_read_otherwise
 from fastapi_asyncdb.data.answers.relations import related_rows, restricted
 from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of, shapes_of
 from fastapi_asyncdb.dialects.json import JsonFormat, Stored
@@ -59,8 +59,8 @@ class Plan:
     """The names of the columns in what is validated."""
     options: tuple[LoaderOption, ...] = ()
     """Load what an object needs of its relationships."""
-    mapping: Shape | None = None
-    """What objects and rows become before they are validated; ``None`` if Pydantic reads them."""
+    read_as: Shape | None = None
+    """What Pydantic reads objects and rows as; ``None`` if as they are."""
     has_fields: bool = True
     """Whether the schema has; otherwise a row of one column is its value."""
 
@@ -126,9 +126,9 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     shape = shape_of(schema)
     if shape is None:
         return _without_fields(schema, model, f"{name_of(schema)} has no fields")
-    mapping = shape if reads_mappings(shape) else None
+    read_as = shape if is_read_otherwise(shape) else None
     if model is None:
-        return Plan(schema, "rows", "the statement selects columns", adapter, mapping=mapping)
+        return Plan(schema, "rows", "the statement selects columns", adapter, read_as=read_as)
     check_attributes(shape, model)
     columns = _columns(shape, model)
     reason = _REASONS[purpose]
@@ -142,7 +142,7 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
         names = tuple(str(attribute_of(field, model)) for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
     options = tuple(loader_options([shape], model, reason))
-    return Plan(schema, "objects", reason, adapter, model, options=options, mapping=mapping)
+    return Plan(schema, "objects", reason, adapter, model, options=options, read_as=read_as)
 
 
 def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
@@ -150,12 +150,12 @@ def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
     if model is None:
         return Plan(schema, "rows", reason, adapter, has_fields=False)
     shapes = shapes_of(schema)
-    mapping = next(filter(reads_mappings, shapes), None)
+    read_as = next(filter(is_read_otherwise, shapes), None)
     options = tuple(loader_options(shapes, model, reason))
     return Plan(
         *(schema, "objects", reason, adapter, model),
         options=options,
-        mapping=mapping,
+        read_as=read_as,
         has_fields=False,
     )
 
@@ -167,15 +167,9 @@ def adapter_of(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(lists[schema])
 
 
-def options_of(plan: Plan, entity: Any, *, anew: bool = False) -> Sequence[LoaderOption]:
-    """Return what loads the relationships from the mapped class of a plan, or from an alias of it.
-
-    Args:
-        plan: The plan.
-        entity: The class, or the alias.
-        anew: Whether conditions may have values that are found when a statement runs.
-    """
-    if not plan.options or (isinstance(entity, type) and not anew):
+def options_of(plan: Plan, entity: Any) -> Sequence[LoaderOption]:
+    """Return what loads the relationships from the mapped class of a plan, or from an alias of it."""
+    if not plan.options or isinstance(entity, type):
         return plan.options
     return loader_options(shapes_of(plan.schema), entity, plan.reason)
 

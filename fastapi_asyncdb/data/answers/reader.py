@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Delete, Result, Select, inspect
@@ -12,8 +13,7 @@ from sqlalchemy.orm import FromStatement
 
 from fastapi_asyncdb.data.answers.json_row import joined
 from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
-from fastapi_asyncdb.data.answers.mappings import readable, values_of_rows
-from fastapi_asyncdb.data.answers.narrowed import Narrowed, forget, narrowed_of
+from fastapi_asyncdb.data.answers.narrowed import PartsReader
 from fastapi_asyncdb.data.answers.plan import (
     Plan,
     Purpose,
@@ -22,6 +22,7 @@ from fastapi_asyncdb.data.answers.plan import (
     options_of,
     plan_of,
 )
+from fastapi_asyncdb.data.answers.readable import readable, values_of_rows
 from fastapi_asyncdb.data.answers.writes import (
     Write,
     check_returning,
@@ -35,6 +36,7 @@ from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import ends_with_handler, execute
 
+_Writer = Callable[[Sequence[Any]], Awaitable[list[str]]]
 _SELECTS: Any = (Select, FromStatement)
 """What may select entities."""
 
@@ -91,7 +93,7 @@ def _needs_objects(statement: Any, entity: Any) -> bool:
     return loads_otherwise(statement, entity)
 
 
-def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False) -> Any:
+def statement_of(statement: Any, plan: Plan, *, joins: bool = False) -> Any:
     """Return the statement that reads what the plan needs; with ``joins`` as one row, if it is JSON."""
     if plan.model is None:
         return statement
@@ -102,21 +104,12 @@ def statement_of(session: AsyncSession, statement: Any, plan: Plan, *, joins: bo
         return joined(reading(statement, plan.row.item), plan.row)
     if plan.row is not None and plan.row.format.computes_first:
         return limited(statement, plan.row)
-    return reading(statement, *columns) if columns else loading(session, statement, plan)
+    return reading(statement, *columns) if columns else loading(statement, plan)
 
 
-def loading(session: AsyncSession, statement: Any, plan: Plan) -> Any:
+def loading(statement: Any, plan: Plan) -> Any:
     """Return the statement that also loads what the schema needs of relationships."""
-    narrowed = bool(_narrowed(plan))
-    if narrowed and session.autoflush:
-        # Of a collection that is loaded already, conditions are not applied. What is pending has been
-        # flushed then; without autoflush it would be lost.
-        statement = statement.execution_options(populate_existing=True)
-    return statement.options(*options_of(plan, entity_of(statement), anew=narrowed))
-
-
-def _narrowed(plan: Plan) -> Sequence[Narrowed]:
-    return narrowed_of(plan.schema, cast(Any, plan.model)) if plan.options else ()
+    return statement.options(*options_of(plan, entity_of(statement)))
 
 
 class Items(NamedTuple):
@@ -160,7 +153,7 @@ async def _executed(
 ) -> Result[Any]:
     if isinstance(statement, Write):
         await check_returning(session, statement)
-    return await execute(session, statement_of(session, statement, plan, joins=joins))
+    return await execute(session, statement_of(statement, plan, joins=joins))
 
 
 def by_objects(plan: Plan, statement: Any) -> Plan:
@@ -194,33 +187,45 @@ async def stream_of(
     # Of objects, SQLAlchemy 2.0 refuses yield_per beside selectinload() of many-to-many relationships;
     # the batches that are read have the same effect.
     size = {"max_row_buffer" if plan.way == "objects" else "yield_per": batch_size}
-    streamed = statement_of(session, statement, plan).execution_options(**size)
+    streamed = statement_of(statement, plan).execution_options(**size)
+    written = partial(_written, session, statement, plan)
     if ends_with_handler(session):
-        return _later(session, streamed, plan, batch_size)
-    return _batches(await session.stream(streamed), plan, batch_size)
+        return _later(partial(_opened, session, streamed, plan), batch_size, written)
+    return _batches(await _opened(session, streamed, plan), batch_size, written)
+
+
+async def _opened(session: AsyncSession, streamed: Any, plan: Plan) -> Any:
+    result = await session.stream(streamed)
+    one = plan.way == "database" or (plan.way == "objects" and plan.model is not None)
+    return result.scalars() if one else result
 
 
 async def _later(
-    session: AsyncSession, streamed: Any, plan: Plan, size: int
+    opened: Callable[[], Awaitable[Any]], size: int, written: _Writer
 ) -> AsyncGenerator[list[str], None]:
-    async with aclosing(_batches(await session.stream(streamed), plan, size)) as batches:
+    async with aclosing(_batches(await opened(), size, written)) as batches:
         async for batch in batches:
             yield batch
 
 
-async def _batches(result: Any, plan: Plan, size: int) -> AsyncGenerator[list[str], None]:
-    one = plan.way == "database" or (plan.way == "objects" and plan.model is not None)
-    rows = result.scalars() if one else result
+async def _batches(result: Any, size: int, written: _Writer) -> AsyncGenerator[list[str], None]:
     try:
-        async for batch in rows.partitions(size):
-            if plan.way != "database":
-                yield [text_of([value], plan) for value in validated(batch, plan)]
-            elif has_unfit(batch):
-                raise _unfit(plan)
-            else:
-                yield batch
+        async for batch in result.partitions(size):
+            yield await written(batch)
     finally:
         await result.close()
+
+
+async def _written(
+    session: AsyncSession, statement: Any, plan: Plan, batch: Sequence[Any]
+) -> list[str]:
+    """Return rows of a stream as JSON."""
+    if plan.way != "database":
+        values = await validated(session, statement, plan, batch)
+        return [text_of([value], plan) for value in values]
+    if has_unfit(batch):
+        raise _unfit(plan)
+    return list(batch)
 
 
 def has_unfit(texts: Iterable[str]) -> bool:
@@ -233,17 +238,19 @@ def text_of(values: list[Any], plan: Plan) -> str:
     return plan.adapter.dump_json(values, by_alias=True).decode()[1:-1]
 
 
-def validated(rows: Sequence[Any], plan: Plan) -> list[Any]:
+async def validated(
+    session: AsyncSession, statement: Any, plan: Plan, rows: Sequence[Any]
+) -> list[Any]:
     """Return rows, or objects, as values of the schema."""
     items: Sequence[Any] = rows if plan.has_fields else values_of_rows(rows)
     if plan.columns:
         items = [dict(zip(plan.names, row, strict=True)) for row in rows]
-    elif plan.mapping is not None:
-        items = [readable(each, plan.mapping) for each in rows]
-    try:
-        values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
-    finally:
-        forget(rows, _narrowed(plan))
+    elif plan.read_as is not None:
+        shape, parts = plan.read_as, {}
+        if plan.model is not None:
+            parts = await PartsReader(session, statement).read(items, shape)
+        items = [readable(each, shape, parts) for each in items]
+    values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
     return values
 
 
@@ -251,13 +258,12 @@ async def _validated(
     session: AsyncSession, statement: Any, plan: Plan, result: Result[Any]
 ) -> list[Any]:
     if plan.way == "rows" or plan.model is None:
-        return validated(result.all(), plan)
+        return await validated(session, statement, plan, result.all())
     unique = result.unique() if result._unique_filter_state is not None else result
     objects = unique.scalars().all()
     if isinstance(statement, Write) and objects and plan.options:
-        options = options_of(plan, plan.model, anew=bool(_narrowed(plan)))
-        await load_related(session, cast(Any, plan.model), objects, options)
-    return validated(objects, plan)
+        await load_related(session, plan.model, objects, options_of(plan, plan.model))
+    return await validated(session, statement, plan, objects)
 
 
 def _unfit(plan: Plan) -> UnfitRow:

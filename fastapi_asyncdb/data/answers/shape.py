@@ -19,6 +19,7 @@ _PLAIN_FIELD = {
     "type", "name", "schema", "metadata", "required", "frozen", "init_only", "kw_only", "init",
     "validation_alias", "serialization_alias",
 }  # fmt: skip
+_PLAIN_REFERENCE = {"type", "schema_ref", "ref", "metadata"}
 _PLAIN_AROUND = {"type", "schema", "ref", "metadata"}
 # Of a default that no attribute of an object lets Pydantic use.
 _PLAIN_DEFAULT = _PLAIN_AROUND | {
@@ -67,6 +68,11 @@ class Field:
     related: Related | None = None
     shapes: tuple[Shape, ...] = ()
     """The schemas that its values may be, or contain, such as those of ``dict[str, TagOut]``."""
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it has a part of the related rows."""
+        return self.related is not None and self.related.where is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +157,9 @@ class _Reader:
 
     def _resolved(self, core: CoreSchema) -> CoreSchema:
         while core["type"] == "definition-ref":
-            core = self._definitions[core["schema_ref"]]
+            # What a reference has, such as a serializer, is of this place alone.
+            here = {key: core[key] for key in core if key not in _PLAIN_REFERENCE}
+            core = {**self._definitions[core["schema_ref"]], **here}
         return core
 
     def _inner(self, core: CoreSchema) -> CoreSchema | None:

@@ -21,7 +21,8 @@ from typing_extensions import TypedDict
 
 from fastapi_asyncdb import Database, Related, answer, rows
 from tests.data.answers.fastapi_answer import assert_equal
-from tests.data.answers.museum.models import Base, Room, Tag
+from tests.data.answers.museum.columns import Style
+from tests.data.answers.museum.models import Base, Exhibit, Room, Tag
 
 
 @pytest.fixture
@@ -55,6 +56,14 @@ class OfOptionalDefault(BaseModel):
         return [handler(value)]
 
 
+class OfEnumeration(BaseModel):
+    style: Style
+
+    @field_serializer("style")
+    def write(self, value: Style) -> int:
+        return length(value)
+
+
 @pytest.mark.parametrize("schema", [OfOptional, OfDefault, OfOptionalDefault])
 async def test_serializers_write_fields_that_are_optional(
     database: Database, schema: type[BaseModel]
@@ -63,6 +72,14 @@ async def test_serializers_write_fields_that_are_optional(
     async with database.session() as session:
         await session.execute(insert(Tag), [{"id": 1, "name": "word"}])
         await assert_equal(session, select(Tag), schema)
+
+
+async def test_serializers_write_enumerations(database: Database):
+    """Pydantic has them at a reference to the type, and not in it."""
+    async with database.session() as session:
+        await session.execute(insert(Tag), [{"id": 1, "name": "word"}])
+        await session.execute(insert(Exhibit), [{"id": 1, "first_tag_id": 1}])
+        await assert_equal(session, select(Exhibit), OfEnumeration)
 
 
 class SameAliases(BaseModel):
