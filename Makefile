@@ -29,7 +29,7 @@ PIN := $(CONSTRAINTS:%=--constraint %)
 PIN_BUILD := $(CONSTRAINTS:%=--build-constraint %)
 
 .PHONY: help run run-cluster migrate test check format lint types layers lock build clean
-.PHONY: test-drivers test-dialect test-pooler test-cluster test-adoption test-filters test-openapi test-oldest test-newest test-pythons test-wheel bench
+.PHONY: test-drivers test-dialect test-pooler test-cluster test-adoption test-filters test-answers test-openapi test-oldest test-newest test-pythons test-wheel bench
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -81,6 +81,9 @@ test-adoption: ## Run the tests of projects that use other libraries beside this
 
 test-filters: ## Compare filters with a model in Python, in 5,000 examples on each database
 	FILTER_EXAMPLES=5000 $(MAKE) test TESTS='tests/data/test_filter_model.py --drivers=all --timeout 1800'
+
+test-answers: ## Compare answers with FastAPI's own, in 4,000 examples on each driver
+	ANSWER_EXAMPLES=4000 $(MAKE) test TESTS='tests/data/answers/test_equal_to_fastapi.py --drivers=all --timeout 1800'
 
 test-openapi: .venv-openapi/.ready ## Send generated requests to the example application; FUZZ=--max-examples=500 for more
 	.venv-openapi/bin/python -m tests.fuzzed_example $(FUZZ)

@@ -37,7 +37,7 @@ def readable(source: Any, shape: Shape, parts: Parts) -> Any:
     view = _View(source, shape, parts)
     if issubclass(shape.schema, BaseModel):
         return view
-    found = (attribute_of(field, source) for field in shape.fields)
+    found = (attribute_of(field, view) for field in shape.fields)
     return {name: getattr(view, name) for name in found if name is not None}
 
 

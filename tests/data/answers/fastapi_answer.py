@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.exceptions import ResponseValidationError
@@ -71,6 +71,23 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+class Outcome(NamedTuple):
+    """JSON in the form of ``parsed``, or what an error says."""
+
+    text: str
+    error: Exception | None = None
+
+
+async def outcome(text: Awaitable[str], *, unordered: bool = False) -> Outcome:
+    """Return the outcome of an answer."""
+    try:
+        return Outcome(parsed(await text, unordered=unordered))
+    except (ValidationError, ResponseValidationError) as error:
+        return Outcome("the rows do not fit the schema", error)
+    except Exception as error:
+        return Outcome(f"{type(error).__name__}: {error}", error)
+
+
 async def assert_equal(
     session: AsyncSession, statement: Any, schema: Any, *options: LoaderOption
 ) -> None:
@@ -92,14 +109,4 @@ async def assert_equal(
         return bytes((await answer(session, statement, list[schema])).body).decode()
 
     own = await outcome(expected())
-    assert own == await outcome(found())
-
-
-async def outcome(text: Awaitable[str], *, unordered: bool = False) -> str:
-    """Return the JSON in the form of ``parsed``, or what the error is."""
-    try:
-        return parsed(await text, unordered=unordered)
-    except (ValidationError, ResponseValidationError):
-        return "the rows do not fit the schema"
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
+    assert own.text == (await outcome(found())).text

@@ -235,7 +235,8 @@ async def test_a_page_of_one_column_is_answered(database: Database):
     """Pydantic validates it."""
     async with database.session() as session:
         await fill(session)
-        for schema, query in ((Page, PageQuery()), (CursorPage, CursorQuery())):
+        pages: list[tuple[Any, Any]] = [(Page, PageQuery()), (CursorPage, CursorQuery())]
+        for schema, query in pages:
             response = await answer(session, select(Exhibit), schema[NumberOut], page=query)
             assert bytes(response.body).startswith(b'{"items":[{"number":7}]')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -93,6 +94,19 @@ async def test_an_object_is_read_again_below(database: Database, base: type[Base
         await fill(session)
         found = await sent(session, select(Painting), PaintingOut)
     assert found == b'{"colors":3,"room":{"pieces":[{"id":1}]}}'
+
+
+@dataclass
+class Narrow:
+    parent: Annotated[Id | None, Related(where=lambda room: room.id > 1)]
+
+
+async def test_a_part_of_a_dataclass_is_not_loaded(database: Database):
+    """Of objects, which a statement with DISTINCT has."""
+    statement = select(Room).where(Room.id == 2).distinct()
+    async with database.session() as session:
+        await fill(session)
+        assert await sent(session, statement, Narrow) == b'{"parent":null}'
 
 
 @pytest.mark.parametrize("base", [Plain, Checked])

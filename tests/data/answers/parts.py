@@ -1,0 +1,70 @@
+"""The related rows of which a schema has a part, each found by a query of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, inspect, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import RelationshipProperty, aliased
+from sqlalchemy.orm.interfaces import LoaderOption
+
+from tests.data.answers.loads import loads
+from tests.data.answers.museum import models
+from tests.data.answers.schemas import Schema
+from tests.data.answers.views import Found
+
+
+class Parts:
+    """Reads them.
+
+    Args:
+        session: The session.
+        statement: Its criteria and its options are those of the parts.
+    """
+
+    def __init__(self, session: AsyncSession, statement: Select[Any]) -> None:
+        self._session = session
+        criteria = (each for each in statement._with_options if not isinstance(each, LoaderOption))
+        self._criteria = tuple(criteria)
+        self._execution: Any = statement.get_execution_options()
+
+    async def of(self, objects: Any, schema: Schema) -> Found:
+        """Return those of objects, and of what is related to these."""
+        found: Found = {}
+        for each in _items(objects):
+            for name, child in schema.loads if isinstance(each, models.Base) else ():
+                if child is None or name not in inspect(type(each)).relationships:
+                    continue
+                if name in schema.related:
+                    found[schema.name, id(each), name] = await self._read(each, name, schema)
+                value = found.get((schema.name, id(each), name), getattr(each, name))
+                found |= await self.of(value, child)
+        return found
+
+    async def _read(self, parent: Any, name: str, schema: Schema) -> Any:
+        found = inspect(type(parent)).relationships[name]
+        related, target = schema.related[name], found.mapper.class_
+        above: Any = aliased(type(parent))
+        rows = select(target).select_from(above).join(getattr(above, name).of_type(target))
+        keys = map(found.parent.get_property_by_column, found.parent.primary_key)
+        rows = rows.where(*(getattr(above, each.key) == getattr(parent, each.key) for each in keys))
+        rows = rows.where(*related.conditions(target)).limit(related.limit)
+        rows = rows.order_by(*(related.order(target) or found.order_by or ()))
+        options = loads(dict(schema.loads)[name], target)
+        rows = rows.options(*options, *self._criteria).execution_options(**self._execution)
+        return _collected(found, list(await self._session.scalars(rows)))
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | set) else [value]
+
+
+def _collected(found: RelationshipProperty[Any], rows: list[Any]) -> Any:
+    if not found.uselist:
+        return rows[0] if rows else None
+    if found.collection_class is set:
+        return set(rows)
+    return rows if found.collection_class is None else {each.id: each for each in rows}
