@@ -33,6 +33,7 @@ import wrapt
 from fastapi.routing import APIRoute
 from sqlalchemy import Connection
 from sqlalchemy.dialects.mysql.asyncmy import AsyncAdapt_asyncmy_connection
+from sqlalchemy.orm.collections import InstrumentedList
 from sqlalchemy.pool import PoolProxiedConnection
 
 from fastapi_asyncdb import Database, DatabaseSettings
@@ -349,13 +350,20 @@ NEEDED = [
         Needed(
             "_unique_filter_state", "SQLAlchemy's Result", module, "joined loading needs unique()"
         )
-        for module in ("data/pages/rows.py", "data/answers/reader.py")
+        for module in ("data/pages/rows.py", "data/answers/reader.py", "data/answers/narrowed.py")
     ),
     Needed(
         "_with_options",
         "SQLAlchemy's Select",
         "data/answers/loader_options.py",
         "some decide which objects are related",
+    ),
+    Needed("_with_options", "SQLAlchemy's Select", "data/answers/narrowed.py", "criteria stay"),
+    Needed(
+        "_sa_appender",
+        "SQLAlchemy's InstrumentedList",
+        "data/answers/narrowed.py",
+        "a collection of its own is filled without events",
     ),
     Needed(
         "_global_attributes",
@@ -436,6 +444,7 @@ async def objects(worker_database: str, sqlite_url: str) -> AsyncIterator[dict[s
             "SQLAlchemy's entity in a Select": sqlalchemy.select(1)._raw_columns[0],
             "SQLAlchemy's SQLCompiler": sqlalchemy.sql.compiler.SQLCompiler,
             "SQLAlchemy's TypeEngine": sqlalchemy.String(),
+            "SQLAlchemy's InstrumentedList": InstrumentedList(),
             "SQLAlchemy's loader option": loads.context[0],
             "SQLAlchemy's RelationshipProperty": sqlalchemy.orm.RelationshipProperty("Other"),
             "SQLAlchemy's PoolProxiedConnection": by_asyncpg,
