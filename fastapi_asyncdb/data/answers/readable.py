@@ -32,25 +32,52 @@ def _reads_mappings(shape: Shape) -> bool:
     return not issubclass(shape.schema, BaseModel) or any(map(_reads_mappings, inner))
 
 
-def readable(source: Any, shape: Shape, parts: Parts) -> Any:
-    """Return an object, or a row of columns, as Pydantic can read it, with all that is in it."""
-    view = _View(source, shape, parts)
-    if issubclass(shape.schema, BaseModel):
-        return view
-    found = (attribute_of(field, view) for field in shape.fields)
-    return {name: getattr(view, name) for name in found if name is not None}
+class Views:
+    """Makes objects, and rows of columns, readable for Pydantic, with all that is in them.
+
+    Each object becomes the same for the same schema, so that Pydantic sees where there is a circle.
+
+    Args:
+        parts: What objects have of related rows, instead of all.
+    """
+
+    def __init__(self, parts: Parts | None = None) -> None:
+        self.parts = parts or {}
+        self._made: dict[tuple[int, int], tuple[Any, Any]] = {}
+
+    def of(self, source: Any, shape: Shape) -> Any:
+        """Return an object as it is read for a schema: as a mapping, if it reads mappings."""
+        key = id(source), id(shape)
+        if key not in self._made:
+            view = _View(self, source, shape)
+            is_model = issubclass(shape.schema, BaseModel)
+            # With the source, whose id no other object may have meanwhile.
+            self._made[key] = view if is_model else {}, source
+            if not is_model:
+                found = (attribute_of(field, view) for field in shape.fields)
+                self._made[key][0].update({name: getattr(view, name) for name in found if name})
+        return self._made[key][0]
+
+    def converted(self, value: Any, shape: Shape) -> Any:
+        """Return the objects in a value as they are read, and the values of JSON as they are."""
+        if isinstance(value, Mapping):
+            return {key: self.converted(each, shape) for key, each in value.items()}
+        if isinstance(value, list | set):
+            return [self.converted(each, shape) for each in value]
+        is_object = isinstance(inspect(value, raiseerr=False), InstanceState)
+        return self.of(value, shape) if is_object else value
 
 
 class _View:
     """An object whose attributes are readable: a validator of a model gets an object, and no mapping."""
 
-    def __init__(self, source: Any, shape: Shape, parts: Parts) -> None:
-        self._source, self._shape, self._parts = source, shape, parts
+    def __init__(self, views: Views, source: Any, shape: Shape) -> None:
+        self._views, self._source, self._shape = views, source, shape
 
     def __getattr__(self, name: str) -> Any:
         fields = [field for field in self._shape.fields if name in field.attributes]
         for field in fields:
-            part = self._parts.get((id(field), id(self._source)), self)
+            part = self._views.parts.get((id(field), id(self._source)), self)
             if part is not self:
                 return self._inside(part, field)
         value = getattr(self._source, name)
@@ -59,7 +86,7 @@ class _View:
     def _inside(self, value: Any, field: Field) -> Any:
         shapes = (self._shape,) if field.recursive else field.shapes
         inner = next(filter(is_read_otherwise, shapes), None)
-        return value if inner is None else _converted(value, inner, self._parts)
+        return value if inner is None else self._views.converted(value, inner)
 
 
 def values_of_rows(rows: Sequence[Any]) -> list[Any]:
@@ -75,13 +102,3 @@ def objects_in(value: Any) -> Iterator[Any]:
         yield from value
     elif value is not None:
         yield value
-
-
-def _converted(value: Any, shape: Shape, parts: Parts) -> Any:
-    """Return objects as they are readable, and the values of JSON as they are."""
-    if isinstance(value, Mapping):
-        return {key: _converted(each, shape, parts) for key, each in value.items()}
-    if isinstance(value, list | set):
-        return [_converted(each, shape, parts) for each in value]
-    is_object = isinstance(inspect(value, raiseerr=False), InstanceState)
-    return readable(value, shape, parts) if is_object else value

@@ -22,7 +22,7 @@ from fastapi_asyncdb.data.answers.plan import (
     options_of,
     plan_of,
 )
-from fastapi_asyncdb.data.answers.readable import readable, values_of_rows
+from fastapi_asyncdb.data.answers.readable import Views, values_of_rows
 from fastapi_asyncdb.data.answers.writes import (
     Write,
     check_returning,
@@ -249,7 +249,8 @@ async def validated(
         shape, parts = plan.read_as, {}
         if plan.model is not None:
             parts = await PartsReader(session, statement).read(items, shape)
-        items = [readable(each, shape, parts) for each in items]
+        views = Views(parts)
+        items = [views.of(each, shape) for each in items]
     values: list[Any] = plan.adapter.validate_python(items, from_attributes=True)
     return values
 

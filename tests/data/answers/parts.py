@@ -12,7 +12,7 @@ from sqlalchemy.orm.interfaces import LoaderOption
 from tests.data.answers.loads import loads
 from tests.data.answers.museum import models
 from tests.data.answers.schemas import Schema
-from tests.data.answers.views import Found
+from tests.data.answers.views import Found, is_viewed
 
 
 class Parts:
@@ -28,19 +28,27 @@ class Parts:
         criteria = (each for each in statement._with_options if not isinstance(each, LoaderOption))
         self._criteria = tuple(criteria)
         self._execution: Any = statement.get_execution_options()
+        self._found: Found = {}
+        self._seen: set[tuple[str, int]] = set()
 
     async def of(self, objects: Any, schema: Schema) -> Found:
         """Return those of objects, and of what is related to these."""
-        found: Found = {}
         for each in _items(objects):
-            for name, child in schema.loads if isinstance(each, models.Base) else ():
-                if child is None or name not in inspect(type(each)).relationships:
-                    continue
-                if name in schema.related:
-                    found[schema.name, id(each), name] = await self._read(each, name, schema)
-                value = found.get((schema.name, id(each), name), getattr(each, name))
-                found |= await self.of(value, child)
-        return found
+            if isinstance(each, models.Base) and (schema.name, id(each)) not in self._seen:
+                self._seen.add((schema.name, id(each)))
+                await self._add(each, schema)
+        return self._found
+
+    async def _add(self, parent: Any, schema: Schema) -> None:
+        for name, child in schema.loads:
+            inner = schema if name in schema.recursive else child
+            if inner is None or name not in inspect(type(parent)).relationships:
+                continue
+            where = schema.name, id(parent), name
+            if name in schema.related:
+                self._found[where] = await self._read(parent, name, schema)
+            if inner is not schema or is_viewed(schema):
+                await self.of(self._found.get(where, getattr(parent, name)), inner)
 
     async def _read(self, parent: Any, name: str, schema: Schema) -> Any:
         found = inspect(type(parent)).relationships[name]

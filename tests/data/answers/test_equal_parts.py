@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
+from fastapi.exceptions import ResponseValidationError
 from pydantic import BaseModel, Field
 from sqlalchemy import MetaData, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +14,15 @@ from sqlalchemy.orm import selectinload
 
 from fastapi_asyncdb import Database, Related, answer
 from fastapi_asyncdb.errors import ConfigurationError
-from tests.data.answers.museum.models import Base, Exhibit, Painting, Room, Tag, exhibit_tag
+from tests.data.answers.museum.models import (
+    Base,
+    Exhibit,
+    Painting,
+    Room,
+    Tag,
+    exhibit_tag,
+    similar,
+)
 
 
 @pytest.fixture
@@ -150,3 +159,33 @@ async def test_one_relationship_in_two_fields_is_refused(database: Database):
     async with database.session() as session:
         with pytest.raises(ConfigurationError, match="one and tags of Out read the same relat"):
             await answer(session, select(Exhibit), list[Out])
+
+
+class Circle(BaseModel):
+    id: int
+    children: list[Circle]
+    parent: Annotated[Circle | None, Related(where=lambda room: room.id < 3)]
+
+
+@dataclass
+class CircleData:
+    id: int
+    similar: list[CircleData]
+
+
+async def test_a_circle_of_objects_with_parts_is_an_error(database: Database):
+    """Pydantic sees the same object again."""
+    async with database.session() as session:
+        await fill(session)
+        with pytest.raises(ResponseValidationError, match="recursion_loop"):
+            await answer(session, select(Room).order_by(Room.id), list[Circle])
+
+
+async def test_a_circle_of_dataclasses_is_an_error(database: Database):
+    """Each is similar to each."""
+    pairs = [{"one_id": one, "other_id": other} for one in (1, 2) for other in (1, 2)]
+    async with database.session() as session:
+        await fill(session)
+        await session.execute(insert(similar), pairs)
+        with pytest.raises(ResponseValidationError, match="recursion_loop"):
+            await answer(session, select(Exhibit), list[CircleData])

@@ -26,18 +26,24 @@ class View:
         where = self._schema.name, id(self._source), name
         value = self._found[where] if where in self._found else getattr(self._source, name)
         child = dict(self._schema.loads).get(name)
+        if name in self._schema.recursive and is_viewed(self._schema):
+            child = self._schema
         return viewed(value, child, self._found) if child and is_viewed(child) else value
 
 
 def viewed(value: Any, schema: Schema, found: Found) -> Any:
-    """Return objects as Pydantic can read them for a schema."""
+    """Return objects as Pydantic can read them for a schema: each of them once, as it sees circles."""
     if isinstance(value, list | set):
         return [viewed(each, schema, found) for each in value]
     if isinstance(value, dict):
         return {key: viewed(each, schema, found) for key, each in value.items()}
     if not isinstance(value, models.Base):
         return value
-    view = View(value, schema, found)
-    if not schema.mapping:
-        return view
-    return {name: getattr(view, name) for name in [*schema.columns, *dict(schema.loads)]}
+    where = schema.name, id(value), ""
+    if where not in found:
+        view = View(value, schema, found)
+        found[where] = {} if schema.mapping else view
+        if schema.mapping:
+            names = [*schema.columns, *dict(schema.loads)]
+            found[where].update({name: getattr(view, name) for name in names})
+    return found[where]
