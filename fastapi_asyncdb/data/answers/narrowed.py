@@ -13,6 +13,7 @@ from sqlalchemy import Select, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import LoaderOption
+from sqlalchemy.sql.util import ClauseAdapter
 
 from fastapi_asyncdb.data.answers.attributes import property_of
 from fastapi_asyncdb.data.answers.loader_options import loader_options
@@ -92,13 +93,24 @@ class PartsReader:
         names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
         key: list[Any] = [getattr(parent, name) for name in names]
         keys = [inspect(each).identity for each in objects]
-        attribute = getattr(parent, found.key)
-        rows: Any = select(target, *key).select_from(parent).join(attribute.of_type(target))
+        rows = _related(select(target, *key).select_from(parent), parent, found)
         rows = rows.where(tuple_(*key).in_(keys), *field.related.conditions(target))  # type: ignore[union-attr]
-        options = loader_options(field.shapes, target, "")
-        rows = rows.order_by(*(found.order_by or ())).options(*options, *self._criteria)
+        rows = rows.options(*loader_options(field.shapes, target, ""), *self._criteria)
         statement: Select[Any] = rows.execution_options(**self._options)
         return statement
+
+
+def _related(rows: Any, parent: Any, found: RelationshipProperty[Any]) -> Any:
+    """Return rows of a parent with what is related to them, in the order of the relationship."""
+    target, order = found.mapper.class_, found.order_by or ()
+    if found.secondary is None:
+        return rows.join(getattr(parent, found.key).of_type(target)).order_by(*order)
+    # SQLAlchemy would alias the table between them, and not what the order has of it.
+    between = found.secondary.alias()
+    inner, outer = ClauseAdapter(between), ClauseAdapter(inspect(parent).selectable)
+    rows = rows.join(between, outer.traverse(inner.traverse(found.primaryjoin)))
+    rows = rows.join(target, inner.traverse(found.secondaryjoin))
+    return rows.order_by(*map(inner.traverse, order))
 
 
 def _collected(found: RelationshipProperty[Any], rows: list[Any]) -> Any:

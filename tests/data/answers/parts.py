@@ -53,15 +53,28 @@ class Parts:
     async def _read(self, parent: Any, name: str, schema: Schema) -> Any:
         found = inspect(type(parent)).relationships[name]
         related, target = schema.related[name], found.mapper.class_
-        above: Any = aliased(type(parent))
-        rows = select(target).select_from(above).join(getattr(above, name).of_type(target))
-        keys = map(found.parent.get_property_by_column, found.parent.primary_key)
-        rows = rows.where(*(getattr(above, each.key) == getattr(parent, each.key) for each in keys))
+        rows = _related(parent, found)
         rows = rows.where(*related.conditions(target)).limit(related.limit)
         rows = rows.order_by(*(related.order(target) or found.order_by or ()))
         options = loads(dict(schema.loads)[name], target)
         rows = rows.options(*options, *self._criteria).execution_options(**self._execution)
         return _collected(found, list(await self._session.scalars(rows)))
+
+
+def _related(parent: Any, found: RelationshipProperty[Any]) -> Select[Any]:
+    """Return what selects the rows that are related to an object."""
+    target = found.mapper.class_
+    if found.secondary is None:
+        above: Any = aliased(type(parent))
+        rows: Select[Any] = select(target).select_from(above)
+        rows = rows.join(getattr(above, found.key).of_type(target))
+        keys = map(found.parent.get_property_by_column, found.parent.primary_key)
+        return rows.where(*(getattr(above, each.key) == getattr(parent, each.key) for each in keys))
+    rows = select(target).join(found.secondary, found.secondaryjoin)
+    pairs = (
+        (found.parent.get_property_by_column(ours), its) for ours, its in found.synchronize_pairs
+    )
+    return rows.where(*(its == getattr(parent, ours.key) for ours, its in pairs))
 
 
 def _items(value: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi.exceptions import ResponseValidationError
 from pydantic import BaseModel, Field
-from sqlalchemy import MetaData, insert, select
+from sqlalchemy import MetaData, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -129,6 +129,22 @@ async def test_the_part_is_not_what_the_statement_loads(database: Database, base
     async with database.session() as session:
         await fill(session)
         assert await sent(session, statement, Out) == b'{"tags":[{"id":3}]}'
+
+
+@pytest.mark.parametrize("base", [Plain, Checked])
+async def test_the_part_has_the_order_of_the_relationship(
+    database: Database, base: type[BaseModel]
+):
+    """Of a column of the table between."""
+
+    class Out(base):  # type: ignore[misc, valid-type]
+        ranked_tags: Annotated[list[Id], Related(where=lambda tag: tag.id > 1)]
+
+    async with database.session() as session:
+        await fill(session)
+        await session.execute(update(exhibit_tag).values(rank=-exhibit_tag.c.tag_id))
+        found = await sent(session, select(Exhibit).where(Exhibit.id == 1), Out)
+    assert found == b'{"ranked_tags":[{"id":3},{"id":2}]}'
 
 
 @pytest.mark.parametrize("base", [Plain, Checked])
