@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from weakref import ref
 
@@ -135,11 +136,13 @@ async def test_overflow_in_use_is_not_closed(database_url: str):
 async def test_server_sees_that_they_are_closed(database_url: str):
     """Not only the pool forgets them."""
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fastapi_asyncdb' AND "
-    query += "datname = current_database()"
+    # The driver may have left a connection of another test that was cancelled while it connected.
+    query += "datname = current_database() AND backend_start > :started"
+    started = {"started": datetime.now(UTC)}
     async with Database(settings_for(database_url, 0.05)) as database:
         await use(database.engine, SIZE + OVERFLOW)
         async with asyncio.timeout(20), database.read_engine.connect() as connection:
-            while await connection.scalar(text(query)) != 1:
+            while await connection.scalar(text(query), started) != 1:
                 await asyncio.sleep(0.01)
 
 
