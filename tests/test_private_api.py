@@ -346,11 +346,11 @@ NEEDED = [
         "data/pages/selects.py",
         "describing the columns costs a tenth of a page",
     ),
-    *(
-        Needed(
-            "_unique_filter_state", "SQLAlchemy's Result", module, "joined loading needs unique()"
-        )
-        for module in ("data/pages/rows.py", "data/answers/reader.py", "data/answers/narrowed.py")
+    Needed(
+        "_unique_filter_state",
+        "SQLAlchemy's Result",
+        "data/pages/rows.py",
+        "joined loading needs unique()",
     ),
     Needed(
         "_with_options",

@@ -15,7 +15,8 @@ from starlette.responses import Response, StreamingResponse
 
 from fastapi_asyncdb.data.answers.forms import document, form_of, page_document
 from fastapi_asyncdb.data.answers.plan import name_of, plan_of
-from fastapi_asyncdb.data.answers.reader import UnfitRow, plan_for, stream_of
+from fastapi_asyncdb.data.answers.reader import UnfitRow, plan_for
+from fastapi_asyncdb.data.answers.streams import stream_of
 from fastapi_asyncdb.data.pages.offset import Total
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery
 from fastapi_asyncdb.database import Database

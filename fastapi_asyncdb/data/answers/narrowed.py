@@ -19,6 +19,8 @@ from fastapi_asyncdb.data.answers.attributes import property_of
 from fastapi_asyncdb.data.answers.loader_options import loader_options
 from fastapi_asyncdb.data.answers.readable import Parts, is_narrowed, objects_in
 from fastapi_asyncdb.data.answers.shape import Field, Shape
+from fastapi_asyncdb.data.pages.rows import unique_where_needed
+from fastapi_asyncdb.data.pages.selects import primary_key
 from fastapi_asyncdb.session.managed import execute
 
 _BATCH = 500
@@ -78,8 +80,7 @@ class PartsReader:
     ) -> None:
         rows = defaultdict[Any, list[Any]](list)
         result = await execute(self._session, self._statement(objects, field, found))
-        unique = result.unique() if result._unique_filter_state is not None else result
-        for row in unique:
+        for row in unique_where_needed(result):
             rows[tuple(row[1:])].append(row[0])
         for each in objects:
             parts[id(field), id(each)] = _collected(found, rows[tuple(inspect(each).identity)])
@@ -89,9 +90,7 @@ class PartsReader:
     ) -> Select[Any]:
         parent: Any = aliased(found.parent.class_)
         target = found.mapper.class_
-        mapper = found.parent
-        names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
-        key: list[Any] = [getattr(parent, name) for name in names]
+        key = primary_key(parent)
         keys = [inspect(each).identity for each in objects]
         rows = _related(select(target, *key).select_from(parent), parent, found)
         rows = rows.where(tuple_(*key).in_(keys), *field.related.conditions(target))  # type: ignore[union-attr]

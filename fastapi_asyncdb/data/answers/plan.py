@@ -10,9 +10,8 @@ from itertools import count
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, func, inspect
-from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty, aliased
-from sqlalchemy.orm import descriptor_props as composites
+from sqlalchemy import inspect
+from sqlalchemy.orm import ColumnProperty
 from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.attributes import (
@@ -20,13 +19,13 @@ from fastapi_asyncdb.data.answers.attributes import (
     check_attributes,
     property_of,
 )
+from fastapi_asyncdb.data.answers.json_builder import JsonBuilder, Unproved, check_class
 from fastapi_asyncdb.data.answers.json_row import JsonRow
 from fastapi_asyncdb.data.answers.loader_options import loader_options
 from fastapi_asyncdb.data.answers.readable import is_read_otherwise
-from fastapi_asyncdb.data.answers.relations import related_rows, restricted
-from fastapi_asyncdb.data.answers.shape import Field, Leaf, Shape, shape_of, shapes_of
-from fastapi_asyncdb.dialects.json import JsonFormat, Stored
-from fastapi_asyncdb.models import UTCDateTime
+from fastapi_asyncdb.data.answers.shape import Shape
+from fastapi_asyncdb.data.answers.shape_reader import shape_of, shapes_of
+from fastapi_asyncdb.dialects.json import JsonFormat
 
 Way = Literal["database", "rows", "objects"]
 """What makes the JSON: the database; Pydantic, of rows without objects; Pydantic, of mapped objects."""
@@ -96,10 +95,6 @@ _REASONS = {
 }
 
 
-class _Unproved(Exception):
-    """It is not proved that the database builds the same JSON as Pydantic; the text says why."""
-
-
 @lru_cache(maxsize=1024)
 def plan_of(
     schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose: Purpose = "answer"
@@ -136,7 +131,7 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
         try:
             row = _row(shape, model, json, by_attribute=purpose == "values")
             return Plan(schema, "database", "", adapter, model, row=row)
-        except _Unproved as unproved:
+        except Unproved as unproved:
             reason = str(unproved)
     if columns and purpose not in ("objects", "repeat"):
         names = tuple(str(attribute_of(field, model)) for field in shape.fields)
@@ -183,109 +178,10 @@ def has_relationships(schema: Any) -> bool:
 
 def _row(shape: Shape, model: type[Any], json: JsonFormat | None, *, by_attribute: bool) -> JsonRow:
     if json is None:
-        raise _Unproved("the database does not build JSON as Pydantic does")
-    expression = json.text(_Builder(json, by_attribute=by_attribute).object(shape, model))
+        raise Unproved("the database does not build JSON as Pydantic does")
+    expression = json.text(JsonBuilder(json, by_attribute=by_attribute).object(shape, model))
     froms = [inspect(model).selectable]
     return JsonRow(f"answer_{next(_numbers)}", expression, froms, json)
-
-
-class _Builder:
-    """Builds the JSON of a shape.
-
-    Args:
-        json: The functions of the database.
-        by_attribute: Whether the names are those that Pydantic reads, instead of those that it writes.
-    """
-
-    def __init__(self, json: JsonFormat, *, by_attribute: bool) -> None:
-        self._json = json
-        self._by_attribute = by_attribute
-
-    def object(self, shape: Shape, entity: Any) -> ColumnElement[Any]:
-        """Return the JSON of the row that an entity stands for."""
-        if shape.doubt:
-            raise _Unproved(f"{shape.name} has {shape.doubt}")
-        if len(shape.fields) > self._json.max_fields:
-            raise _Unproved(f"{shape.name} has more than {self._json.max_fields} fields")
-        _check_class(inspect(entity).mapper)
-        values = []
-        for field in shape.fields:
-            if field.doubt:
-                raise _Unproved(f"{shape.name}.{field.name} has {field.doubt}")
-            value = self._value(shape, field, entity)
-            read = attribute_of(field, entity) if self._by_attribute else None
-            values.append((read or field.key, value))
-        try:
-            return self._json.object(values)
-        except ValueError as error:
-            raise _Unproved(str(error)) from None
-
-    def _value(self, shape: Shape, field: Field, entity: Any) -> ColumnElement[Any]:
-        model: type[Any] = inspect(entity).mapper.class_
-        found = property_of(field, model)
-        if isinstance(found, ColumnProperty) and isinstance(field.value, Leaf):
-            value = self._leaf(field.value, getattr(entity, found.key))
-            if value is None:
-                raise _Unproved(f"{shape.name}.{field.name} is {_described(field.value, found)}")
-            column = found.columns[0]
-            if field.nullable:
-                return self._json.optional(value)
-            if isinstance(column, Column) and not column.nullable:
-                return value
-            return self._json.required(value, getattr(entity, found.key))
-        if isinstance(found, RelationshipProperty) and isinstance(field.value, Shape):
-            return self._related(shape, field, found, entity)
-        raise _Unproved(f"{model.__name__}.{attribute_of(field, model)} is read in Python")
-
-    def _leaf(self, leaf: Leaf, attribute: Any) -> ColumnElement[Any] | None:
-        stored = _stored(attribute, self._json.type_of(attribute.type))
-        try:
-            if leaf.cls is not None:
-                return self._json.member(leaf.cls, stored)
-            return self._json.leaf(leaf.kind, stored)
-        except ValueError:
-            return None
-
-    def _related(
-        self, shape: Shape, field: Field, found: RelationshipProperty[Any], entity: Any
-    ) -> ColumnElement[Any]:
-        if found.collection_class not in (None, list) or found.uselist != field.many:
-            raise _Unproved(f"{shape.name}.{field.name} is not of the kind of the relationship")
-        target = aliased(found.mapper.class_)
-        item = self.object(field.value, target)  # type: ignore[arg-type]
-        rows = related_rows(entity, found, target, item)
-        rows = restricted(rows, field.related, target)
-        if field.many:
-            return self._json.array(rows)
-        value = self._json.nested(rows)
-        if field.nullable:
-            return self._json.optional(value)
-        return func.coalesce(value, self._json.unfit)
-
-
-def _check_class(mapper: Mapper[Any]) -> None:
-    """Check that objects of a class are what their columns say."""
-    name = mapper.class_.__name__
-    if mapper.polymorphic_on is not None and list(mapper.self_and_descendants) != [mapper]:
-        raise _Unproved(f"rows of {name} are objects of several classes")
-    # A composite has one, too, and is read in Python.
-    others = (listener.__module__ for listener in mapper.class_manager.dispatch.load)
-    if any(module != composites.__name__ for module in others):
-        raise _Unproved(f"{name} has a listener for loaded objects")
-
-
-def _stored(attribute: Any, kind: Any) -> Stored:
-    name = f"{type(kind).__module__}.{type(kind).__name__}"
-    utc = isinstance(kind, UTCDateTime) or name == "sqlmodel.sql.sqltypes.UTCDateTime"
-    is_plain = utc or name == "sqlmodel.sql.sqltypes.AutoString"
-    return Stored(attribute, kind.impl_instance if is_plain else kind, utc)
-
-
-def _described(leaf: Leaf, found: ColumnProperty[Any]) -> str:
-    kind = leaf.cls.__name__ if leaf.cls else leaf.kind
-    return (
-        f"{kind}, which the database does not write as Pydantic does from {found.columns[0].type!r}"
-    )
 
 
 def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
@@ -293,8 +189,8 @@ def _columns(shape: Shape, model: type[Any]) -> tuple[Any, ...]:
     if shape.needs_object or any(field.by_path for field in shape.fields):
         return ()
     try:
-        _check_class(inspect(model))
-    except _Unproved:
+        check_class(inspect(model))
+    except Unproved:
         return ()
     found = [property_of(field, model) for field in shape.fields]
     if not all(isinstance(each, ColumnProperty) for each in found):

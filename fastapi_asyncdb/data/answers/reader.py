@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Delete, Result, Select, inspect
@@ -30,13 +28,13 @@ from fastapi_asyncdb.data.answers.writes import (
     written_class,
 )
 from fastapi_asyncdb.data.pages.limited import limited
+from fastapi_asyncdb.data.pages.rows import unique_where_needed
 from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, may_be_none, reading
 from fastapi_asyncdb.dialects import json_of, may_build_json
 from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
 from fastapi_asyncdb.errors import ConfigurationError
-from fastapi_asyncdb.session.managed import ends_with_handler, execute
+from fastapi_asyncdb.session.managed import execute
 
-_Writer = Callable[[Sequence[Any]], Awaitable[list[str]]]
 _SELECTS: Any = (Select, FromStatement)
 """What may select entities."""
 
@@ -124,28 +122,31 @@ async def items_of(
     session: AsyncSession, statement: Any, plan: Plan, *, joins: bool = False
 ) -> Items:
     """Return the rows of a statement as JSON."""
-    result = await _executed(session, statement, plan, joins=joins)
     if plan.way == "database":
-        texts: list[str] = list(result.scalars())
+        texts = await _texts(session, statement, plan, joins=joins)
         if not has_unfit(texts):
             return Items(",".join(texts), len(texts))
         plan = by_objects(plan, statement)
-        result = await _executed(session, statement, plan)
-    values = await _validated(session, statement, plan, result)
+    values = await _values(session, statement, plan)
     return Items(text_of(values, plan), len(values))
 
 
 async def values_of(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
     """Return the rows as values of the schema."""
-    result = await _executed(session, statement, plan, joins=True)
     if plan.way == "database":
-        texts = list(result.scalars())
+        texts = await _texts(session, statement, plan, joins=True)
         if not has_unfit(texts):
             values: list[Any] = plan.adapter.validate_json(f"[{','.join(texts)}]")
             return values
         plan = by_objects(plan, statement)
-        result = await _executed(session, statement, plan)
-    return await _validated(session, statement, plan, result)
+    return await _values(session, statement, plan)
+
+
+async def _texts(
+    session: AsyncSession, statement: Any, plan: Plan, *, joins: bool
+) -> Sequence[str]:
+    """Return the JSON that the database builds."""
+    return (await _executed(session, statement, plan, joins=joins)).scalars().all()
 
 
 async def _executed(
@@ -163,69 +164,8 @@ def by_objects(plan: Plan, statement: Any) -> Plan:
         UnfitRow: the statement has written, and cannot be repeated.
     """
     if isinstance(statement, Write):
-        raise _unfit(plan)
+        raise unfit(plan)
     return plan_of(plan.schema, cast(Any, plan.model), None, "repeat")
-
-
-async def stream_of(
-    session: AsyncSession, statement: Any, plan: Plan, batch_size: int
-) -> AsyncGenerator[list[str], None]:
-    """Open a stream; return what yields the JSON of so many rows at a time.
-
-    The cursor of a transaction that ends with the handler would be closed before the first row is sent:
-    there the statement is sent with the first batch, in the transaction of the response.
-
-    Raises:
-        ConfigurationError: the statement writes.
-        UnfitRow: later, a row is none that the database can write.
-    """
-    if isinstance(statement, Write):
-        raise ConfigurationError(
-            f"{statement.__visit_name__.upper()} writes, and a stream reads. Await answer() of the "
-            "statement, or stream a select()."
-        )
-    # Of objects, SQLAlchemy 2.0 refuses yield_per beside selectinload() of many-to-many relationships;
-    # the batches that are read have the same effect.
-    size = {"max_row_buffer" if plan.way == "objects" else "yield_per": batch_size}
-    streamed = statement_of(statement, plan).execution_options(**size)
-    written = partial(_written, session, statement, plan)
-    if ends_with_handler(session):
-        return _later(partial(_opened, session, streamed, plan), batch_size, written)
-    return _batches(await _opened(session, streamed, plan), batch_size, written)
-
-
-async def _opened(session: AsyncSession, streamed: Any, plan: Plan) -> Any:
-    result = await session.stream(streamed)
-    one = plan.way == "database" or (plan.way == "objects" and plan.model is not None)
-    return result.scalars() if one else result
-
-
-async def _later(
-    opened: Callable[[], Awaitable[Any]], size: int, written: _Writer
-) -> AsyncGenerator[list[str], None]:
-    async with aclosing(_batches(await opened(), size, written)) as batches:
-        async for batch in batches:
-            yield batch
-
-
-async def _batches(result: Any, size: int, written: _Writer) -> AsyncGenerator[list[str], None]:
-    try:
-        async for batch in result.partitions(size):
-            yield await written(batch)
-    finally:
-        await result.close()
-
-
-async def _written(
-    session: AsyncSession, statement: Any, plan: Plan, batch: Sequence[Any]
-) -> list[str]:
-    """Return rows of a stream as JSON."""
-    if plan.way != "database":
-        values = await validated(session, statement, plan, batch)
-        return [text_of([value], plan) for value in values]
-    if has_unfit(batch):
-        raise _unfit(plan)
-    return list(batch)
 
 
 def has_unfit(texts: Iterable[str]) -> bool:
@@ -255,19 +195,19 @@ async def validated(
     return values
 
 
-async def _validated(
-    session: AsyncSession, statement: Any, plan: Plan, result: Result[Any]
-) -> list[Any]:
+async def _values(session: AsyncSession, statement: Any, plan: Plan) -> list[Any]:
+    """Return the rows as Pydantic validates them."""
+    result = await _executed(session, statement, plan)
     if plan.way == "rows" or plan.model is None:
         return await validated(session, statement, plan, result.all())
-    unique = result.unique() if result._unique_filter_state is not None else result
-    objects = unique.scalars().all()
+    objects = unique_where_needed(result).scalars().all()
     if isinstance(statement, Write) and objects and plan.options:
         await load_related(session, plan.model, objects, options_of(plan, plan.model))
     return await validated(session, statement, plan, objects)
 
 
-def _unfit(plan: Plan) -> UnfitRow:
+def unfit(plan: Plan) -> UnfitRow:
+    """Return the error of a row that the database cannot write."""
     return UnfitRow(
         f"The database cannot write a row as {name_of(plan.schema)} has it: a field that requires a "
         "value is NULL, a date is outside of the years 1 to 9999, a number is infinite, SQLite has "

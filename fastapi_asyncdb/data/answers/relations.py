@@ -13,6 +13,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from sqlalchemy.sql.visitors import iterate
 
 from fastapi_asyncdb.data.answers.related import Related
+from fastapi_asyncdb.data.pages.selects import primary_key
 
 Pairs = Sequence[tuple[Any, Any]]
 
@@ -78,11 +79,9 @@ def _by_relationship(
     rows: Select[Any], parent: Any, relationship: RelationshipProperty[Any], target: Any
 ) -> Select[Any]:
     """Join the parent once more, and leave the conditions to SQLAlchemy."""
-    mapper = inspect(parent).mapper
-    again = aliased(mapper.class_)
-    names = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    again = aliased(inspect(parent).mapper.class_)
     joined = rows.select_from(again).join(getattr(again, relationship.key).of_type(target))
-    same = (getattr(again, name) == getattr(parent, name) for name in names)
+    same = map(operators.eq, primary_key(again), primary_key(parent))
     rows = joined.where(*same).correlate(parent)
     if relationship.order_by:
         adapter = ClauseAdapter(inspect(target).selectable)

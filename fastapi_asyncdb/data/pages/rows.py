@@ -37,9 +37,15 @@ async def items_with_more(
 
 async def _execute(session: AsyncSession, source: Source, statement: Select[Any]) -> Result[Any]:
     result: Result[Any] = await execute(session, source.reading(statement))
-    # SQLAlchemy insists on unique() where joined loading repeats an object.
-    needed = source.repeats or result._unique_filter_state is not None
-    return result.unique() if needed else result
+    return result.unique() if source.repeats else unique_where_needed(result)
+
+
+def unique_where_needed(result: Result[Any]) -> Result[Any]:
+    """Return a result whose rows are unique where SQLAlchemy insists on it.
+
+    Joined loading of a collection repeats an object.
+    """
+    return result if result._unique_filter_state is None else result.unique()
 
 
 def as_models(items: list[Any], schema: type[S]) -> list[S]:
