@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import ColumnElement, event, true
+from sqlalchemy import ColumnElement, Select, event, true
 from sqlalchemy.orm import (
     Mapped,
     ORMExecuteState,
@@ -38,8 +38,8 @@ class SoftDeleteMixin:
     def __init_subclass__(cls, **options: Any) -> None:
         """Begin to leave out deleted rows; an application without such a class pays nothing."""
         super().__init_subclass__(**options)
-        if not event.contains(Session, "do_orm_execute", _leave_out_deleted):
-            event.listen(Session, "do_orm_execute", _leave_out_deleted)
+        if not event.contains(Session, "do_orm_execute", leave_out_deleted):
+            event.listen(Session, "do_orm_execute", leave_out_deleted)
 
     @property
     def is_deleted(self) -> bool:
@@ -77,11 +77,21 @@ _LEAVE_OUT, _LEAVE_OUT_JOINED = (
 )
 
 
-def _leave_out_deleted(state: ORMExecuteState) -> None:
+def leave_out_deleted(state: ORMExecuteState) -> None:
+    """Leave out deleted rows of a statement that a session executes."""
     if not state.is_select or state.execution_options.get("include_deleted"):
         return
     # The refresh of an object finds its row, deleted or not. Joined to it are aliases.
     criteria = _LEAVE_OUT_JOINED if state.is_column_load else _LEAVE_OUT
-    statement = cast(Any, state.statement)
-    if criteria not in statement._with_options:  # of the object whose relationship is loaded
-        state.statement = statement.options(criteria)
+    state.statement = _with(cast(Any, state.statement), criteria)
+
+
+def without_deleted(statement: Select[Any]) -> Select[Any]:
+    """Return a select without the rows that are marked as deleted."""
+    return cast("Select[Any]", _with(statement, _LEAVE_OUT))
+
+
+def _with(statement: Any, criteria: Any) -> Any:
+    if criteria in statement._with_options:  # of the object whose relationship is loaded
+        return statement
+    return statement.options(criteria)

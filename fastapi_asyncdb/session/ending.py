@@ -79,7 +79,8 @@ async def _release(state: SessionState, session: AsyncSession) -> bool:
         return False  # to be flushed, and so refused
     if state.tasks.user is not None:
         return True  # a stream is in the middle of a statement, and returns the connection after it
-    await greenlet_spawn(state.connections.release)
+    if session.in_transaction():
+        await greenlet_spawn(state.connections.release)
     return not session.in_transaction()
 
 

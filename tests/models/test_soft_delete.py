@@ -284,8 +284,8 @@ import fastapi_asyncdb
 from fastapi_asyncdb.models import soft_delete
 from sqlalchemy import event
 from sqlalchemy.orm import Session
-assert not event.contains(Session, 'do_orm_execute', soft_delete._leave_out_deleted)
+assert not event.contains(Session, 'do_orm_execute', soft_delete.leave_out_deleted)
 class Deletable(fastapi_asyncdb.SoftDeleteMixin): pass
-assert event.contains(Session, 'do_orm_execute', soft_delete._leave_out_deleted)
+assert event.contains(Session, 'do_orm_execute', soft_delete.leave_out_deleted)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,11 +15,11 @@ from fastapi_asyncdb.data.answers.reader import (
     by_objects,
     has_unfit,
     items_of,
-    loading,
     plan_for,
     text_of,
     validated,
 )
+from fastapi_asyncdb.data.answers.statements import loading
 from fastapi_asyncdb.data.pages.cursor import CursorPage, cursor_page_of
 from fastapi_asyncdb.data.pages.offset import Page, Total, page_of
 from fastapi_asyncdb.data.pages.queries import CursorQuery, PageQuery

@@ -9,7 +9,6 @@ from sqlalchemy import Delete, Result, Select, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import FromStatement
 
-from fastapi_asyncdb.data.answers.json_row import joined
 from fastapi_asyncdb.data.answers.loader_options import loads_otherwise
 from fastapi_asyncdb.data.answers.narrowed import PartsReader
 from fastapi_asyncdb.data.answers.plan import (
@@ -21,19 +20,20 @@ from fastapi_asyncdb.data.answers.plan import (
     plan_of,
 )
 from fastapi_asyncdb.data.answers.readable import Views, values_of_rows
+from fastapi_asyncdb.data.answers.statements import rows_for, statement_of
 from fastapi_asyncdb.data.answers.writes import (
     Write,
     check_returning,
     load_related,
     written_class,
 )
-from fastapi_asyncdb.data.pages.limited import limited
 from fastapi_asyncdb.data.pages.rows import unique_where_needed
-from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, may_be_none, reading
+from fastapi_asyncdb.data.pages.selects import entity_of, groups, is_distinct, may_be_none
 from fastapi_asyncdb.dialects import json_of, may_build_json
 from fastapi_asyncdb.dialects.json import UNFIT, JsonFormat
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import execute
+from fastapi_asyncdb.session.read_column import read_column
 
 _SELECTS: Any = (Select, FromStatement)
 """What may select entities."""
@@ -91,25 +91,6 @@ def _needs_objects(statement: Any, entity: Any) -> bool:
     return loads_otherwise(statement, entity)
 
 
-def statement_of(statement: Any, plan: Plan, *, joins: bool = False) -> Any:
-    """Return the statement that reads what the plan needs; with ``joins`` as one row, if it is JSON."""
-    if plan.model is None:
-        return statement
-    columns: tuple[Any, ...] = plan.columns if plan.row is None else (plan.row,)
-    if isinstance(statement, Write):
-        return statement.returning(*columns or (plan.model,))
-    if joins and plan.row is not None and plan.row.format.joining is not None:
-        return joined(reading(statement, plan.row.item), plan.row)
-    if plan.row is not None and plan.row.format.computes_first:
-        return limited(statement, plan.row)
-    return reading(statement, *columns) if columns else loading(statement, plan)
-
-
-def loading(statement: Any, plan: Plan) -> Any:
-    """Return the statement that also loads what the schema needs of relationships."""
-    return statement.options(*options_of(plan, entity_of(statement)))
-
-
 class Items(NamedTuple):
     """Rows as the items of a JSON array, without its brackets."""
 
@@ -146,6 +127,9 @@ async def _texts(
     session: AsyncSession, statement: Any, plan: Plan, *, joins: bool
 ) -> Sequence[str]:
     """Return the JSON that the database builds."""
+    rows = rows_for(session, statement, plan, joins=joins)
+    if rows is not None:
+        return await read_column(session, rows, statement)
     return (await _executed(session, statement, plan, joins=joins)).scalars().all()
 
 

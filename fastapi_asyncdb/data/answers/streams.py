@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from fastapi_asyncdb.data.answers.plan import Plan
 from fastapi_asyncdb.data.answers.reader import (
     has_unfit,
-    statement_of,
     text_of,
     unfit,
     validated,
 )
+from fastapi_asyncdb.data.answers.statements import statement_of
 from fastapi_asyncdb.data.answers.writes import Write
 from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.session.managed import ends_with_handler
