@@ -120,8 +120,8 @@ class _Answers:
             fastapi.exceptions.ResponseValidationError: a row does not fit the schema, a 500.
             ConfigurationError: the mapped class has no attribute for a field that is required; the
                 schema and ``page`` do not belong together; the statement has a ``returning()``, or
-                writes to a table instead of a mapped class; a ``Related`` has an order or a limit, and
-                Pydantic validates objects.
+                writes to a table instead of a mapped class; two fields read the same relationship, one
+                has a ``Related``, and Pydantic validates objects.
         """
         try:
             if page is None:
@@ -165,8 +165,8 @@ class _Answers:
         Raises:
             ConfigurationError: the mapped class has no attribute for a field that is required; the
                 schema is a page or optional; there is no such format; ``batch_size`` is not positive;
-                the statement writes; a ``Related`` has an order or a limit, and Pydantic validates
-                objects.
+                the statement writes; two fields read the same relationship, one has a ``Related``, and
+                Pydantic validates objects.
         """
         form = form_of(schema)
         if form.kind not in ("one", "list"):
@@ -203,8 +203,8 @@ class _Answers:
             One sentence, such as "PostOut from Post: the database builds the JSON."
 
         Raises:
-            ConfigurationError: the mapped class has no attribute for a field that is required; a
-                ``Related`` has an order or a limit, and Pydantic validates objects.
+            ConfigurationError: the mapped class has no attribute for a field that is required; two
+                fields read the same relationship, one has a ``Related``, and Pydantic validates objects.
         """
         json = json_of(database.engine.sync_engine.dialect)
         return str(plan_of(form_of(schema).item, cast(Any, model), json))

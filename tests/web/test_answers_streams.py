@@ -19,7 +19,6 @@ from fastapi_asyncdb import (
     Database,
     DatabaseSettings,
     Page,
-    Related,
     answer,
     install_error_handlers,
 )
@@ -34,7 +33,6 @@ from tests.data.answers.forum import (
     Post,
     PostOut,
     Tag,
-    TagOut,
     Title,
     fill,
 )
@@ -272,19 +270,13 @@ async def test_outage_in_the_handler(driver: str):
 
 
 async def test_refusals(database: Database):
-    """Pages, optional rows, unknown formats, and orders that need the database's JSON."""
-
-    class Few(CheckedPost):
-        tags: Annotated[list[TagOut], Related(limit=1)]
-
+    """Pages, optional rows, unknown formats, missing attributes, and writes."""
     async with database.read_session() as session:
         for schema in (Page[Title], Title | None):
             with pytest.raises(ConfigurationError, match="A stream sends rows"):
                 await answer.stream(session, IN_ORDER, schema)
         with pytest.raises(ConfigurationError, match="'ndjson' or 'json'"):
             await answer.stream(session, IN_ORDER, Title, format="csv")  # type: ignore[arg-type]
-        with pytest.raises(ConfigurationError, match=r"Few\.tags needs JSON"):
-            await answer.stream(session, IN_ORDER, Few)
         with pytest.raises(ConfigurationError, match="no attribute 'missing'"):
             await answer.stream(session, IN_ORDER, Missing)
         writes: Any = insert(Post).values(id=9, author_id=1, title="a")

@@ -89,8 +89,7 @@ def _compile_joined(element: JoinedRows, compiler: SQLCompiler, **options: Any) 
 class JsonRows(Executable, ClauseElement):
     """What reads the rows of a statement as JSON: made once for all that differ in their values alone.
 
-    A session has no objects to make of it. It sends it as it sends a statement without any mapped class,
-    which costs less than half as much.
+    For a session it is a statement without a mapped class, of which there are no objects to make.
 
     Args:
         statement: A select of a mapped class.

@@ -72,18 +72,18 @@ def _is_joined_to_many(model: type[Any]) -> bool:
     return False
 
 
-def loader_options(shapes: Iterable[Shape], entity: Any, reason: str) -> Sequence[LoaderOption]:
+def loader_options(shapes: Iterable[Shape], entity: Any) -> Sequence[LoaderOption]:
     """Return what loads the relationships of schemas, so that none is loaded row by row.
 
     Args:
         shapes: The fields of the schemas.
         entity: The mapped class, or an alias of it.
-        reason: Why the database does not build the JSON.
 
     Raises:
-        ConfigurationError: an order or a limit of a relationship needs JSON that the database builds.
+        ConfigurationError: a related class has no attribute for a field that is required; or two fields
+            read the same relationship, and one has a ``Related``.
     """
-    options = _options(shapes, entity, reason)
+    options = _options(shapes, entity)
     for option in options:
         for element in option.context:
             # An option of the statement for the same relationship wins, instead of being a conflict.
@@ -91,36 +91,33 @@ def loader_options(shapes: Iterable[Shape], entity: Any, reason: str) -> Sequenc
     return options
 
 
-def _options(shapes: Iterable[Shape], entity: Any, reason: str) -> list[Any]:
+def _options(shapes: Iterable[Shape], entity: Any) -> list[Any]:
     return [
         option
         for shape in shapes
         for field in shape.fields
-        for option in _of_field(shape, field, entity, reason)
+        for option in _of_field(shape, field, entity)
     ]
 
 
-def _of_field(shape: Shape, field: Field, entity: Any, reason: str) -> Iterator[Any]:
+def _of_field(shape: Shape, field: Field, entity: Any) -> Iterator[Any]:
     names = [name for name in field.attributes if hasattr(entity, name)]
     for name in names if field.by_path else names[:1]:
         found = property_named(name, entity)
         if isinstance(found, RelationshipProperty):
-            _refuse_related(shape, field, reason)
             _refuse_twice(shape, field, name)
-            yield from _loading(field, found, entity, reason)
+            yield from _loading(field, found, entity)
         elif isinstance(found, ColumnProperty) and found.deferred:
             yield undefer(getattr(entity, found.key))
         elif found is None:
             yield from _of_proxy(name, entity)
 
 
-def _loading(
-    field: Field, found: RelationshipProperty[Any], entity: Any, reason: str
-) -> Iterator[LoaderOption]:
+def _loading(field: Field, found: RelationshipProperty[Any], entity: Any) -> Iterator[LoaderOption]:
     attribute, related = getattr(entity, found.key), found.mapper.class_
     if isinstance(field.value, Shape):
         check_attributes(field.value, related)
-    below = _options(field.shapes, related, reason)
+    below = _options(field.shapes, related)
     if field.is_narrowed:
         return  # see narrowed.py
     if field.recursive and related is found.parent.class_:
@@ -148,14 +145,4 @@ def _refuse_twice(shape: Shape, field: Field, name: str) -> None:
             f"{' and '.join(names)} of {shape.name} read the same relationship, {name!r}, and one has a "
             "Related. Pydantic reads both from the same attribute of an object. Give the mapped class a "
             "relationship for each."
-        )
-
-
-def _refuse_related(shape: Shape, field: Field, reason: str) -> None:
-    related = field.related
-    if related is not None and (related.limit is not None or related.order_by is not None):
-        raise ConfigurationError(
-            f"Related(limit=..., order_by=...) of {shape.name}.{field.name} needs JSON that the "
-            f"database builds, and Pydantic validates objects here, since {reason}. Change that, or "
-            "leave them out and give the relationship an order_by."
         )

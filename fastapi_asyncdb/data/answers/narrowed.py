@@ -1,4 +1,4 @@
-"""Related rows of which a schema has a part: they are read by queries of their own.
+"""Related rows of which a schema has a part, or an order of its own: queries of their own read them.
 
 No object gets them: it may be in the schema twice, and must not keep a part as if it were the whole.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Select, inspect, select, tuple_
+from sqlalchemy import Select, and_, func, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import LoaderOption
@@ -18,6 +18,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from fastapi_asyncdb.data.answers.attributes import property_of
 from fastapi_asyncdb.data.answers.loader_options import loader_options
 from fastapi_asyncdb.data.answers.readable import Parts, is_narrowed, objects_in
+from fastapi_asyncdb.data.answers.related import Related
 from fastapi_asyncdb.data.answers.shape import Field, Shape
 from fastapi_asyncdb.data.pages.rows import unique_where_needed
 from fastapi_asyncdb.data.pages.selects import primary_key
@@ -88,28 +89,49 @@ class PartsReader:
     def _statement(
         self, objects: Sequence[Any], field: Field, found: RelationshipProperty[Any]
     ) -> Select[Any]:
-        parent: Any = aliased(found.parent.class_)
-        target = found.mapper.class_
-        key = primary_key(parent)
+        parent, target = aliased(found.parent.class_), found.mapper.class_
+        key, related = primary_key(parent), cast(Related, field.related)
         keys = [inspect(each).identity for each in objects]
-        rows = _related(select(target, *key).select_from(parent), parent, found)
-        rows = rows.where(tuple_(*key).in_(keys), *field.related.conditions(target))  # type: ignore[union-attr]
-        rows = rows.options(*loader_options(field.shapes, target, ""), *self._criteria)
+        rows, order = _related(select(target, *key).select_from(parent), parent, found)
+        rows = rows.where(tuple_(*key).in_(keys), *related.conditions(target))
+        order = related.order(target) or order
+        if related.limit is None:
+            rows = rows.order_by(*order)
+        else:
+            rows = _first(related.limit, rows, order, target, key)
+        rows = rows.options(*loader_options(field.shapes, target), *self._criteria)
         statement: Select[Any] = rows.execution_options(**self._options)
         return statement
 
 
-def _related(rows: Any, parent: Any, found: RelationshipProperty[Any]) -> Any:
-    """Return rows of a parent with what is related to them, in the order of the relationship."""
+def _related(
+    rows: Select[Any], parent: Any, found: RelationshipProperty[Any]
+) -> tuple[Select[Any], Sequence[Any]]:
+    """Return rows of a parent with what is related to them, and the order of the relationship."""
     target, order = found.mapper.class_, found.order_by or ()
     if found.secondary is None:
-        return rows.join(getattr(parent, found.key).of_type(target)).order_by(*order)
+        return rows.join(getattr(parent, found.key).of_type(target)), order
     # SQLAlchemy would alias the table between them, and not what the order has of it.
     between = found.secondary.alias()
     inner, outer = ClauseAdapter(between), ClauseAdapter(inspect(parent).selectable)
-    rows = rows.join(between, outer.traverse(inner.traverse(found.primaryjoin)))
-    rows = rows.join(target, inner.traverse(found.secondaryjoin))
-    return rows.order_by(*map(inner.traverse, order))
+    rows = rows.join(between, outer.traverse(inner.traverse(cast(Any, found.primaryjoin))))
+    rows = rows.join(target, inner.traverse(cast(Any, found.secondaryjoin)))
+    return rows, [inner.traverse(each) for each in order]
+
+
+def _first(
+    limit: int, rows: Select[Any], order: Sequence[Any], target: Any, key: Sequence[Any]
+) -> Select[Any]:
+    """Return the first rows of each parent, which a subquery numbers by their keys."""
+    number = func.row_number().over(partition_by=key, order_by=order or None)
+    own = primary_key(target)
+    parts = [each.label(f"part_{n}") for n, each in enumerate([number, *own, *key])]
+    numbered = rows.with_only_columns(*parts, maintain_column_froms=True).subquery()
+    place, *keys = numbered.c
+    same = (one == other for one, other in zip(own, keys, strict=False))
+    chosen: Any = select(target, *keys[len(own) :]).join(numbered, and_(*same))
+    first: Select[Any] = chosen.where(place <= limit).order_by(place)
+    return first
 
 
 def _collected(found: RelationshipProperty[Any], rows: list[Any]) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import inspect
-from sqlalchemy.orm import ColumnProperty
+from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.interfaces import LoaderOption
 
 from fastapi_asyncdb.data.answers.attributes import (
@@ -26,6 +26,7 @@ from fastapi_asyncdb.data.answers.readable import is_read_otherwise
 from fastapi_asyncdb.data.answers.shape import Shape
 from fastapi_asyncdb.data.answers.shape_reader import shape_of, shapes_of
 from fastapi_asyncdb.dialects.json import JsonFormat
+from fastapi_asyncdb.errors import ConfigurationError
 
 Way = Literal["database", "rows", "objects"]
 """What makes the JSON: the database; Pydantic, of rows without objects; Pydantic, of mapped objects."""
@@ -108,8 +109,9 @@ def plan_of(
         purpose: What the rows are for.
 
     Raises:
-        ConfigurationError: the model has no attribute for a field that is required; or a ``Related`` has
-            an order or a limit, and Pydantic validates objects.
+        ConfigurationError: the schema is a mapped class, or a collection; the model has no attribute for
+            a field that is required; or two fields read the same relationship, one has a ``Related``,
+            and Pydantic validates objects.
     """
     plan = _plan(schema, model, json, purpose)
     logger.debug("%s", plan)
@@ -117,6 +119,7 @@ def plan_of(
 
 
 def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose: Purpose) -> Plan:
+    _check_schema(schema, model)
     adapter = adapter_of(schema)
     shape = shape_of(schema)
     if shape is None:
@@ -136,8 +139,26 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     if columns and purpose not in ("objects", "repeat"):
         names = tuple(str(attribute_of(field, model)) for field in shape.fields)
         return Plan(schema, "rows", reason, adapter, model, columns=columns, names=names)
-    options = tuple(loader_options([shape], model, reason))
+    options = tuple(loader_options([shape], model))
     return Plan(schema, "objects", reason, adapter, model, options=options, read_as=read_as)
+
+
+def _check_schema(schema: Any, model: type[Any] | None) -> None:
+    """Refuse what an object of the model cannot be."""
+    mapped = isinstance(schema, type) and isinstance(inspect(schema, raiseerr=False), Mapper)
+    if mapped and not (issubclass(schema, BaseModel) or is_dataclass(schema)):
+        raise ConfigurationError(
+            f"{name_of(schema)} is a mapped class, of which Pydantic knows no fields. Declare what the "
+            "client gets: a Pydantic model, a dataclass or a TypedDict."
+        )
+    origin: Any = get_origin(schema)
+    collects = isinstance(origin, type) and issubclass(origin, Iterable)
+    if model is not None and collects and not issubclass(origin, Mapping):
+        items = ", ".join(map(name_of, get_args(schema)[:1]))
+        raise ConfigurationError(
+            f"{name_of(schema)} is not the schema of one {model.__name__}. For all rows pass "
+            f"list[{items}]."
+        )
 
 
 def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
@@ -146,7 +167,7 @@ def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:
         return Plan(schema, "rows", reason, adapter, has_fields=False)
     shapes = shapes_of(schema)
     read_as = next(filter(is_read_otherwise, shapes), None)
-    options = tuple(loader_options(shapes, model, reason))
+    options = tuple(loader_options(shapes, model))
     return Plan(
         *(schema, "objects", reason, adapter, model),
         options=options,
@@ -166,7 +187,7 @@ def options_of(plan: Plan, entity: Any) -> Sequence[LoaderOption]:
     """Return what loads the relationships from the mapped class of a plan, or from an alias of it."""
     if not plan.options or isinstance(entity, type):
         return plan.options
-    return loader_options(shapes_of(plan.schema), entity, plan.reason)
+    return loader_options(shapes_of(plan.schema), entity)
 
 
 @lru_cache(maxsize=1024)

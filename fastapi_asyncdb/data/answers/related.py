@@ -19,9 +19,6 @@ class Related:
     The functions are not called for each answer: a value that they read is that of all requests. One of
     each request is ``bindparam(None, callable_=...)``.
 
-    An order and a limit need JSON that the database builds. Where Pydantic validates objects instead, an
-    answer with such a field raises ``ConfigurationError``.
-
     Args:
         where: Called with the related class, or an alias of it; returns one condition or a list of them,
             as in ``lambda tag: tag.is_public``. By default all rows are meant.
@@ -50,6 +47,11 @@ class Related:
                     f"Related({name}=...) is no function. Write 'lambda tag: tag.name' and the like: it "
                     "is called with the related class, or an alias of it."
                 )
+
+    @property
+    def narrows(self) -> bool:
+        """Whether it chooses rows or their order."""
+        return not (self.where is None and self.order_by is None and self.limit is None)
 
     def conditions(self, entity: Any) -> Sequence[Any]:
         """Return the conditions for the related class, or an alias of it."""

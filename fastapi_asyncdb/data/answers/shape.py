@@ -45,8 +45,8 @@ class Field:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether it has a part of the related rows."""
-        return self.related is not None and self.related.where is not None
+        """Whether it has a part of the related rows, or all in an order of its own."""
+        return self.related is not None and self.related.narrows
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ async def rows(session: AsyncSession, statement: Any, schema: type[S]) -> list[S
         pydantic.ValidationError: a row does not fit the schema.
         ConfigurationError: the mapped class has no attribute for a field that is required; the schema is
             a list or a page; the statement has a ``returning()``, or writes to a table instead of a
-            mapped class; a ``Related`` has an order or a limit, and Pydantic validates objects.
+            mapped class; two fields read the same relationship, one has a ``Related``, and Pydantic
+            validates objects.
     """
     if form_of(schema).kind not in ("one", "optional"):
         raise ConfigurationError(

@@ -33,7 +33,6 @@ EXAMPLES = int(os.environ.get("ANSWER_EXAMPLES", "60"))
 REFUSALS = (
     "has no attribute",
     "has a Related, and",
-    "needs JSON that the database builds",
     "read the same relationship",
 )
 """What an answer refuses by the schema alone, and FastAPI does not: what cannot be right."""

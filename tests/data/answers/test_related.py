@@ -1,5 +1,6 @@
 """``Related``: which rows of a relationship a field has, in which order, and how many."""
 
+import json
 from typing import Annotated, Any
 
 import pytest
@@ -9,7 +10,6 @@ from sqlalchemy.orm import selectinload
 
 from fastapi_asyncdb import Database, Page, PageQuery, Related, answer, rows
 from fastapi_asyncdb.dialects import json_of
-from fastapi_asyncdb.errors import ConfigurationError
 from fastapi_asyncdb.testing import assert_queries
 from tests.data.answers.forum import (
     BOB,
@@ -53,6 +53,11 @@ class Latest(BaseModel):
 
     id: int
     comments: Annotated[list[Text], Related(order_by=lambda each: each.id.desc(), limit=2)]
+
+
+class CheckedLatest(Latest):
+    def model_post_init(self, context: Any) -> None:
+        """Keep the database from building the JSON."""
 
 
 class Tagged(BaseModel):
@@ -146,24 +151,35 @@ async def test_condition_of_a_relationship_to_one(database: Database):
         ]
 
 
-@pytest.mark.usefixtures("_builds_json")
-async def test_order_and_limit(database: Database):
+@pytest.mark.parametrize("schema", [Latest, CheckedLatest])
+async def test_order_and_limit(database: Database, schema: Any):
     """The limit is of each parent; rows that are deleted do not count."""
     async with database.session() as session:
         session.add_all(Comment(id=5 + n, post_id=2, text=str(n)) for n in range(3))
         session.add(Comment(id=9, post_id=2, text="deleted", deleted_at=NOON))
+    expected = [
+        {"id": 1, "comments": [{"text": "of none"}, {"text": "of a deleted author"}]},
+        {"id": 2, "comments": [{"text": "2"}, {"text": "1"}]},
+        {"id": 3, "comments": []},
+    ]
+    builds = json_of(database.engine.dialect) is not None and schema is Latest
     async with database.read_session() as session:
-        with assert_queries(database, exactly=1):
-            assert await sent(session, IN_ORDER, list[Latest]) == [
-                {"id": 1, "comments": [{"text": "of none"}, {"text": "of a deleted author"}]},
-                {"id": 2, "comments": [{"text": "2"}, {"text": "1"}]},
-                {"id": 3, "comments": []},
-            ]
+        with assert_queries(database, exactly=1 if builds else 2):
+            assert await sent(session, IN_ORDER, list[schema]) == expected
+        page = await sent(session, IN_ORDER, Page[schema], page=PageQuery(limit=2))
+        assert page["items"] == expected[:2]
+        assert [each.model_dump() for each in await rows(session, IN_ORDER, schema)] == expected
+        response = await answer.stream(session, IN_ORDER, schema, format="json", batch_size=2)
+        chunks = [str(chunk) async for chunk in response.body_iterator]
+        assert json.loads("".join(chunks)) == expected
+        everything = IN_ORDER.execution_options(include_deleted=True)
+        [_, second, _] = await sent(session, everything, list[schema])
+        assert second["comments"] == [{"text": "deleted"}, {"text": "2"}]
 
 
-@pytest.mark.usefixtures("_builds_json")
-async def test_nested_orders_and_limits(database: Database):
-    """Below each other, through a table between, and in several keys."""
+@pytest.mark.parametrize("distinct", [False, True])
+async def test_nested_orders_and_limits(database: Database, distinct: bool):
+    """Below each other, through a table between, and in several keys; also of objects."""
 
     class Heavy(BaseModel):
         id: int
@@ -175,9 +191,12 @@ async def test_nested_orders_and_limits(database: Database):
         name: str
         posts: Annotated[list[Heavy], Related(order_by=lambda post: post.id.desc())]
 
+    authors = select(Author).order_by(Author.id)
+    statement = authors.distinct() if distinct else authors
+    builds = json_of(database.engine.dialect) is not None and not distinct
     async with database.read_session() as session:
-        with assert_queries(database, exactly=1):
-            assert await sent(session, select(Author).order_by(Author.id), list[Busy]) == [
+        with assert_queries(database, exactly=1 if builds else 3):
+            assert await sent(session, statement, list[Busy]) == [
                 {
                     "name": "Ada",
                     "posts": [
@@ -202,9 +221,9 @@ async def test_order_of_the_relationship(database: Database):
         assert ada["posts"][0]["tags"] == POSTS[0]["tags"]
 
 
-@pytest.mark.usefixtures("_builds_json")
+@pytest.mark.parametrize("checked", [False, True])
 @pytest.mark.parametrize("descends", [False, True])
-async def test_null_has_its_place_in_the_order(database: Database, descends: bool):
+async def test_null_has_its_place_in_the_order(database: Database, descends: bool, checked: bool):
     """Where the database has it in the order of a statement."""
 
     def order(comment: Any) -> list[Any]:
@@ -225,11 +244,11 @@ async def test_null_has_its_place_in_the_order(database: Database, descends: boo
     async with database.read_session() as session:
         comments = select(Comment.id).where(Comment.post_id == 3).order_by(*order(Comment))
         expected = [{"id": number} for number in await session.scalars(comments)]
-        found = await sent(session, select(Post).where(Post.id == 3), Numbers)
+        third = select(Post).where(Post.id == 3)
+        found = await sent(session, third.distinct() if checked else third, Numbers)
     assert found == {"comments": expected}
 
 
-@pytest.mark.usefixtures("_builds_json")
 async def test_no_rows_at_all(database: Database):
     """A limit of zero is an empty list."""
 
@@ -237,8 +256,10 @@ async def test_no_rows_at_all(database: Database):
         id: int
         tags: Annotated[list[TagOut], Related(limit=0)]
 
+    first = IN_ORDER.where(Post.id == 1)
     async with database.read_session() as session:
-        assert await sent(session, IN_ORDER.where(Post.id == 1), Empty) == {"id": 1, "tags": []}
+        for statement in (first, first.distinct()):
+            assert await sent(session, statement, Empty) == {"id": 1, "tags": []}
 
 
 async def test_value_that_is_found_when_the_statement_runs(database: Database):
@@ -261,30 +282,3 @@ async def test_value_that_is_found_when_the_statement_runs(database: Database):
             now[0] = name
             assert await sent(session, first, Now) == {"tags": [{"name": name}]}
             assert await sent(session, first, CheckedNow) == {"tags": [{"name": name}]}
-
-
-class CheckedLatest(Latest):
-    def model_post_init(self, context: Any) -> None:
-        """Keep the database from building the JSON."""
-
-
-async def test_orders_and_limits_need_the_database(database: Database):
-    """Where it builds no JSON, the error names the field, and what to do."""
-    builds = json_of(database.engine.dialect) is not None
-    schema: Any = CheckedLatest if builds else Latest
-    async with database.read_session() as session:
-        for form in (schema, list[schema]):
-            with pytest.raises(ConfigurationError, match=r"of \w+\.comments needs JSON.* since"):
-                await answer(session, IN_ORDER.where(Post.id == 1), form)
-        with pytest.raises(ConfigurationError, match=r"give the relationship an order_by"):
-            await answer(session, IN_ORDER, Page[schema], page=PageQuery())
-        with pytest.raises(ConfigurationError, match=r"give the relationship an order_by"):
-            await rows(session, IN_ORDER, CheckedLatest)
-
-
-@pytest.mark.usefixtures("_builds_json")
-async def test_limits_of_statements_that_need_objects(database: Database):
-    """An alias is read as objects, and the error says the same."""
-    async with database.read_session() as session:
-        with pytest.raises(ConfigurationError, match=r"Latest\.comments"):
-            await answer(session, select(Post).distinct(), list[Latest])
