@@ -56,7 +56,7 @@ class SessionConnections:
         request: object,
         watch: CheckoutWatch | None,
     ) -> None:
-        self._session = session
+        self._session = ref(session)  # weak, as that of its state
         self.tasks = tasks
         self.reads = self.releases = reads
         """Whether it reads in autocommit; whether it returns its connection after each call."""
@@ -81,13 +81,17 @@ class SessionConnections:
         if connection in self.in_use:
             return
         self.in_use += (connection,)
-        if self.reads and connection.engine is not self._session.bind:
+        if self.reads and connection.engine is not self._bind():
             self.keeps = True
         if self._watch is not None:
             if self._checkout is not None:
                 self._watch.end(self._checkout)
             at_end = self.tasks.ending is not None
             self._checkout = self._watch.begin(self.request, connection, at_end=at_end)
+
+    def _bind(self) -> object:
+        session = self._session()
+        return None if session is None else session.bind
 
     def forget(self) -> None:
         """Note that the transaction is over, and its connections are returned."""
@@ -105,14 +109,16 @@ class SessionConnections:
         It is kept while a stream is open, in a block of ``begin()``, once ``connection()`` has handed it
         out, and with one to another database.
         """
-        transaction = self._session.get_transaction()
+        session = self._session()
+        transaction = None if session is None else session.get_transaction()
         if (
-            transaction is None
+            session is None
+            or transaction is None
             or transaction.origin is not SessionTransactionOrigin.AUTOBEGIN
             or not transaction.is_active
             or self.keeps
             or self.streams
-            or self._session.get_nested_transaction() is not None
+            or session.get_nested_transaction() is not None
         ):
             return
         self.releasing = True

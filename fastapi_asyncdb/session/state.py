@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
+from weakref import ref
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, object_mapper
@@ -41,6 +42,7 @@ class SessionState:
         "_detached",
         "_postponed",
         "_running_hooks",
+        "_session",
         "closed",
         "connections",
         "failed_begin",
@@ -51,7 +53,6 @@ class SessionState:
         "late_bind",
         "lets_go",
         "owner",
-        "session",
         "tasks",
         "watched",
     )
@@ -68,7 +69,9 @@ class SessionState:
         late_bind: Callable[[], Engine] | None,
         binds_anew: bool = False,
     ) -> None:
-        self.session = session
+        # Weak, since the session has its state: a circle would stay, with the request and all it has,
+        # until the garbage collector finds it.
+        self._session = ref(session)
         self.in_place = in_place
         self.owner: asyncio.Task[Any] | None = asyncio.current_task()
         """The task that has opened the session; ``None`` once it is closed."""
@@ -136,6 +139,11 @@ class SessionState:
         if self.failed_begin is not None:
             raise TransactionAborted(BEGIN_FAILED)
         self.tasks.remember(current_task())
+
+    @property
+    def session(self) -> Session:
+        """The session, for as long as it is in use."""
+        return self._session()  # type: ignore[return-value]
 
     @property
     def request(self) -> object:
