@@ -14,7 +14,7 @@ class LogHistory:
     """Positions of the primary's log, and when each of them was last the newest.
 
     The lag of a replica comes from this clock alone. The server's own measure, the age of the last
-    transaction that was replayed, grows while nobody writes.
+    transaction that was replayed, grows while nothing is written.
     """
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ async def read_column(
 
 
 def _is_free(state: SessionState) -> bool:
-    """Return whether a reading session has nothing open, and nobody listens to what it opens."""
+    """Return whether a reading session has nothing open, and only the library listens to its begin."""
     session = state.session
     if not state.connections.reads or session.in_transaction():
         return False
@@ -56,5 +56,5 @@ def _read(session: Session, statement: Any) -> Sequence[Any]:
         connections.add(connection)
         return [value for (value,) in connection.execute(statement).all()]
     finally:
-        connection.close()
         connections.forget()
+        connection.close()
