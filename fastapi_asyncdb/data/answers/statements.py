@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from fastapi_asyncdb.data.answers.json_row import JsonRows, joined
 from fastapi_asyncdb.data.answers.plan import Plan, options_of
@@ -40,13 +41,14 @@ def rows_for(
 ) -> JsonRows | None:
     """Return the same for JSON, where nothing is left to the session but to send it.
 
-    It is ``None`` where listeners may change the statement, or execution options mean something to the
-    session. The listener of ``SoftDeleteMixin`` is known.
+    It is ``None`` where listeners may change the statement, where execution options mean something to
+    the session, and where it has to flush first. The listener of ``SoftDeleteMixin`` is known.
     """
     if plan.row is None or not isinstance(statement, Select) or statement.get_execution_options():
         return None
     sync = session.sync_session
-    if getattr(sync, "execution_options", None):  # from SQLAlchemy 2.1 on
+    own_options = getattr(sync, "execution_options", None)  # from SQLAlchemy 2.1 on
+    if own_options or _flushes(sync):
         return None
     listeners = [*sync.dispatch.do_orm_execute]
     if listeners:
@@ -55,3 +57,10 @@ def rows_for(
         statement = without_deleted(statement)
     name = f"{plan.row.name} joined" if joins else plan.row.name
     return JsonRows(statement, name, partial(statement_of, statement, plan, joins=joins))
+
+
+def _flushes(session: Session) -> bool:
+    """Return whether the session would flush: before 2.1, SQLAlchemy does for mapped classes only."""
+    if not session.autoflush or not session.in_transaction():
+        return False
+    return bool(session.new or session.dirty or session.deleted)
