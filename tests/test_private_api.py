@@ -120,6 +120,12 @@ NEEDED = [
     Needed("_invalidate", _POOL, "dialects/failover.py", "older connections are replaced"),
     Needed("_do_get", "SQLAlchemy's NullPool", _SANDBOX, "one session at a time"),
     Needed("_do_return_conn", "SQLAlchemy's NullPool", _SANDBOX, "turns end"),
+    Needed(
+        "_has_events",
+        "SQLAlchemy's Engine",
+        "data/answers/statements.py",
+        "a listener may change what is sent",
+    ),
     Needed("_is_clean", "SQLAlchemy's Session", "session/state.py", "a read has nothing to flush"),
     Needed(
         "_execute_internal",

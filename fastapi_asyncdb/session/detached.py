@@ -18,15 +18,11 @@ class Detached:
     Objects that the transaction has inserted are transient after the rollback, all others detached.
     SQLAlchemy's own rollback, which users call, detaches nothing.
     https://docs.sqlalchemy.org/en/20/orm/session_state_management.html
-
-    Args:
-        session: In a transaction that may be rolled back.
     """
 
-    __slots__ = ("_deleted", "_session", "_values")
+    __slots__ = ("_deleted", "_values")
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self) -> None:
         # What the transaction has deleted and flushed: the session itself has no reference to it.
         self._deleted: list[ref[object]] = []
         self._values: list[tuple[object, dict[str, Any]]] | None = None
@@ -39,26 +35,26 @@ class Detached:
         """Note that the transaction is over."""
         self._deleted.clear()
 
-    def keep_values(self) -> None:
-        """Detach the objects before they are expired."""
+    def keep_values(self, session: Session) -> None:
+        """Detach the objects of a session before they are expired."""
         if self._values is not None:
             return
         gone = filter(None, (reference() for reference in self._deleted))
         self._values = [
             (instance, dict(inspect(instance, raiseerr=True).dict))
-            for instance in (*self._session.identity_map.values(), *gone)
+            for instance in (*session.identity_map.values(), *gone)
         ]
-        self._session.expunge_all()
+        session.expunge_all()
 
-    def restore(self) -> None:
+    def restore(self, session: Session) -> None:
         """Detach objects that the rollback has restored: deleted ones, and those with another key."""
         if self._values is None:
             return
         values, self._values = self._values, None
-        returned = [pair for pair in values if pair[0] in self._session]
+        returned = [pair for pair in values if pair[0] in session]
         for instance, kept in returned:
             for attribute in inspect(instance, raiseerr=True).mapper.attrs:
                 if attribute.key in kept:
                     set_committed_value(instance, attribute.key, kept[attribute.key])
         if returned:
-            self._session.expunge_all()
+            session.expunge_all()

@@ -80,6 +80,16 @@ def _after_transaction_end(session: Any, transaction: SessionTransaction) -> Non
         state.end_of_transaction()
 
 
+def hears_alone(session: Session) -> bool:
+    """Return whether only the library listens to the begin and the end of a session's transactions."""
+    listened = session.dispatch
+    return (
+        [*listened.after_begin] == [_after_begin]
+        and [*listened.after_transaction_end] == [_after_transaction_end]
+        and not listened.after_transaction_create
+    )
+
+
 _LISTENERS: dict[str, Callable[..., None]] = {
     "before_attach": _before_attach,
     "after_begin": _after_begin,

@@ -195,6 +195,13 @@ def execute(session: AsyncSession, *args: Any, **kwargs: Any) -> Awaitable[Resul
     return result
 
 
+def has_own_class(session: AsyncSession) -> bool:
+    """Return whether a class of the user's own, or of another package, may change what is sent."""
+    if type(session) not in (ManagedSession, AsyncSession):
+        return True
+    return type(session.sync_session) not in (ManagedSyncSession, Session)
+
+
 def _is_deprecated(method: object) -> bool:
     return hasattr(method, "__deprecated__")
 

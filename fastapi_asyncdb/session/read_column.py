@@ -9,6 +9,7 @@ from sqlalchemy import ClauseElement, Engine, Executable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from fastapi_asyncdb.session.events import hears_alone
 from fastapi_asyncdb.session.managed import ManagedSession, execute, state_of
 from fastapi_asyncdb.session.state import SessionState
 
@@ -27,27 +28,20 @@ async def read_column(
         clause: What a session with several engines finds the one by.
     """
     if type(session) is ManagedSession and _is_free(state_of(session)):
-        values: Sequence[Any] = await session.run_sync(_read, statement)
+        values: Sequence[Any] = await session.run_sync(_read, statement, clause)
         return values
     result = await execute(session, statement, bind_arguments={"clause": clause})
     return result.scalars().all()
 
 
 def _is_free(state: SessionState) -> bool:
-    """Return whether a reading session has nothing open, and only the library listens to its begin."""
+    """Return whether a session reads, has nothing open, and has no listener that would miss it."""
     session = state.session
-    if not state.connections.reads or session.in_transaction():
-        return False
-    listened = session.dispatch
-    return len(listened.after_begin) == _OWN_LISTENERS and not listened.after_transaction_create
+    return state.connections.reads and not session.in_transaction() and hears_alone(session)
 
 
-_OWN_LISTENERS = 1
-"""Those of ``after_begin`` that are the library's: see ``events.py``."""
-
-
-def _read(session: Session, statement: Any) -> Sequence[Any]:
-    engine = session.get_bind(clause=statement)
+def _read(session: Session, statement: Any, clause: ClauseElement) -> Sequence[Any]:
+    engine = session.get_bind(clause=clause)
     if not isinstance(engine, Engine):
         return session.execute(statement).scalars().all()  # a sandbox has one connection for all
     connections = session._asyncdb.connections  # type: ignore[attr-defined]

@@ -142,7 +142,7 @@ class SessionState:
 
     @property
     def session(self) -> Session:
-        """The session, for as long as it is in use."""
+        """The session; only what it calls itself, or its owner, comes here, so that it is there."""
         return self._session()  # type: ignore[return-value]
 
     @property
@@ -200,18 +200,18 @@ class SessionState:
     def keep_values(self) -> None:
         """Detach the objects before a rollback expires them, if their values are to be kept."""
         if self.lets_go == "kept":
-            self._objects().keep_values()
+            self._objects().keep_values(self.session)
 
     def let_go(self) -> None:
         """Detach the objects that the library's own rollback has left."""
         if self.lets_go == "expired":
             self.session.expunge_all()
         elif self._detached is not None:
-            self._detached.restore()
+            self._detached.restore(self.session)
 
     def _objects(self) -> Detached:
         if self._detached is None:
-            self._detached = Detached(self.session)
+            self._detached = Detached()
         return self._detached
 
     # --- Watching ---------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ class JsonBuilder:
     ) -> ColumnElement[Any]:
         if found.collection_class not in (None, list) or found.uselist != field.many:
             raise Unproved(f"{shape.name}.{field.name} is not of the kind of the relationship")
+        if found.entity is not found.mapper:
+            raise Unproved(f"{shape.name}.{field.name} is a relationship to an alias")
         target = aliased(found.mapper.class_)
         item = self.object(field.value, target)  # type: ignore[arg-type]
         rows = related_rows(entity, found, target, item)

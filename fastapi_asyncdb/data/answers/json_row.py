@@ -93,8 +93,9 @@ class JsonRows(Executable, ClauseElement):
 
     Args:
         statement: A select of a mapped class.
-        name: Of what is read of it: for another select another name.
-        select: Returns what selects that.
+        name: Of what is read of it.
+        select: Returns what selects that. By the same statement and name it is always the same, since
+            the SQL is found by those.
     """
 
     inherit_cache = True
@@ -112,7 +113,7 @@ class JsonRows(Executable, ClauseElement):
 
     @property
     def _all_selected_columns(self) -> tuple[()]:
-        return ()  # by which a row would be read; it is read by its place
+        return ()  # SQLAlchemy would find columns of a row by them; rows are read by place
 
 
 @compiles(JsonRows)

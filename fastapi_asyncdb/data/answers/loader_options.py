@@ -80,8 +80,9 @@ def loader_options(shapes: Iterable[Shape], entity: Any) -> Sequence[LoaderOptio
         entity: The mapped class, or an alias of it.
 
     Raises:
-        ConfigurationError: a related class has no attribute for a field that is required; or two fields
-            read the same relationship, and one has a ``Related``.
+        ConfigurationError: a related class has no attribute for a field that is required; two fields
+            read the same relationship, and one has a ``Related``; or one with a ``Related`` is to an
+            alias.
     """
     options = _options(shapes, entity)
     for option in options:
@@ -119,6 +120,7 @@ def _loading(field: Field, found: RelationshipProperty[Any], entity: Any) -> Ite
         check_attributes(field.value, related)
     below = _options(field.shapes, related)
     if field.is_narrowed:
+        _refuse_alias(field, found)
         return  # see narrowed.py
     if field.recursive and related is found.parent.class_:
         yield selectinload(attribute, recursion_depth=_DEEPEST)
@@ -145,4 +147,12 @@ def _refuse_twice(shape: Shape, field: Field, name: str) -> None:
             f"{' and '.join(names)} of {shape.name} read the same relationship, {name!r}, and one has a "
             "Related. Pydantic reads both from the same attribute of an object. Give the mapped class a "
             "relationship for each."
+        )
+
+
+def _refuse_alias(field: Field, found: RelationshipProperty[Any]) -> None:
+    if found.entity is not found.mapper:
+        raise ConfigurationError(
+            f"{field.name} has a Related, and {found} is a relationship to an alias, which has "
+            "conditions of its own. Leave one of them out."
         )

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from sqlalchemy import Select, and_, func, inspect, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import RelationshipProperty, aliased
+from sqlalchemy.orm import FromStatement, RelationshipProperty, aliased
 from sqlalchemy.orm.interfaces import LoaderOption
 from sqlalchemy.sql.util import ClauseAdapter
 
@@ -41,7 +41,7 @@ class PartsReader:
         self._session = session
         self._criteria: tuple[Any, ...] = ()
         self._options: dict[str, Any] = {}
-        if isinstance(statement, Select):
+        if isinstance(statement, Select | FromStatement):
             options = statement._with_options
             self._criteria = tuple(each for each in options if not isinstance(each, LoaderOption))
             execution = statement.get_execution_options()
@@ -123,6 +123,7 @@ def _first(
     limit: int, rows: Select[Any], order: Sequence[Any], target: Any, key: Sequence[Any]
 ) -> Select[Any]:
     """Return the first rows of each parent, which a subquery numbers by their keys."""
+    # The loader options are those of an entity, which the outer select has.
     number = func.row_number().over(partition_by=key, order_by=order or None)
     own = primary_key(target)
     parts = [each.label(f"part_{n}") for n, each in enumerate([number, *own, *key])]

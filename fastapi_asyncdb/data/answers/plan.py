@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Collection, Iterable, Sequence, Set
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError
 from sqlalchemy import inspect
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.interfaces import LoaderOption
@@ -119,8 +120,7 @@ def plan_of(
 
 
 def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose: Purpose) -> Plan:
-    _check_schema(schema, model)
-    adapter = adapter_of(schema)
+    adapter = _checked_adapter(schema, model)
     shape = shape_of(schema)
     if shape is None:
         return _without_fields(schema, model, f"{name_of(schema)} has no fields")
@@ -143,22 +143,27 @@ def _plan(schema: Any, model: type[Any] | None, json: JsonFormat | None, purpose
     return Plan(schema, "objects", reason, adapter, model, options=options, read_as=read_as)
 
 
-def _check_schema(schema: Any, model: type[Any] | None) -> None:
-    """Refuse what an object of the model cannot be."""
-    mapped = isinstance(schema, type) and isinstance(inspect(schema, raiseerr=False), Mapper)
-    if mapped and not (issubclass(schema, BaseModel) or is_dataclass(schema)):
-        raise ConfigurationError(
-            f"{name_of(schema)} is a mapped class, of which Pydantic knows no fields. Declare what the "
-            "client gets: a Pydantic model, a dataclass or a TypedDict."
-        )
-    origin: Any = get_origin(schema)
-    collects = isinstance(origin, type) and issubclass(origin, Iterable)
-    if model is not None and collects and not issubclass(origin, Mapping):
+def _checked_adapter(schema: Any, model: type[Any] | None) -> TypeAdapter[Any]:
+    """Return what validates a list of a schema, unless an object of the model cannot be one."""
+    origin, name = get_origin(schema), name_of(schema)
+    if model is not None and origin in _COLLECTIONS:
         items = ", ".join(map(name_of, get_args(schema)[:1]))
         raise ConfigurationError(
-            f"{name_of(schema)} is not the schema of one {model.__name__}. For all rows pass "
-            f"list[{items}]."
+            f"{name} is not the schema of one {model.__name__}. For all rows pass list[{items}], with "
+            "nothing around it."
         )
+    try:
+        return adapter_of(schema)
+    except PydanticSchemaGenerationError:
+        if not isinstance(inspect(schema, raiseerr=False), Mapper):
+            raise
+        raise ConfigurationError(
+            f"{name} is a mapped class, of which Pydantic knows no fields. Declare what the client "
+            "gets: a Pydantic model, a dataclass or a TypedDict."
+        ) from None
+
+
+_COLLECTIONS = (list, set, frozenset, tuple, Sequence, Set, Collection, Iterable)
 
 
 def _without_fields(schema: Any, model: type[Any] | None, reason: str) -> Plan:

@@ -15,6 +15,7 @@ from fastapi_asyncdb.data.answers.writes import Write
 from fastapi_asyncdb.data.pages.limited import limited
 from fastapi_asyncdb.data.pages.selects import entity_of, reading
 from fastapi_asyncdb.models.soft_delete import leave_out_deleted, without_deleted
+from fastapi_asyncdb.session.managed import has_own_class
 
 
 def statement_of(statement: Any, plan: Plan, *, joins: bool = False) -> Any:
@@ -41,12 +42,19 @@ def rows_for(
 ) -> JsonRows | None:
     """Return the same for JSON, where nothing is left to the session but to send it.
 
-    It is ``None`` where listeners may change the statement, where execution options mean something to
-    the session, and where it has to flush first. The listener of ``SoftDeleteMixin`` is known.
+    It is ``None`` where a class of the user's own or a listener may look at the user's statement or
+    change it, where execution options mean something to the session, and where it has to flush first.
+    The listener of ``SoftDeleteMixin`` is known.
     """
     if plan.row is None or not isinstance(statement, Select) or statement.get_execution_options():
         return None
+    if has_own_class(session):
+        return None
     sync = session.sync_session
+    bind: Any = sync.get_bind(clause=statement)
+    # As SQLAlchemy looks for them: to look at listeners keeps those from being heard that come later.
+    if bind._has_events and bind.dispatch.before_execute:
+        return None
     own_options = getattr(sync, "execution_options", None)  # from SQLAlchemy 2.1 on
     if own_options or _flushes(sync):
         return None

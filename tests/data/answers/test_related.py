@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import MetaData, bindparam, inspect, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy import MetaData, bindparam, inspect, select, text
+from sqlalchemy.orm import selectinload, with_loader_criteria
 
 from fastapi_asyncdb import Database, Page, PageQuery, Related, answer, rows
 from fastapi_asyncdb.dialects import json_of
@@ -282,3 +282,24 @@ async def test_value_that_is_found_when_the_statement_runs(database: Database):
             now[0] = name
             assert await sent(session, first, Now) == {"tags": [{"name": name}]}
             assert await sent(session, first, CheckedNow) == {"tags": [{"name": name}]}
+
+
+class AnyOrder(BaseModel):
+    """All comments, in another order."""
+
+    comments: Annotated[list[Text], Related(order_by=lambda each: each.id.desc())]
+
+
+async def test_criteria_of_texts(database: Database):
+    """A statement whose SQL is a text restricts what is related by its options, too."""
+
+    def of(number: int) -> Any:
+        words = text(f"SELECT * FROM forum_post WHERE id = {number}")
+        return select(Post).from_statement(words)
+
+    some = of(1).options(with_loader_criteria(Comment, Comment.text == "nice"))
+    async with database.read_session() as session:
+        assert await sent(session, some, AnyOrder) == {"comments": [{"text": "nice"}]}
+        assert await sent(session, of(2), AnyOrder) == {"comments": []}
+        everything = of(2).execution_options(include_deleted=True)
+        assert await sent(session, everything, AnyOrder) == {"comments": [{"text": "spam"}]}

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, FastAPI
-from sqlalchemy import MetaData, event, func, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import MetaData, Select, event, func, inspect, select
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session
 
 from fastapi_asyncdb import Answer, Database, DatabaseSettings, answer
@@ -85,7 +85,15 @@ def heard(name: str) -> Iterator[list[Any]]:
         event.remove(Session, name, listener)
 
 
-@pytest.mark.parametrize("name", ["after_begin", "after_transaction_create", "do_orm_execute"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "after_begin",
+        "after_transaction_create",
+        "after_transaction_end",
+        "do_orm_execute",
+    ],
+)
 async def test_listeners_of_the_application(database: Database, name: str):
     """They hear of the session's begin, where they may set who the tenant is, and of its statement."""
     async with database.read_session() as session:
@@ -94,6 +102,82 @@ async def test_listeners_of_the_application(database: Database, name: str):
             assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
             assert told
         assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+
+
+class FirstOnly(AsyncSession):
+    """The user's own, which restricts what its statements find."""
+
+    async def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """Execute a select of the first post."""
+        return await super().execute(statement.where(Post.id == 1), *args, **kwargs)
+
+
+class FirstOnlyBelow(Session):
+    """The same in the session inside of it."""
+
+    def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        """Execute a select of the first post."""
+        return super().execute(statement.where(Post.id == 1), *args, **kwargs)
+
+
+class WithFirstOnlyBelow(AsyncSession):
+    """A session with that one."""
+
+    sync_session_class = FirstOnlyBelow
+
+
+@pytest.mark.parametrize("session_class", [FirstOnly, WithFirstOnlyBelow])
+async def test_classes_of_the_application(
+    database: Database, database_url: str, session_class: type[AsyncSession]
+):
+    """They get a select of the user's, which they may change."""
+    settings = DatabaseSettings(url=database_url)
+    async with Database(settings, session_class=session_class) as own:
+        for opened in (own.read_session(), own.session()):
+            async with opened as session:
+                assert await sent(session, IN_ORDER, list[PostOut]) == POSTS[:1]
+    async with session_class(database.engine) as session:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS[:1]
+
+
+async def test_engine_that_a_class_chooses(database: Database):
+    """It is asked with the mapper, by which SQLAlchemy's recipes choose an engine."""
+    asked: list[Any] = []
+
+    class Choosing(Session):
+        def get_bind(self, mapper: Any = None, **options: Any) -> Any:
+            asked.append(mapper)
+            return super().get_bind(mapper, **options)
+
+    async with AsyncSession(database.engine, sync_session_class=Choosing) as session:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+    assert asked[-1] is inspect(Post)
+
+
+async def test_scoped_sessions(database: Database):
+    """Those of SQLAlchemy stand for a session."""
+    sessions = async_scoped_session(async_sessionmaker(database.engine), asyncio.current_task)
+    session: Any = sessions
+    try:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+    finally:
+        await sessions.remove()
+
+
+@pytest.mark.parametrize("name", ["engine", "read_engine"])
+async def test_listeners_that_change_statements(database: Database, name: str):
+    """``before_execute`` of an engine gets a select, and may restrict it."""
+
+    def first_only(connection: Any, clause: Any, *arguments: Any) -> Any:
+        changed = clause.where(Post.id == 1) if isinstance(clause, Select) else clause
+        return changed, *arguments[:2]
+
+    engine = getattr(database, name).sync_engine
+    async with database.read_session() as session:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS
+    event.listen(engine, "before_execute", first_only, retval=True)
+    async with database.read_session() as session:
+        assert await sent(session, IN_ORDER, list[PostOut]) == POSTS[:1]
 
 
 async def test_execution_options(database: Database):

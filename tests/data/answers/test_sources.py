@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, RootModel, computed_field
+from pydantic_core import core_schema
 from sqlalchemy import ForeignKey, MetaData, func, insert, select, text, union_all, update
 from sqlalchemy.exc import MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -316,6 +317,7 @@ async def test_schemas_that_are_none_of_a_row(session: AsyncSession):
         (Dog, "Dog is a mapped class"),
         (list[Dog], "Dog is a mapped class"),
         (set[DogOut], r"For all rows pass list\[DogOut\]"),
+        (list[DogOut] | None, r"For all rows pass list\[DogOut\], with nothing around"),
         (tuple[DogOut, ...], r"For all rows pass list\[DogOut\]"),
         (Sequence[DogOut], r"For all rows pass list\[DogOut\]"),
     ):
@@ -324,6 +326,25 @@ async def test_schemas_that_are_none_of_a_row(session: AsyncSession):
     names = select(Dog.name).order_by(Dog.id)
     response = await answer(session, names, list[str | set[str]])
     assert response.status_code == 200
+
+
+class Chip(Base):
+    """A mapped class that tells Pydantic what it is."""
+
+    __tablename__ = "kennel_chip"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Return the schema of its number."""
+        return core_schema.no_info_plain_validator_function(lambda chip: chip.id)
+
+
+async def test_mapped_class_that_is_a_schema(session: AsyncSession):
+    """Pydantic decides what is one."""
+    session.add(Chip(id=7))
+    response = await answer(session, select(Chip), list[Chip])
+    assert bytes(response.body) == b"[7]"
 
 
 def test_restrictions_that_cannot_work_are_refused():
