@@ -81,17 +81,14 @@ class SessionConnections:
         if connection in self.in_use:
             return
         self.in_use += (connection,)
-        if self.reads and connection.engine is not self._bind():
-            self.keeps = True
+        if self.reads:
+            session = self._session()
+            self.keeps = self.keeps or session is None or connection.engine is not session.bind
         if self._watch is not None:
             if self._checkout is not None:
                 self._watch.end(self._checkout)
             at_end = self.tasks.ending is not None
             self._checkout = self._watch.begin(self.request, connection, at_end=at_end)
-
-    def _bind(self) -> object:
-        session = self._session()
-        return None if session is None else session.bind
 
     def forget(self) -> None:
         """Note that the transaction is over, and its connections are returned."""

@@ -123,7 +123,7 @@ async def end(state: SessionState, work: Work, *, commits: bool) -> None:
         work = partial(tasks.after_call, work)
     tasks.ending = task
     try:
-        if not state.session.in_transaction():
+        if not state.session().in_transaction():
             await work()
         else:
             await (_commit if commits else _roll_back)(state, work)
@@ -209,7 +209,7 @@ async def _run_remaining_hooks(state: SessionState, *, committed: bool) -> None:
     a request that did no more than register a hook is a success.
     """
     while state.hooks is not None and state.hooks:
-        if not state.session.in_transaction():
+        if not state.session().in_transaction():
             state.hooks.end(committed=committed)
         if not state.hooks.due:
             return

@@ -34,7 +34,7 @@ def _after_begin(session: Any, transaction: SessionTransaction, connection: Conn
 
 
 def _take_first_step(state: SessionState, connection: Connection) -> None:
-    bind = state.session.bind
+    bind = state.session().bind
     if state.first_step is None or bind is None or connection.engine is not bind.engine:
         return  # another database
     try:

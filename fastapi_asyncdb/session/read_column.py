@@ -36,7 +36,7 @@ async def read_column(
 
 def _is_free(state: SessionState) -> bool:
     """Return whether a session reads, has nothing open, and has no listener that would miss it."""
-    session = state.session
+    session = state.session()
     return state.connections.reads and not session.in_transaction() and hears_alone(session)
 
 

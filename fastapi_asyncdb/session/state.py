@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from weakref import ref
 
 from sqlalchemy import Connection, Engine
@@ -42,7 +42,6 @@ class SessionState:
         "_detached",
         "_postponed",
         "_running_hooks",
-        "_session",
         "closed",
         "connections",
         "failed_begin",
@@ -53,6 +52,7 @@ class SessionState:
         "late_bind",
         "lets_go",
         "owner",
+        "session",
         "tasks",
         "watched",
     )
@@ -69,9 +69,9 @@ class SessionState:
         late_bind: Callable[[], Engine] | None,
         binds_anew: bool = False,
     ) -> None:
-        # Weak, since the session has its state: a circle would stay, with the request and all it has,
-        # until the garbage collector finds it.
-        self._session = ref(session)
+        # Called for the session. It is weak, since the session has its state: a circle would stay, with
+        # the request and all it has, until the garbage collector finds it.
+        self.session = cast("Callable[[], Session]", ref(session))
         self.in_place = in_place
         self.owner: asyncio.Task[Any] | None = asyncio.current_task()
         """The task that has opened the session; ``None`` once it is closed."""
@@ -115,7 +115,7 @@ class SessionState:
         if self.hooks is not None:
             self.hooks.refuse_use()
         if self.late_bind is not None:
-            self.session.bind, self.late_bind = self.late_bind(), None
+            self.session().bind, self.late_bind = self.late_bind(), None
 
     def check_open(self) -> None:
         """Refuse a session that may not go on; note which task uses it.
@@ -141,24 +141,19 @@ class SessionState:
         self.tasks.remember(current_task())
 
     @property
-    def session(self) -> Session:
-        """The session; only what it calls itself, or its owner, comes here, so that it is there."""
-        return self._session()  # type: ignore[return-value]
-
-    @property
     def request(self) -> object:
         """The request's ``HTTPConnection``, or ``None`` outside of requests."""
         return self.connections.request
 
     def is_at_rest(self) -> bool:
         """Return whether there is nothing to end, and no task has used it since the handler was done."""
-        if self.session.in_transaction() or self.hooks or self.tasks.after_response:
+        if self.session().in_transaction() or self.hooks or self.tasks.after_response:
             return False
         return not (self.connections.reads and self.has_changes())
 
     def has_changes(self) -> bool:
         """Return whether there is anything to flush; in a reading session also between transactions."""
-        return not self.session._is_clean()
+        return not self.session()._is_clean()
 
     def postpones(self, instance: object) -> bool:
         """Keep an object for the next transaction if another task is ending this one."""
@@ -180,7 +175,7 @@ class SessionState:
         if self._postponed:
             postponed, self._postponed = self._postponed, ()
             if not self.closed and not self.tasks.cut_off:  # else they are not to be stored
-                self.session.add_all(postponed)
+                self.session().add_all(postponed)
 
     def end_of_transaction(self) -> None:
         """Note that the transaction is over, and its connections are returned."""
@@ -200,14 +195,14 @@ class SessionState:
     def keep_values(self) -> None:
         """Detach the objects before a rollback expires them, if their values are to be kept."""
         if self.lets_go == "kept":
-            self._objects().keep_values(self.session)
+            self._objects().keep_values(self.session())
 
     def let_go(self) -> None:
         """Detach the objects that the library's own rollback has left."""
         if self.lets_go == "expired":
-            self.session.expunge_all()
+            self.session().expunge_all()
         elif self._detached is not None:
-            self._detached.restore(self.session)
+            self._detached.restore(self.session())
 
     def _objects(self) -> Detached:
         if self._detached is None:
