@@ -243,12 +243,12 @@ async def test_transactions_and_who_waits_for_them(neglected: MariaDBServer, dri
             )
         ]
         at_once = Thresholds(long_transaction=0, blocked=0)
+        report = await report_of(url, thresholds=at_once)
         # One after the other: behind the ALTER, the UPDATE would wait for the table as well.
         for each, waits in zip(threads, (f"on session {number} of", "for a table"), strict=True):
             each.start()
             stack.callback(each.join)
             stack.callback(first.execute, "ROLLBACK")
-            report = await report_of(url, thresholds=at_once)
             while waits not in repr(report):
                 report = await report_of(url, thresholds=at_once)
         usual = await report_of(url)
